@@ -1,0 +1,48 @@
+import type { CausalEvent, CausalLink } from './link.js';
+
+/**
+ * The events that a source has accepted since its snapshot, numbered 1, 2, 3 …, kept outside the JavaScript heap at no
+ * more than 64 bytes over the payload each.
+ *
+ * Links are kept as they were given. Caps are counted in events and in payload bytes; one more event than they allow is
+ * refused with `buffer-full`.
+ */
+export interface EventLog {
+  /** Events held now. */
+  readonly count: number;
+  /** Payload bytes held now. */
+  readonly bytes: number;
+  /** The number that the next event gets; the first is 1. */
+  readonly nextNumber: bigint;
+  /** The number of the oldest event held; equals `nextNumber` when empty. */
+  readonly firstNumber: bigint;
+
+  /** @returns the event's number. The payload is copied. @throws MigrationError `buffer-full` with events and bytes */
+  append(event: CausalEvent): bigint;
+  /** The event with that number, its payload copied; undefined where it is not held. */
+  get(number: bigint): CausalEvent | undefined;
+  /**
+   * A BufferedEvents frame of held events from `from` on, as many as fit into `maxFrameBytes` and `maxCount` (at least
+   * one, whatever its size, unless its payload is over 7,000 bytes, which throws `event-too-large`).
+   *
+   * @param renumberFrom where given, sequences are replaced by `renumberFrom`, `renumberFrom + 1` … (PROTOCOL.md §8: towards
+   * a peer without extensions)
+   * @returns the frame and the number after its last event
+   */
+  encodeFrame(
+    daemonOrigin: bigint,
+    from: bigint,
+    maxFrameBytes: number,
+    maxCount: number,
+    renumberFrom?: bigint,
+  ): { readonly frame: Uint8Array; readonly next: bigint };
+  /** The running digest of entries 1 to `through`: BLAKE3-256 over (number, link, payload) of each, in order. */
+  digest(through: bigint): Uint8Array;
+  /** Forgets events up to and with `through`. @returns how many were dropped */
+  truncate(through: bigint): number;
+  /** Forgets all and begins again at 1. */
+  clear(): void;
+  dispose(): void;
+}
+
+export type { CausalEvent, CausalLink };

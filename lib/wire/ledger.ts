@@ -1,0 +1,63 @@
+/** One subscription of a daemon (PROTOCOL.md §5). */
+export interface SubscriptionBinding {
+  /** Node id of the publisher. */
+  readonly publisher: bigint;
+  readonly channel: string;
+  /** At most 65,535 bytes, or absent. */
+  readonly token: Uint8Array | undefined;
+}
+
+/** Where a subscription's move to another node stands. */
+export type RebindState =
+  | { readonly state: 'idle' }
+  | { readonly state: 'pending'; readonly tries: number }
+  | { readonly state: 'done'; readonly tries: number }
+  | { readonly state: 'failed'; readonly tries: number; readonly reason: string };
+
+/** What must change for one ledger to become another. */
+export interface LedgerDifference {
+  readonly add: readonly SubscriptionBinding[];
+  readonly drop: readonly SubscriptionBinding[];
+  /** With the new token. */
+  readonly tokenChanged: readonly SubscriptionBinding[];
+}
+
+export interface RebindCounts {
+  readonly idle: number;
+  readonly pending: number;
+  readonly done: number;
+  readonly failed: number;
+}
+
+/**
+ * The subscription ledger: what a daemon is subscribed to, and the book of its rebind. One entry per (publisher,
+ * channel), in the order of first recording. Tokens are copied in and out.
+ */
+export interface SubscriptionLedger {
+  readonly size: number;
+  /**
+   * Subscribing again replaces the token and keeps the place.
+   * @throws MigrationError `channel-name-…`, `token-too-long`
+   */
+  record(publisher: bigint, channel: string, token?: Uint8Array): void;
+  forget(publisher: bigint, channel: string): boolean;
+  get(publisher: bigint, channel: string): SubscriptionBinding | undefined;
+  /** In order; the ledger must not change while iterating. */
+  entries(): IterableIterator<SubscriptionBinding>;
+  /** As bindings; an empty ledger gives four zero bytes (a snapshot leaves them out). */
+  encode(): Uint8Array;
+  /** What must change here for this ledger to hold what `wanted` holds. Both must be of the same engine. */
+  difference(wanted: SubscriptionLedger): LedgerDifference;
+
+  /** Marks every entry pending with 0 tries: a rebind begins. */
+  beginRebind(): void;
+  /** Up to `limit` pending entries, in order. */
+  pendingRebinds(limit: number): readonly SubscriptionBinding[];
+  /** One more try has been made for a pending or failed entry, which is then pending. False: no such entry. */
+  markTried(publisher: bigint, channel: string): boolean;
+  markDone(publisher: bigint, channel: string): boolean;
+  markFailed(publisher: bigint, channel: string, reason: string): boolean;
+  rebindState(publisher: bigint, channel: string): RebindState | undefined;
+  readonly rebindCounts: RebindCounts;
+  dispose(): void;
+}

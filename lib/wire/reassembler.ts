@@ -1,0 +1,85 @@
+import type { FrameColumns } from './columns.js';
+
+export interface ReassemblerOptions {
+  /** The largest snapshot taken, in bytes; at most 2^32. Default: 2^32. */
+  readonly maxSnapshotBytes?: number;
+  /** The most committed bytes over all pending snapshots. Default: half of the machine's memory. */
+  readonly maxPendingBytes?: number;
+  /** Whether a BLAKE3-256 digest of each assembled snapshot is made while its chunks arrive. Default: false. */
+  readonly digest?: boolean;
+}
+
+/** A whole snapshot, outside the JavaScript heap. */
+export interface AssembledSnapshot {
+  readonly daemonOrigin: bigint;
+  readonly seqThrough: bigint;
+  /** A view without a copy; empty after {@link dispose}. Freed by `dispose`, else when collected. */
+  readonly bytes: Uint8Array;
+  /** BLAKE3-256 of `bytes`, where the reassembler was asked to make it. */
+  readonly digest: Uint8Array | undefined;
+  dispose(): void;
+}
+
+export interface ReassemblyProgress {
+  readonly seqThrough: bigint;
+  readonly totalChunks: number;
+  readonly receivedChunks: number;
+  readonly receivedBytes: number;
+}
+
+/**
+ * Puts snapshots together from their chunks (PROTOCOL.md §4): at most one pending per origin, any order, O(1) per chunk,
+ * one copy per chunk into memory that was reserved at the first chunk and is committed as chunks land.
+ *
+ * Refuses with `zero-total-chunks`, `total-chunks-too-large`, `chunk-index-out-of-range`, `empty-chunk`,
+ * `chunk-too-large`, `stale-seq-through`, `total-chunks-mismatch`, `snapshot-too-large`, `too-many-pending-bytes`,
+ * `out-of-memory`, `disposed`; a refused chunk changes nothing.
+ */
+export interface SnapshotReassembler {
+  /** How many snapshots are pending. */
+  readonly pendingCount: number;
+  /** Bytes committed for them. */
+  readonly pendingBytes: number;
+
+  /**
+   * @param chunk copied before the call returns
+   * @param nowMs the caller's clock, for {@link sweep}
+   * @returns the snapshot when this was its last missing chunk
+   */
+  feed(
+    daemonOrigin: bigint,
+    seqThrough: bigint,
+    chunkIndex: number,
+    totalChunks: number,
+    chunk: Uint8Array,
+    nowMs?: number,
+  ): AssembledSnapshot | undefined;
+
+  /**
+   * Feeds the SnapshotReady rows `from .. to` of a decoded batch; other rows, and rows with another `origin` than the
+   * first's, end the run. Stops behind the chunk that completes a snapshot, and at one that is refused.
+   *
+   * @returns the row at which it stopped (`to` when all were taken), the snapshot that was completed, or the error with
+   * which that row was refused
+   */
+  feedBatch(
+    batch: Uint8Array,
+    columns: FrameColumns,
+    from: number,
+    to: number,
+    nowMs?: number,
+  ): { readonly next: number; readonly snapshot?: AssembledSnapshot; readonly error?: Error };
+
+  progress(daemonOrigin: bigint): ReassemblyProgress | undefined;
+  /** Up to `limit` runs of chunks not yet here, as [first, end) pairs in one array; empty where nothing is pending. */
+  missing(daemonOrigin: bigint, limit: number): Uint32Array;
+
+  /** Drops what is pending for an origin; what was remembered of completed ones stays. */
+  cancel(daemonOrigin: bigint): boolean;
+  /** Forgets an origin wholly, so that any seqThrough is taken again. */
+  forget(daemonOrigin: bigint): boolean;
+  /** Drops what made no progress for `maxIdleMs` (default 300,000). @returns how many were dropped */
+  sweep(nowMs: number, maxIdleMs?: number): number;
+  /** Frees all. Later calls throw `disposed`. Idempotent. */
+  dispose(): void;
+}
