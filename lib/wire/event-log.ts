@@ -36,8 +36,11 @@ export interface EventLog {
     maxCount: number,
     renumberFrom?: bigint,
   ): { readonly frame: Uint8Array; readonly next: bigint };
-  /** The running digest of entries 1 to `through`: BLAKE3-256 over (number, link, payload) of each, in order. */
-  digest(through: bigint): Uint8Array;
+  /**
+   * The running digest of every event appended since the log began, forgotten ones too: BLAKE3-256 over, for each in order,
+   * its number (u64 LE), its link (32 bytes), its payload's length (u32 LE) and its payload.
+   */
+  digest(): Uint8Array;
   /** Forgets events up to and with `through`. @returns how many were dropped */
   truncate(through: bigint): number;
   /** Forgets all and begins again at 1. */
