@@ -14,6 +14,7 @@ export const CODEC_ERROR_KINDS = [
   'event-too-large',
   'event-count-too-large',
   'sequence-overflow',
+  'sequence-gap',
   // snapshots
   'bad-magic',
   'unsupported-version',
@@ -64,10 +65,18 @@ export type MigrationErrorKind =
   | 'cancelled'
   | 'timed-out'
   | 'position-expired'
+  | 'already-exists'
+  | 'ownership-lost'
+  | 'register-unavailable'
   | 'unknown-engine'
   | 'engine-unavailable';
 
-const RETRIABLE: ReadonlySet<MigrationErrorKind> = new Set<MigrationErrorKind>(['not-ready', 'moving']);
+const RETRIABLE: ReadonlySet<MigrationErrorKind> = new Set<MigrationErrorKind>([
+  'not-ready',
+  'moving',
+  'buffer-full',
+  'sequence-gap',
+]);
 
 /** Values named by an error: what was expected, what was got, at which byte. */
 export type MigrationErrorDetails = Readonly<Record<string, bigint | number | string | undefined>>;

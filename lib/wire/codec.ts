@@ -61,6 +61,12 @@ export interface FrameCodec {
   createReassembler(options?: ReassemblerOptions): SnapshotReassembler;
 }
 
+/** A digest being made; `digest` may be called once, and ends it. */
+export interface Blake3Hasher {
+  update(bytes: Uint8Array): void;
+  digest(): Uint8Array;
+}
+
 /** Everything that the dispatcher and the runtime need of an engine: frames, snapshots, bindings, hashes, bookkeeping. */
 export interface MigrationCodec extends FrameCodec {
   readonly engine: 'native' | 'typescript';
@@ -96,6 +102,8 @@ export interface MigrationCodec extends FrameCodec {
   xxh3(bytes: Uint8Array): bigint;
   /** BLAKE3-256. */
   blake3(bytes: Uint8Array): Uint8Array;
+  /** BLAKE3-256 over bytes that come in pieces. */
+  createBlake3(): Blake3Hasher;
 
   /** Throws a `channel-name-…` kind unless the name is one (PROTOCOL.md §5). */
   validateChannelName(name: string): void;
@@ -104,8 +112,14 @@ export interface MigrationCodec extends FrameCodec {
 
   /** The whole snapshot as one new array (PROTOCOL.md §4). */
   encodeSnapshot(snapshot: StateSnapshot): Uint8Array;
-  /** What stands before and after the state, so that the state is never copied: head ‖ state ‖ tail is the snapshot. */
-  encodeSnapshotParts(snapshot: StateSnapshot): { readonly head: Uint8Array; readonly tail: Uint8Array };
+  /**
+   * What stands before and after a state of `stateLength` bytes, so that the state is never copied: head ‖ state ‖ tail is
+   * the snapshot.
+   */
+  encodeSnapshotParts(
+    snapshot: Omit<StateSnapshot, 'state'>,
+    stateLength: number,
+  ): { readonly head: Uint8Array; readonly tail: Uint8Array };
   /** State, bindings and envelope are views of `bytes`. */
   decodeSnapshot(bytes: Uint8Array): StateSnapshot;
 
