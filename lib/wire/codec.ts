@@ -23,7 +23,15 @@ export interface FrameCodec {
   /** A new array of exactly `encodedLength(message)` bytes. Refuses what a decoder would refuse. */
   encode(message: MigrationMessage): Uint8Array;
 
-  /** Byte payloads are views of `frame`; copy what must outlive it. Bytes after the last base field are ignored. */
+  /**
+   * Byte payloads are views of `frame`; copy what must outlive it. Bytes after the last base field are ignored.
+   *
+   * Engines refuse the same frame with the same kind, so the order counts: a frame shorter than the fixed part of its type
+   * (29 bytes for SnapshotReady, 11 for MigrationFailed, 13 for BufferedEvents) is `truncated` whatever its fields hold; then
+   * total, index and length of a chunk, and only then whether it is whole; an event count against the bytes that are left
+   * (`event-count-too-large`); of each event whether its 44 bytes are there, its length, whether it is whole; of a failure
+   * text whether it is whole, then its UTF-8.
+   */
   decode(frame: Uint8Array): MigrationMessage;
 
   /**
@@ -97,7 +105,11 @@ export interface MigrationCodec extends FrameCodec {
   /** BLAKE3-256. */
   blake3(bytes: Uint8Array): Uint8Array;
 
-  /** Throws a `channel-name-…` kind unless the name is one (PROTOCOL.md §5). */
+  /**
+   * Throws a `channel-name-…` kind unless the name is one (PROTOCOL.md §5). In this order: empty; over 255 bytes of UTF-8;
+   * from the left, an upper-case letter (`invalid-format`) or another character that is none of a name's (`invalid-char`);
+   * slashes and dot segments (`invalid-format`).
+   */
   validateChannelName(name: string): void;
   /** XXH3-64 of the name's bytes; `wire hash` is its low 16 bits, xor-folded as the vectors have it. */
   channelHash(name: string): bigint;
@@ -106,10 +118,18 @@ export interface MigrationCodec extends FrameCodec {
   encodeSnapshot(snapshot: StateSnapshot): Uint8Array;
   /** What stands before and after the state, so that the state is never copied: head ‖ state ‖ tail is the snapshot. */
   encodeSnapshotParts(snapshot: StateSnapshot): { readonly head: Uint8Array; readonly tail: Uint8Array };
-  /** State, bindings and envelope are views of `bytes`. */
+  /**
+   * State, bindings and envelope are views of `bytes`; bindings are not read. Refused in this order: fewer than 94 bytes
+   * (`truncated`), magic, version, state and bindings not whole, envelope flag, envelope not whole, its version byte,
+   * bytes left over, `seq-mismatch`, `origin-mismatch`.
+   */
   decodeSnapshot(bytes: Uint8Array): StateSnapshot;
 
-  /** An empty ledger, or one read from a snapshot's bindings (no bytes: empty). */
+  /**
+   * An empty ledger, or one read from a snapshot's bindings (no bytes: empty). A subscription that stands there twice is one
+   * entry with the later token. Refused: a count over (bytes left / 11), then per subscription in the order of its fields,
+   * a name being whole before it is checked, then bytes left over.
+   */
   createLedger(bindings?: Uint8Array): SubscriptionLedger;
   createEventLog(options?: { readonly maxEvents?: number; readonly maxBytes?: number }): EventLog;
 }
