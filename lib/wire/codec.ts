@@ -49,13 +49,18 @@ export interface FrameCodec {
    * other way round: writes rows `0..columns.count` by `type`, `origin`, `word`, each behind its length, into `target`.
    *
    * @returns bytes written
+   * @throws MigrationError `unknown-type` for a row of another type; TypeError where `target` is too short. Nothing is
+   * written then
    */
   encodeBatch(columns: FrameColumns, target: Uint8Array): number;
 
   /**
    * Writes the 29-byte SnapshotReady headers of chunks `firstIndex .. firstIndex + count`, one after another, into
    * `headers`. The payload of chunk i is bytes `i × 7,000` to `min((i + 1) × 7,000, snapshotLength)` of the snapshot,
-   * which is not touched: a transport gathers header and slice.
+   * which is not touched: a transport gathers header and slice. An empty snapshot is one empty chunk.
+   *
+   * @throws MigrationError `snapshot-too-large` over 2^32 bytes, `chunk-index-out-of-range` where there are fewer chunks;
+   * TypeError where `headers` is too short
    */
   writeChunkHeaders(
     headers: Uint8Array,
@@ -73,11 +78,15 @@ export interface FrameCodec {
 export interface MigrationCodec extends FrameCodec {
   readonly engine: 'native' | 'typescript';
 
-  /** The events of a BufferedEvents frame as columns; payloads stay in `frame`. */
+  /**
+   * The events of a BufferedEvents frame as columns; payloads stay in `frame`. A frame of another type is refused with
+   * `unknown-type`, once it has passed as what it is.
+   */
   decodeEvents(frame: Uint8Array): EventColumns;
 
   /** A link as its 32 bytes. */
   encodeLink(link: CausalLink): Uint8Array;
+  /** Of exactly 32 bytes; else `truncated` or `trailing-bytes`. */
   decodeLink(bytes: Uint8Array): CausalLink;
 
   /** `xxh3_64(link bytes ‖ payload)`: the parent hash of the link after this one (PROTOCOL.md §2). */
@@ -85,7 +94,8 @@ export interface MigrationCodec extends FrameCodec {
   /** The link after `link`, whose event had `payload`. Throws `sequence-overflow` at 2^64 − 1. */
   nextLink(link: CausalLink, payload: Uint8Array, horizon: bigint): CausalLink;
   /**
-   * How many events, from the first, continue the chain after `previous`: each link names the hash of the one before.
+   * How many events, from the first, continue the chain after `previous`: each link is of the same origin, with the next
+   * sequence, and names the hash of the one before.
    * `events.length` means that the whole chain holds.
    */
   verifyChain(previous: CausalLink, previousPayload: Uint8Array, events: readonly CausalEvent[]): number;
@@ -111,7 +121,7 @@ export interface MigrationCodec extends FrameCodec {
    * slashes and dot segments (`invalid-format`).
    */
   validateChannelName(name: string): void;
-  /** XXH3-64 of the name's bytes; `wire hash` is its low 16 bits, xor-folded as the vectors have it. */
+  /** XXH3-64 of the name's bytes; refuses what {@link validateChannelName} does. See `channelWireHash`. */
   channelHash(name: string): bigint;
 
   /** The whole snapshot as one new array (PROTOCOL.md §4). */
@@ -131,5 +141,6 @@ export interface MigrationCodec extends FrameCodec {
    * a name being whole before it is checked, then bytes left over.
    */
   createLedger(bindings?: Uint8Array): SubscriptionLedger;
+  /** @param options `maxEvents` default 1,000,000, `maxBytes` default 64 MiB */
   createEventLog(options?: { readonly maxEvents?: number; readonly maxBytes?: number }): EventLog;
 }

@@ -23,6 +23,13 @@ export function readU64(bytes: Uint8Array, at: number): bigint {
   return whole[0]!;
 }
 
+/** A u64 from its halves, each from 0 to 2^32 − 1. */
+export function joinU64(low: number, high: number): bigint {
+  halves[LOW] = low;
+  halves[HIGH] = high;
+  return whole[0]!;
+}
+
 /** A u64 from bytes into element `index` of a column, seen as u32: no bigint is made. */
 export function copyU64(bytes: Uint8Array, at: number, column: Uint32Array, index: number): void {
   const element = 2 * index;
