@@ -7,7 +7,7 @@ import type { MigrationCodec } from '../wire/codec.js';
 import type { EventLog } from '../wire/event-log.js';
 import type { SubscriptionLedger } from '../wire/ledger.js';
 import type { CausalEvent, CausalLink } from '../wire/link.js';
-import type { StateSnapshot } from '../wire/snapshot.js';
+import type { SnapshotFields, StateSnapshot } from '../wire/snapshot.js';
 import type { DaemonOutputs, MeshDaemon } from './daemon.js';
 
 /** Who a daemon is: what its public half tells. */
@@ -194,7 +194,7 @@ export class DaemonHost {
   snapshot(options: {
     readonly carry: boolean;
     readonly thenLog: boolean;
-  }): MaybePromise<{ readonly fields: Omit<StateSnapshot, 'state'>; readonly state: readonly Uint8Array[] }> {
+  }): MaybePromise<{ readonly fields: SnapshotFields; readonly state: readonly Uint8Array[] }> {
     return this.#inOrder(() =>
       whenReady(
         this.#callDaemon('snapshot', (daemon) => daemon.snapshot()),

@@ -31,19 +31,32 @@ export interface ReassemblyProgress {
  * Puts snapshots together from their chunks (PROTOCOL.md §4): at most one pending per origin, any order, O(1) per chunk,
  * one copy per chunk into memory that was reserved at the first chunk and is committed as chunks land.
  *
- * Refuses with `zero-total-chunks`, `total-chunks-too-large`, `chunk-index-out-of-range`, `empty-chunk`,
- * `chunk-too-large`, `stale-seq-through`, `total-chunks-mismatch`, `snapshot-too-large`, `too-many-pending-bytes`,
- * `out-of-memory`, `disposed`; a refused chunk changes nothing.
+ * A refused chunk changes nothing. Refusals, in the order in which they are looked for:
+ *
+ * 1. `disposed`
+ * 2. `zero-total-chunks`, `total-chunks-too-large`, `chunk-index-out-of-range`
+ * 3. `empty-chunk`, `chunk-too-large`
+ * 4. `stale-seq-through` (`got`, `latest`): older than the newest one accepted for this origin, pending or completed; a
+ *    snapshot of the same seqThrough may come again
+ * 5. `total-chunks-mismatch` (`got`, `expected`): against the pending one of the same seqThrough
+ * 6. `snapshot-too-large` (`size`, `max`): the bytes here with this chunk, and one more for each chunk still missing, are over
+ *    `maxSnapshotBytes`
+ * 7. `too-many-pending-bytes` (`buffered`, `incoming`, `cap`): the bytes pending without what this chunk replaces or evicts,
+ *    with this chunk, are over `maxPendingBytes`; a snapshot of one chunk is never pending, so it is not counted
+ * 8. `out-of-memory`
+ *
+ * A chunk that is here already replaces the earlier one's bytes. Only a chunk that was missing is progress for
+ * {@link SnapshotReassembler.sweep}.
  */
 export interface SnapshotReassembler {
   /** How many snapshots are pending. */
   readonly pendingCount: number;
-  /** Bytes committed for them. */
+  /** Bytes of their chunks: what is committed for them, but for the rest of each chunk's last page. */
   readonly pendingBytes: number;
 
   /**
    * @param chunk copied before the call returns
-   * @param nowMs the caller's clock, for {@link sweep}
+   * @param nowMs the caller's clock, for {@link sweep}; default: `Date.now()`
    * @returns the snapshot when this was its last missing chunk
    */
   feed(
@@ -78,7 +91,7 @@ export interface SnapshotReassembler {
   cancel(daemonOrigin: bigint): boolean;
   /** Forgets an origin wholly, so that any seqThrough is taken again. */
   forget(daemonOrigin: bigint): boolean;
-  /** Drops what made no progress for `maxIdleMs` (default 300,000). @returns how many were dropped */
+  /** Drops what made no progress for `maxIdleMs` or longer (default 300,000). @returns how many were dropped */
   sweep(nowMs: number, maxIdleMs?: number): number;
   /** Frees all. Later calls throw `disposed`. Idempotent. */
   dispose(): void;

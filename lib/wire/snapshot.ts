@@ -24,3 +24,6 @@ export interface StateSnapshot {
   /** 209 bytes, with version byte 1, or absent. */
   readonly identityEnvelope: Uint8Array | undefined;
 }
+
+/** All of a snapshot but its state, which may be too large to be in one piece. */
+export type SnapshotFields = Omit<StateSnapshot, 'state'>;
