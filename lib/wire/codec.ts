@@ -59,7 +59,7 @@ export interface FrameCodec {
    * `headers`. The payload of chunk i is bytes `i × 7,000` to `min((i + 1) × 7,000, snapshotLength)` of the snapshot,
    * which is not touched: a transport gathers header and slice. An empty snapshot is one empty chunk.
    *
-   * @throws MigrationError `snapshot-too-large` over 2^32 bytes, `chunk-index-out-of-range` where there are fewer chunks;
+   * @throws MigrationError `total-chunks-too-large` over 700,000 chunks, `chunk-index-out-of-range` where there are fewer chunks;
    * TypeError where `headers` is too short
    */
   writeChunkHeaders(
@@ -143,15 +143,15 @@ export interface MigrationCodec extends FrameCodec {
     stateLength: number,
   ): { readonly head: Uint8Array; readonly tail: Uint8Array };
   /**
-   * State, bindings and envelope are views of `bytes`; bindings are not read. Refused in this order: fewer than 94 bytes
-   * (`truncated`), magic, version, state and bindings not whole, envelope flag, envelope not whole, its version byte,
+   * State, bindings and envelope are views of `bytes`; bindings are not read. Refused in this order: magic, version, fewer
+   * than 94 bytes (`truncated`, also where magic and version are not whole), state and bindings not whole, envelope flag, envelope not whole, its version byte,
    * bytes left over, `seq-mismatch`, `origin-mismatch`.
    */
   decodeSnapshot(bytes: Uint8Array): StateSnapshot;
 
   /**
    * An empty ledger, or one read from a snapshot's bindings (no bytes: empty). A subscription that stands there twice is one
-   * entry with the later token. Refused: a count over (bytes left / 11), then per subscription in the order of its fields,
+   * entry with the later token. Refused: a count over (bytes left / 12), then per subscription in the order of its fields,
    * a name being whole before it is checked, then bytes left over.
    */
   createLedger(bindings?: Uint8Array): SubscriptionLedger;

@@ -31,7 +31,7 @@ export interface EventLog {
    * a peer without extensions)
    * @param maxFrameBytes u32
    * @param maxCount 1 to 2^32 − 1; never over 1,000,000 are taken
-   * @returns the frame and the number after its last event; where none is held, an empty frame and `nextNumber`
+   * @returns the frame and the number after its last event; where none is held, an empty frame and `from`
    * @throws MigrationError `event-too-large` where the first one's payload is; a later one ends the frame before it.
    * `sequence-overflow` where `renumberFrom` leads over 2^64 − 1
    */

@@ -58,9 +58,9 @@ export interface SubscriptionLedger {
   pendingRebinds(limit: number): readonly SubscriptionBinding[];
   /** One more try has been made for a pending or failed entry, which is then pending. False: there is none, or it is idle or done. */
   markTried(publisher: bigint, channel: string): boolean;
-  /** An entry of a rebind is done, whatever it was. False: there is none, or it is idle. */
+  /** The entry is done, whatever it was. False: no such entry. */
   markDone(publisher: bigint, channel: string): boolean;
-  /** A pending or failed entry has failed, for this reason. False: there is none, or it is idle or done. */
+  /** The entry has failed, for this reason, whatever it was. False: no such entry. */
   markFailed(publisher: bigint, channel: string, reason: string): boolean;
   rebindState(publisher: bigint, channel: string): RebindState | undefined;
   readonly rebindCounts: RebindCounts;

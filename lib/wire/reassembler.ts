@@ -39,10 +39,11 @@ export interface ReassemblyProgress {
  * 4. `stale-seq-through` (`got`, `latest`): older than the newest one accepted for this origin, pending or completed; a
  *    snapshot of the same seqThrough may come again
  * 5. `total-chunks-mismatch` (`got`, `expected`): against the pending one of the same seqThrough
- * 6. `snapshot-too-large` (`size`, `max`): the bytes here with this chunk, and one more for each chunk still missing, are over
- *    `maxSnapshotBytes`
- * 7. `too-many-pending-bytes` (`buffered`, `incoming`, `cap`): the bytes pending without what this chunk replaces or evicts,
- *    with this chunk, are over `maxPendingBytes`; a snapshot of one chunk is never pending, so it is not counted
+ * 6. `snapshot-too-large` (`buffered`, `incoming`, `max`): the bytes here (without the chunk that this one replaces) with
+ *    this chunk are over `maxSnapshotBytes`; or, at the first chunk, the total is, since each chunk has a byte at least
+ * 7. `too-many-pending-bytes` (`buffered`, `incoming`, `max`): the bytes committed for all pending snapshots (without one that
+ *    is about to be evicted), with what this chunk would commit, are over `maxPendingBytes`; a snapshot of one chunk is
+ *    never pending, so it is not counted
  * 8. `out-of-memory`
  *
  * A chunk that is here already replaces the earlier one's bytes. Only a chunk that was missing is progress for
@@ -51,7 +52,7 @@ export interface ReassemblyProgress {
 export interface SnapshotReassembler {
   /** How many snapshots are pending. */
   readonly pendingCount: number;
-  /** Bytes of their chunks: what is committed for them, but for the rest of each chunk's last page. */
+  /** Bytes committed for them: whole pages, and the books kept. */
   readonly pendingBytes: number;
 
   /**

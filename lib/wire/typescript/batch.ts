@@ -1,7 +1,7 @@
 import { MigrationError } from '../../errors.js';
 import { checkBytes, checkInteger, checkU64, wrongType } from '../arguments.js';
 import { FrameColumns } from '../columns.js';
-import { MAX_SNAPSHOT_CHUNK_SIZE, SNAPSHOT_READY_HEADER_SIZE } from '../message.js';
+import { MAX_SNAPSHOT_CHUNK_SIZE, MAX_TOTAL_CHUNKS, SNAPSHOT_READY_HEADER_SIZE } from '../message.js';
 import { copyU64, putU64, readU32, writeU32 } from './bytes.js';
 import { writeChunkHeader } from './frame.js';
 import { found, scanFrame } from './scan.js';
@@ -12,7 +12,6 @@ const PREFIX_SIZE = 4;
 const FIXED_SIZE = [17, 0, 17, 0, 17, 9, 0, 0, 9, 17];
 /** Whether a message has a second u64 at byte 9. */
 const HAS_WORD = [true, true, true, true, true, false, false, false, false, true];
-const MAX_SNAPSHOT_BYTES = 2 ** 32;
 
 function checkColumns(columns: FrameColumns): void {
   if (!(columns instanceof FrameColumns)) throw wrongType('columns', 'a FrameColumns', columns);
@@ -58,6 +57,7 @@ function decodeRow(
   columns.frameLength[row] = end - at;
   if (status !== 0) {
     clearRow(columns, wide, row);
+    columns.type[row] = at < end ? batch[at]! : 0;
     return;
   }
   const type = batch[at]!;
@@ -84,7 +84,6 @@ function clearRow(columns: FrameColumns, wide: Uint32Array, row: number): void {
   wide[2 * row + 1] = 0;
   wide[word] = 0;
   wide[word + 1] = 0;
-  columns.type[row] = 0;
   columns.baseLength[row] = 0;
   columns.index[row] = 0;
   columns.total[row] = 0;
@@ -169,12 +168,13 @@ export function writeChunkHeaders(
 
 /** How many chunks a snapshot is cut into; an empty one is a single empty chunk. */
 function chunkCount(snapshotLength: number): number {
-  if (snapshotLength > MAX_SNAPSHOT_BYTES) {
+  const total = Math.max(1, Math.ceil(snapshotLength / MAX_SNAPSHOT_CHUNK_SIZE));
+  if (total > MAX_TOTAL_CHUNKS) {
     throw new MigrationError(
-      'snapshot-too-large',
-      `a snapshot of ${snapshotLength} bytes cannot be sent, at most ${MAX_SNAPSHOT_BYTES} bytes are taken`,
-      { details: { size: snapshotLength, max: MAX_SNAPSHOT_BYTES } },
+      'total-chunks-too-large',
+      `a snapshot of ${snapshotLength} bytes is ${total} chunks, at most ${MAX_TOTAL_CHUNKS} are taken`,
+      { details: { size: snapshotLength, totalChunks: total, max: MAX_TOTAL_CHUNKS } },
     );
   }
-  return Math.max(1, Math.ceil(snapshotLength / MAX_SNAPSHOT_CHUNK_SIZE));
+  return total;
 }

@@ -174,7 +174,7 @@ class TypescriptEventLog implements EventLog {
     writeU32(frame, 9, count);
     this.#events.read(startAt, length, frame, EVENTS_HEADER_SIZE);
     if (renumberFrom !== undefined) renumber(frame, count, renumberFrom);
-    return { frame, next: BigInt(end) };
+    return { frame, next: count > 0 || from < this.#first ? BigInt(end) : from };
   }
 
   /** The number behind the last event that goes into a frame beginning with `start`. */

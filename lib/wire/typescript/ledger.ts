@@ -11,8 +11,10 @@ import { readU16, readU32, readU64, writeU16, writeU32, writeU64 } from './bytes
 import { checkNameBytes, nameBytes } from './channel-name.js';
 import { allocate } from './frame.js';
 
-/** Bytes of a binding without its name and token: publisher, name length, token flag. */
-const MIN_BINDING_SIZE = 11;
+/** Bytes of a binding beside its name and token: publisher, name length, token flag. */
+const BINDING_OVERHEAD = 11;
+/** The fewest bytes of a binding: its name has at least one. */
+const MIN_BINDING_SIZE = BINDING_OVERHEAD + 1;
 const MAX_TOKEN_BYTES = 0xffff;
 const MAX_LIMIT = 0xffff_ffff;
 const NO_TOKEN = new Uint8Array(0);
@@ -222,7 +224,7 @@ export class TypescriptLedger implements SubscriptionLedger {
     let length = 4;
     for (const entry of this.#order) {
       if (entry === undefined) continue;
-      length += MIN_BINDING_SIZE + entry.channel.length + (entry.tokenLength < 0 ? 0 : 2 + entry.tokenLength);
+      length += BINDING_OVERHEAD + entry.channel.length + (entry.tokenLength < 0 ? 0 : 2 + entry.tokenLength);
     }
     const memory = allocate(length);
     const bytes = Buffer.from(memory.buffer);
@@ -286,7 +288,7 @@ export class TypescriptLedger implements SubscriptionLedger {
 
   markDone(publisher: bigint, channel: string): boolean {
     const entry = this.#find(publisher, channel);
-    if (entry === undefined || entry.state === 'idle') return false;
+    if (entry === undefined) return false;
     this.#change(entry, 'done', '');
     return true;
   }
@@ -294,7 +296,7 @@ export class TypescriptLedger implements SubscriptionLedger {
   markFailed(publisher: bigint, channel: string, reason: string): boolean {
     checkString(reason, 'reason');
     const entry = this.#find(publisher, channel);
-    if (entry === undefined || (entry.state !== 'pending' && entry.state !== 'failed')) return false;
+    if (entry === undefined) return false;
     this.#change(entry, 'failed', reason);
     return true;
   }

@@ -6,6 +6,9 @@ import { ShortChunks } from './short-chunks.js';
 
 /** How many chunks one call takes into the digest at most before the last: it must not hold the event loop. */
 const DIGEST_CHUNKS_PER_CALL = 8;
+const PAGE_BYTES = 4096;
+/** What the tables of packed chunks hold of each. */
+const SHORT_BOOKS_BYTES = 10;
 const NOTHING = new Uint8Array(0);
 
 export class TypescriptSnapshot implements AssembledSnapshot {
@@ -46,6 +49,8 @@ export class PendingSnapshot {
   received = 0;
   bytes = 0;
   lastProgressMs = 0;
+  /** Bytes of memory committed: pages of the buffer that were written, packed chunks, and the books. */
+  committed: number;
   readonly #reserved: number;
   /** One bit per chunk that is here. */
   readonly #here: Uint8Array;
@@ -62,6 +67,7 @@ export class PendingSnapshot {
     this.total = total;
     this.#reserved = Math.min(total * MAX_SNAPSHOT_CHUNK_SIZE, maxSnapshotBytes);
     this.#here = new Uint8Array((total + 7) >>> 3);
+    this.committed = this.#here.length;
     this.#hasher = digest ? blake3.create() : undefined;
   }
 
@@ -90,6 +96,27 @@ export class PendingSnapshot {
     return fixed && index * MAX_SNAPSHOT_CHUNK_SIZE + length <= this.#reserved;
   }
 
+  /** What a chunk would commit over what is committed. A page of the buffer is shared with a neighbour at most. */
+  wouldCommit(index: number, length: number): number {
+    if (!this.#fits(index, length)) {
+      const before = this.#short?.lengthOf(index) ?? 0;
+      return before === 0 ? length + SHORT_BOOKS_BYTES : Math.max(0, length - before);
+    }
+    if (this.#isPlaced(index)) return 0;
+    const at = index * MAX_SNAPSHOT_CHUNK_SIZE;
+    const last = Math.floor((at + length - 1) / PAGE_BYTES);
+    let first = Math.floor(at / PAGE_BYTES);
+    if (at % PAGE_BYTES !== 0 && index > 0 && this.#isPlaced(index - 1)) first++;
+    const shared = index + 1 < this.total && this.#isPlaced(index + 1);
+    const nextPage = Math.floor((at + MAX_SNAPSHOT_CHUNK_SIZE) / PAGE_BYTES);
+    return Math.max(0, (shared && nextPage === last ? last : last + 1) - first) * PAGE_BYTES;
+  }
+
+  /** Whether a chunk lies at its fixed place. */
+  #isPlaced(index: number): boolean {
+    return this.#isHere(index) && (this.#short?.lengthOf(index) ?? 0) === 0;
+  }
+
   /**
    * Takes a chunk; nothing has changed when memory runs out.
    *
@@ -101,6 +128,7 @@ export class PendingSnapshot {
     const isLastMissing = before === 0 && this.received + 1 === this.total;
     const allShort = isLastMissing && this.#memory.length === 0;
     const fits = !allShort && this.#fits(index, length);
+    const commits = this.wouldCommit(index, length);
     if (fits) this.#reserve(this.#reserved);
     else if (allShort) this.#reserve(this.bytes + length);
     if (!fits) this.#short ??= reserving(this.total, () => new ShortChunks(this.total));
@@ -113,6 +141,7 @@ export class PendingSnapshot {
       reserving(length, () => this.#short!.put(index, chunk));
     }
     this.bytes += length - before;
+    this.committed += commits;
     if (before === 0) {
       this.#here[index >>> 3]! |= 1 << (index & 7);
       this.received++;

@@ -9,6 +9,11 @@ import { PendingSnapshot, TypescriptSnapshot } from './pending-snapshot.js';
 
 const MAX_SNAPSHOT_BYTES = 2 ** 32;
 const DEFAULT_MAX_IDLE_MS = 300_000;
+/**
+ * Of how many origins without a pending snapshot the newest seqThrough is remembered. Beyond it the oldest are forgotten: an
+ * old snapshot of theirs would be assembled again, and refused by the ownership register.
+ */
+const REMEMBERED_ORIGINS = 65_536;
 
 /** Snapshots from their chunks in plain TypeScript: one lazily committed buffer per pending snapshot. */
 class TypescriptReassembler implements SnapshotReassembler {
@@ -16,7 +21,7 @@ class TypescriptReassembler implements SnapshotReassembler {
   readonly #maxPendingBytes: number;
   readonly #digest: boolean;
   readonly #pending = new Map<bigint, PendingSnapshot>();
-  /** The newest seqThrough accepted, by origin. */
+  /** The newest seqThrough accepted, by origin that has nothing pending, the one longest untouched first. */
   readonly #latest = new Map<bigint, bigint>();
   #pendingBytes = 0;
   #disposed = false;
@@ -106,36 +111,49 @@ class TypescriptReassembler implements SnapshotReassembler {
     if (known === undefined || known.seqThrough !== seqThrough) this.#checkFresh(origin, seqThrough);
     const current = known?.seqThrough === seqThrough ? known : undefined;
     if (current !== undefined && current.total !== total) throw totalMismatch(total, current.total);
-    const replaced = current === undefined ? 0 : current.lengthOf(index);
-    const missing = total - (current?.received ?? 0) - (replaced === 0 ? 1 : 0);
-    const size = (current?.bytes ?? 0) - replaced + chunk.length;
-    if (size + missing > this.#maxSnapshotBytes) throw snapshotTooLarge(size + missing, this.#maxSnapshotBytes);
+    this.#checkSize(current, index, total, chunk.length);
     if (total === 1) {
       const whole = new TypescriptSnapshot(origin, seqThrough, new Uint8Array(chunk), this.#digest);
-      this.#startAt(origin, seqThrough);
+      this.#drop(origin);
+      this.#remember(origin, seqThrough);
       return whole;
     }
-    const evicted = current === undefined ? (known?.bytes ?? 0) : replaced;
-    const buffered = this.#pendingBytes - evicted;
-    if (buffered + chunk.length > this.#maxPendingBytes) {
-      throw tooManyPendingBytes(buffered, chunk.length, this.#maxPendingBytes);
-    }
     const pending = current ?? new PendingSnapshot(origin, seqThrough, total, this.#maxSnapshotBytes, this.#digest);
+    this.#checkPendingBytes(current === undefined ? known : undefined, pending, index, chunk.length);
+    const before = current?.committed ?? 0;
     const whole = pending.put(index, chunk, nowMs);
-    this.#pendingBytes = buffered + chunk.length;
+    this.#pendingBytes += pending.committed - before;
     if (current === undefined) {
+      this.#drop(origin);
+      this.#latest.delete(origin);
       this.#pending.set(origin, pending);
-      this.#latest.set(origin, seqThrough);
     }
-    if (whole !== undefined) {
-      this.#pending.delete(origin);
-      this.#pendingBytes -= pending.bytes;
-    }
+    if (whole !== undefined) this.#drop(origin);
     return whole;
   }
 
+  #checkSize(current: PendingSnapshot | undefined, index: number, total: number, incoming: number): void {
+    const buffered = current === undefined ? 0 : current.bytes - current.lengthOf(index);
+    const max = this.#maxSnapshotBytes;
+    if (buffered + incoming > max) throw snapshotTooLarge(buffered, incoming, max);
+    if (current === undefined && total > max) throw snapshotTooLarge(0, total, max);
+  }
+
+  #checkPendingBytes(
+    evicted: PendingSnapshot | undefined,
+    pending: PendingSnapshot,
+    index: number,
+    length: number,
+  ): void {
+    const books = pending.received === 0 ? pending.committed : 0;
+    const incoming = books + pending.wouldCommit(index, length);
+    const buffered = this.#pendingBytes - (evicted?.committed ?? 0);
+    const max = this.#maxPendingBytes;
+    if (incoming > 0 && buffered + incoming > max) throw tooManyPendingBytes(buffered, incoming, max);
+  }
+
   #checkFresh(origin: bigint, seqThrough: bigint): void {
-    const latest = this.#latest.get(origin);
+    const latest = this.#pending.get(origin)?.seqThrough ?? this.#latest.get(origin);
     if (latest === undefined || seqThrough >= latest) return;
     throw new MigrationError(
       'stale-seq-through',
@@ -144,17 +162,24 @@ class TypescriptReassembler implements SnapshotReassembler {
     );
   }
 
-  /** A newer snapshot of this origin has come: what was pending is dropped. */
-  #startAt(origin: bigint, seqThrough: bigint): void {
-    this.#drop(origin);
-    this.#latest.set(origin, seqThrough);
-  }
-
+  /** Drops what is pending for an origin, if anything is; of what it was stays remembered. */
   #drop(origin: bigint): boolean {
     const pending = this.#pending.get(origin);
     if (pending === undefined) return false;
-    this.#pendingBytes -= pending.bytes;
-    return this.#pending.delete(origin);
+    this.#pendingBytes -= pending.committed;
+    this.#pending.delete(origin);
+    this.#remember(origin, pending.seqThrough);
+    return true;
+  }
+
+  #remember(origin: bigint, seqThrough: bigint): void {
+    this.#latest.delete(origin);
+    this.#latest.set(origin, seqThrough);
+    if (this.#latest.size <= REMEMBERED_ORIGINS) return;
+    for (const oldest of this.#latest.keys()) {
+      this.#latest.delete(oldest);
+      return;
+    }
   }
 
   progress(daemonOrigin: bigint): ReassemblyProgress | undefined {
@@ -234,19 +259,19 @@ function totalMismatch(got: number, expected: number): MigrationError {
   );
 }
 
-function snapshotTooLarge(size: number, max: number): MigrationError {
+function snapshotTooLarge(buffered: number, incoming: number, max: number): MigrationError {
   return new MigrationError(
     'snapshot-too-large',
-    `the snapshot has at least ${size} bytes, at most ${max} are taken: raise maxSnapshotBytes to take it`,
-    { details: { size, max } },
+    `${buffered} bytes of the snapshot are here, at least ${incoming} more are over the ${max} taken: raise maxSnapshotBytes`,
+    { details: { buffered, incoming, max } },
   );
 }
 
-function tooManyPendingBytes(buffered: number, incoming: number, cap: number): MigrationError {
+function tooManyPendingBytes(buffered: number, incoming: number, max: number): MigrationError {
   return new MigrationError(
     'too-many-pending-bytes',
-    `${buffered} bytes are pending, ${incoming} more are over the cap of ${cap}: raise maxPendingBytes or try later`,
-    { details: { buffered, incoming, cap } },
+    `${buffered} bytes are committed, ${incoming} more are over the ${max} taken: raise maxPendingBytes or try later`,
+    { details: { buffered, incoming, max } },
   );
 }
 

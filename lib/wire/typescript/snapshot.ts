@@ -132,13 +132,14 @@ function truncated(length: number, needed: number, part: string): MigrationError
 
 function checkHead(bytes: Uint8Array): void {
   const { length } = bytes;
-  if (length < SNAPSHOT_FIXED_OVERHEAD) throw truncated(length, SNAPSHOT_FIXED_OVERHEAD, 'fixed fields');
+  if (length < MAGIC.length) throw truncated(length, MAGIC.length, 'magic');
   for (let at = 0; at < MAGIC.length; at++) {
     if (bytes[at] === MAGIC[at]) continue;
     throw new MigrationError('bad-magic', `snapshot refused at byte ${at}: it does not begin with "CDS1"`, {
       details: { offset: at, got: bytes[at], expected: MAGIC[at] },
     });
   }
+  if (length === MAGIC.length) throw truncated(length, ENTITY_AT, 'version');
   if (bytes[4] !== SNAPSHOT_VERSION) {
     throw new MigrationError(
       'unsupported-version',
@@ -146,6 +147,7 @@ function checkHead(bytes: Uint8Array): void {
       { details: { offset: 4, version: bytes[4], expected: SNAPSHOT_VERSION } },
     );
   }
+  if (length < SNAPSHOT_FIXED_OVERHEAD) throw truncated(length, SNAPSHOT_FIXED_OVERHEAD, 'fixed fields');
 }
 
 /** The envelope at `flagAt`, and that the snapshot ends where it should. */
