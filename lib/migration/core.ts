@@ -61,7 +61,7 @@ export interface RequestTypes {
     readonly ask: {
       readonly origin: bigint;
       readonly snapshot: AssembledSnapshot;
-      readonly kind: string | undefined;
+      readonly daemonKind: string | undefined;
       readonly source: bigint | undefined;
     };
     readonly answer: { readonly restoredSeq: bigint };

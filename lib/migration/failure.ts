@@ -8,9 +8,14 @@ const REASON_BY_KIND: Partial<Record<MigrationErrorKind, () => MigrationFailureR
   'already-migrating': MigrationFailureReason.alreadyMigrating,
 };
 
+/** Errors that came from a peer, so that they are passed on as they came. */
+const toldReasons = new WeakMap<MigrationError, MigrationFailureReason>();
+
 /** How an error is told to a peer. */
 export function reasonOf(error: unknown): MigrationFailureReason {
   if (!(error instanceof MigrationError)) return MigrationFailureReason.stateFailed(String(error));
+  const told = toldReasons.get(error);
+  if (told) return told;
   if (error.kind === 'not-authorised') return MigrationFailureReason.stateFailed('not authorised');
   if (error.kind === 'identity-transport-failed') return MigrationFailureReason.identityTransportFailed(error.message);
   return REASON_BY_KIND[error.kind]?.() ?? MigrationFailureReason.stateFailed(error.message);
@@ -28,11 +33,10 @@ const KIND_BY_REASON = {
 
 /** What a caller is told of a peer's reason. */
 export function errorOf(origin: bigint, reason: MigrationFailureReason): MigrationError {
-  return new MigrationError(
-    KIND_BY_REASON[reason.kind],
-    `the migration of daemon ${origin} failed: ${MigrationFailureReason.describe(reason)}`,
-    { details: { origin } },
-  );
+  const message = `the migration of daemon ${origin} failed: ${MigrationFailureReason.describe(reason)}`;
+  const error = new MigrationError(KIND_BY_REASON[reason.kind], message, { details: { origin } });
+  toldReasons.set(error, reason);
+  return error;
 }
 
 /** Any thrown value as a MigrationError. */

@@ -228,6 +228,8 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
         ...waiting,
         MigrationFailed: (r, i) => this.#goBack(r, errorOf(r.origin, i.reason)),
         EventAck: (r, i) => this.#restored(r, i),
+        // The orchestrator has heard of the restore first.
+        CutoverNotify: (r) => this.#cutover(r),
         tick: (r) => this.#status(r),
       },
       streaming: {

@@ -33,7 +33,7 @@ interface TargetRecord extends RoleRecord<TargetPhase> {
   readonly source: bigint | undefined;
   readonly try: bigint | undefined;
   readonly seqThrough: bigint;
-  readonly kind: string | undefined;
+  readonly daemonKind: string | undefined;
   snapshot: AssembledSnapshot | undefined;
   snapshotDigest: Uint8Array | undefined;
   restoredSeq: bigint;
@@ -235,7 +235,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
       source: trailer?.source,
       try: trailer?.try,
       seqThrough: message.seqThrough,
-      kind: trailer?.daemonKind,
+      daemonKind: trailer?.daemonKind,
       phase: 'authorising',
       phaseSince: this.ctx.now,
       awaiting: undefined,
@@ -303,8 +303,8 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
       return;
     }
     record.snapshotDigest = snapshot.digest!.slice();
-    const { origin, kind, source } = record;
-    this.enter(record, 'restoring', this.ctx.request('target', 'restore', { origin, snapshot, kind, source }));
+    const { origin, daemonKind, source } = record;
+    this.enter(record, 'restoring', this.ctx.request('target', 'restore', { origin, snapshot, daemonKind, source }));
   }
 
   #restored(record: TargetRecord, restored: Answered<'restore'>): void {

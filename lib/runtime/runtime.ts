@@ -58,6 +58,7 @@ export class DaemonRuntime {
   /** Nodes to which frames have been sent while the current batch was handled. */
   readonly #sentTo = new Set<bigint>();
   #ready = false;
+  #refusedFrames = 0;
   #stopTicking: (() => void) | undefined;
 
   constructor(options: DaemonRuntimeOptions) {
@@ -94,7 +95,8 @@ export class DaemonRuntime {
           stream: (destNode, snapshot) => mesh.stream(destNode, SUBPROTOCOL_MIGRATION, snapshot),
         },
         onReport: (report) => this.#reported(report),
-        onRefused: (error) => this.#onError(error),
+        // A peer's frame that is refused has changed nothing, and late ones are part of every end; counted, no more.
+        onRefused: (error, fromNode) => (fromNode === undefined ? this.#onError(error) : this.#refusedFrames++),
       },
     );
     this.#delivery = new DeliveryEndpoint(this.#codec, mesh, (origin, events) => this.deliver(origin, events));
@@ -187,6 +189,11 @@ export class DaemonRuntime {
     await host.fence();
     await this.#ownership.remove(origin);
     this.#registry.remove(origin)?.dispose();
+  }
+
+  /** Frames of peers that were refused since the start. */
+  get refusedFrames(): number {
+    return this.#refusedFrames;
   }
 
   /** Whether a live copy is here. */

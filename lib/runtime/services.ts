@@ -96,7 +96,7 @@ export class RuntimeServices implements MigrationServices {
     this.#options.registry.remove(origin)?.dispose();
   };
 
-  restore = ({ origin, snapshot: assembled, kind: named }: RequestTypes['restore']['ask']) => {
+  restore = ({ origin, snapshot: assembled, daemonKind: named }: RequestTypes['restore']['ask']) => {
     const { codec, factories, registry } = this.#options;
     const snapshot = codec.decodeSnapshot(assembled.bytes);
     if (snapshot.chainLink.originHash !== origin) {
@@ -117,7 +117,7 @@ export class RuntimeServices implements MigrationServices {
         'factory-not-found',
         `nothing here makes daemon ${origin}${named ? ` of kind "${named}"` : ''}; call registerFactory or expectMigration`,
         {
-          details: { origin, kind: named },
+          details: { origin, daemonKind: named },
         },
       );
     }
