@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { asyncBufferFromFile, parquetMetadataAsync, parquetRead } from 'hyparquet';
+import { type AsyncBuffer, asyncBufferFromFile, type FileMetaData, parquetMetadataAsync, parquetRead } from 'hyparquet';
 import { compressors } from 'hyparquet-compressors';
 import { encodeFlight } from './flight.js';
 import { UsageError } from './options.js';
@@ -17,16 +17,20 @@ function packagedFile(): string {
   }
 }
 
+/** Payloads of flights, a row group at a time: the whole file would take half a gigabyte. */
+export type Flights = AsyncIterable<Uint8Array[]>;
+
 /**
- * The first `records` flights, as events' payloads, a row group at a time: the whole file would take half a gigabyte.
+ * The first `records` flights of a parquet file, as events' payloads.
  *
  * @throws UsageError where the file is not there, cannot be read, or holds fewer flights
  */
-export async function* readFlights(records: number, path = packagedFile()): AsyncIterable<Uint8Array[]> {
-  if (!existsSync(path))
+export async function openFlights(records: number, path = packagedFile()): Promise<Flights> {
+  if (!existsSync(path)) {
     throw new UsageError(
       `the flights are not there: ${path} does not exist; name the file by --data, or run \`npm ci\``,
     );
+  }
   const file = await asyncBufferFromFile(path);
   const metadata = await readMetadata(file, path);
   if (Number(metadata.num_rows) < records) {
@@ -34,6 +38,10 @@ export async function* readFlights(records: number, path = packagedFile()): Asyn
       `${path} holds ${metadata.num_rows} flights, fewer than the ${records} asked for; lower --records`,
     );
   }
+  return readGroups(file, metadata, records);
+}
+
+async function* readGroups(file: AsyncBuffer, metadata: FileMetaData, records: number): Flights {
   let rowStart = 0;
   for (const group of metadata.row_groups) {
     const rowEnd = Math.min(records, rowStart + Number(group.num_rows));
@@ -52,7 +60,7 @@ export async function* readFlights(records: number, path = packagedFile()): Asyn
   }
 }
 
-async function readMetadata(file: Parameters<typeof parquetMetadataAsync>[0], path: string) {
+async function readMetadata(file: AsyncBuffer, path: string): Promise<FileMetaData> {
   try {
     return await parquetMetadataAsync(file);
   } catch (cause) {

@@ -10,7 +10,7 @@ import {
   type MigrationProgress,
   WorkerMesh,
 } from '../../lib/index.js';
-import { readFlights } from './data.js';
+import { type Flights, openFlights } from './data.js';
 import { flightsIn, SUMMARY_EVERY } from './flights-daemon.js';
 import { type NodeData, NodeRemote } from './node-protocol.js';
 import type { DemoOptions } from './options.js';
@@ -48,11 +48,12 @@ export interface DemoResult {
 
 /** Streams the flights to a daemon that moves halfway and to one that never does, and compares them. */
 export async function runDemo(options: DemoOptions, view: ProgressView): Promise<DemoResult> {
+  const flights = await openFlights(options.records, options.data);
   const mesh = new WorkerMesh();
   const runtime = new DaemonRuntime({ mesh: mesh.local, ...(options.engine && { engine: options.engine }) });
   try {
     runtime.start();
-    return await new Demo(options, mesh, runtime, view).run();
+    return await new Demo(options, flights, mesh, runtime, view).run();
   } finally {
     view.end();
     await runtime.shutdown();
@@ -61,6 +62,7 @@ export async function runDemo(options: DemoOptions, view: ProgressView): Promise
 
 class Demo {
   readonly #options: DemoOptions;
+  readonly #flights: Flights;
   readonly #mesh: WorkerMesh;
   readonly #runtime: DaemonRuntime;
   readonly #view: ProgressView;
@@ -68,8 +70,9 @@ class Demo {
   #published = 0;
   #snapshotBytes = 0;
 
-  constructor(options: DemoOptions, mesh: WorkerMesh, runtime: DaemonRuntime, view: ProgressView) {
+  constructor(options: DemoOptions, flights: Flights, mesh: WorkerMesh, runtime: DaemonRuntime, view: ProgressView) {
     this.#options = options;
+    this.#flights = flights;
     this.#mesh = mesh;
     this.#runtime = runtime;
     this.#view = view;
@@ -137,9 +140,9 @@ class Demo {
 
   /** Publishes every flight to both daemons, in order, and calls `halfway` there without stopping. */
   async #stream<T>(publishers: readonly EventPublisher[], halfway: () => T): Promise<T> {
-    const { records, data } = this.#options;
+    const { records } = this.#options;
     let result: { value: T } | undefined;
-    for await (const payloads of readFlights(records, data)) {
+    for await (const payloads of this.#flights) {
       for (let at = 0; at < payloads.length; at += BATCH) {
         if (!result && this.#published >= records / 2) result = { value: halfway() };
         const events = payloads.slice(at, at + BATCH).map((payload) => this.#event(payload));

@@ -13,7 +13,7 @@ export interface FlightsConfig {
   readonly channel: string;
   /** Bytes that pad the state. */
   readonly padding: number;
-  /** Throws there, to show that nothing is lost. */
+  /** Throws there, the first time, to show that nothing is lost. */
   readonly fail: 'snapshot' | 'restore' | undefined;
 }
 
@@ -25,6 +25,7 @@ export class FlightsDaemon implements MeshDaemon {
   readonly name = 'flights';
   readonly channel: string;
   readonly #config: FlightsConfig;
+  #failed = false;
   #count = 0;
   #delaySum = 0;
   #minutes = new Uint32Array(1024);
@@ -58,7 +59,7 @@ export class FlightsDaemon implements MeshDaemon {
   }
 
   snapshot(): Uint8Array {
-    if (this.#config.fail === 'snapshot') throw new Error('told to throw in snapshot');
+    this.#failOnce('snapshot');
     const columns = this.#columns().map((column) => bytesOf(column.subarray(0, this.#count)));
     const length = columns.reduce((sum, column) => sum + column.length, HEADER_SIZE);
     const state = new Uint8Array(length + ROUTE_SIZE * this.#routes.size + this.#config.padding);
@@ -81,7 +82,7 @@ export class FlightsDaemon implements MeshDaemon {
   }
 
   restore(state: Uint8Array): void {
-    if (this.#config.fail === 'restore') throw new Error('told to throw in restore');
+    this.#failOnce('restore');
     const view = new DataView(state.buffer, state.byteOffset, state.byteLength);
     this.#count = view.getUint32(0, true);
     this.#delaySum = view.getFloat64(8, true);
@@ -95,6 +96,12 @@ export class FlightsDaemon implements MeshDaemon {
     for (let left = view.getUint32(4, true); left > 0; left--, at += ROUTE_SIZE) {
       bytesOf(this.#histogram(view.getFloat64(at, true))).set(state.subarray(at + 8, at + ROUTE_SIZE));
     }
+  }
+
+  #failOnce(call: 'snapshot' | 'restore'): void {
+    if (this.#config.fail !== call || this.#failed) return;
+    this.#failed = true;
+    throw new Error(`told to throw in ${call}`);
   }
 
   #columns() {

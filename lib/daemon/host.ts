@@ -113,7 +113,7 @@ export class DaemonHost {
   }
 
   #acceptNow(events: readonly CausalEvent[]): MaybePromise<Acceptance> {
-    if (this.#gate === 'fenced' || this.#gate === 'held') return refusedFrom(0, 0, this.#moving());
+    if (this.#gate === 'fenced' || this.#gate === 'held') return refusedFrom(0, 0, moving(this.origin, this.movingTo));
     const fresh: CausalEvent[] = [];
     let duplicates = 0;
     let refusal: MigrationError | undefined;
@@ -358,16 +358,15 @@ export class DaemonHost {
   #name(): string {
     return `daemon "${this.#options.daemon.name}" (origin ${this.origin})`;
   }
+}
 
-  #moving(): MigrationError {
-    return new MigrationError(
-      'moving',
-      this.movingTo === undefined
-        ? `daemon ${this.origin} is not live here yet; try again`
-        : `daemon ${this.origin} is moving to node ${this.movingTo}; send to it there`,
-      { details: { origin: this.origin, target: this.movingTo } },
-    );
-  }
+/** The refusal that sends a publisher to where the daemon is going, or has it try again. Retriable. */
+export function moving(origin: bigint, target: bigint | undefined): MigrationError {
+  const message =
+    target === undefined
+      ? `daemon ${origin} is not live here yet; try again`
+      : `daemon ${origin} is moving to node ${target}; send to it there`;
+  return new MigrationError('moving', message, { details: { origin, target } });
 }
 
 function refusedFrom(accepted: number, duplicates: number, refusal: MigrationError): Acceptance {

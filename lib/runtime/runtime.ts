@@ -1,6 +1,6 @@
 import type { DaemonFactory } from '../daemon/daemon.js';
 import { DaemonFactoryRegistry } from '../daemon/factories.js';
-import { type Acceptance, DaemonHost, type DaemonHostOptions, type DaemonIdentity } from '../daemon/host.js';
+import { type Acceptance, DaemonHost, type DaemonHostOptions, type DaemonIdentity, moving } from '../daemon/host.js';
 import { DaemonRegistry } from '../daemon/registry.js';
 import { MigrationError } from '../errors.js';
 import type { MaybePromise } from '../maybe-promise.js';
@@ -221,6 +221,8 @@ export class DaemonRuntime {
    * @throws MigrationError `daemon-not-found`
    */
   deliver(origin: bigint, events: readonly CausalEvent[]): MaybePromise<Acceptance> {
+    const departedTo = this.#registry.departedTo(origin);
+    if (departedTo !== undefined) return { accepted: 0, duplicates: 0, refusal: moving(origin, departedTo) };
     return whenReady(this.#registry.require(origin).accept(events), (acceptance) => {
       this.#handler.logged(origin);
       return acceptance;

@@ -93,7 +93,10 @@ export class RuntimeServices implements MigrationServices {
   };
 
   release = ({ origin }: RequestTypes['release']['ask']): undefined => {
-    this.#options.registry.remove(origin)?.dispose();
+    const { registry } = this.#options;
+    const host = registry.remove(origin);
+    if (host?.movingTo !== undefined) registry.noteDeparture(origin, host.movingTo);
+    host?.dispose();
   };
 
   restore = ({ origin, snapshot: assembled, daemonKind: named }: RequestTypes['restore']['ask']) => {
