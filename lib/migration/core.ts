@@ -14,8 +14,11 @@ export type MigrationMode = 'pause';
 /** Which of a migration's three halves a record belongs to. */
 export type MigrationRole = 'orchestrator' | 'source' | 'target';
 
-/** The phases that an operator sees (PROTOCOL.md §7). */
-export type MigrationPhase = 'Snapshot' | 'Transfer' | 'Restore' | 'Replay' | 'Cutover' | 'Complete';
+/**
+ * The phases that an operator sees: those of PROTOCOL.md §7, and `Rollback`, in which a migration that failed or was
+ * cancelled waits until its source says that the daemon goes on.
+ */
+export type MigrationPhase = 'Snapshot' | 'Transfer' | 'Restore' | 'Replay' | 'Cutover' | 'Complete' | 'Rollback';
 
 /** Who wants to take a daemon from its source, or place one on its target. */
 export interface AuthorizationRequest {

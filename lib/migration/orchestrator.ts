@@ -7,6 +7,8 @@ import { errorOf, reasonOf } from './failure.js';
 import { RoleHandler, type RoleRecord, requirePeer, type TransitionTable } from './role.js';
 
 const DEFAULT_PATIENCE_MS = 30_000;
+/** How long a source may take to say that it goes on, before the end is reported without it. */
+const ROLLBACK_PATIENCE_MS = 5_000;
 
 interface OrchestratorRecord extends RoleRecord<MigrationPhase> {
   readonly source: bigint;
@@ -17,6 +19,8 @@ interface OrchestratorRecord extends RoleRecord<MigrationPhase> {
   bytesDone: number;
   bytesTotal: number;
   eventsWaiting: number;
+  /** Why the migration ends, once it does. */
+  failure: MigrationError | undefined;
 }
 
 interface OrchestratorInputs {
@@ -82,6 +86,7 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
       bytesDone: 0,
       bytesTotal: 0,
       eventsWaiting: 0,
+      failure: undefined,
     };
     this.records.set(origin, record);
     const sourceIsLocal = source === this.ctx.localNode;
@@ -134,16 +139,19 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
     return true;
   }
 
-  /** Ends a migration that is not over: both sides are told. @returns false where there is none */
+  /**
+   * Ends a migration that is not over: both sides are told, and it is reported when the source goes on.
+   *
+   * @returns false where there is none
+   */
   cancel(origin: bigint): boolean {
     const record = this.records.get(origin);
     if (!record) return false;
-    const error = new MigrationError('cancelled', `the migration of daemon ${origin} was cancelled`, {
-      details: { origin },
-    });
-    this.#tell(record, record.source, error);
-    this.#tell(record, record.target, error);
-    this.#end(record, error);
+    if (record.phase !== 'Rollback')
+      this.#rollBack(
+        record,
+        new MigrationError('cancelled', `the migration of daemon ${origin} was cancelled`, { details: { origin } }),
+      );
     return true;
   }
 
@@ -163,24 +171,24 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
           details: { origin, node },
         },
       );
-      this.#tell(record, record.source === node ? record.target : record.source, error);
-      this.#end(record, error);
+      this.#rollBack(record, error);
+      if (record.source === node) this.#end(record);
     }
   }
 
   tick(): void {
     for (const record of [...this.records.values()]) {
-      if (this.ctx.now - record.progressAt <= this.#patienceMs) continue;
-      const { origin, phase } = record;
-      const error = new MigrationError(
-        'timed-out',
-        `the migration of daemon ${origin} made no progress for ${this.#patienceMs} ms in phase ${phase}`,
-        { details: { origin, phase } },
-      );
-      this.#tell(record, record.source, error);
-      this.#tell(record, record.target, error);
-      this.#end(record, error);
+      const idleMs = this.ctx.now - record.progressAt;
+      if (record.phase === 'Rollback') {
+        if (idleMs > ROLLBACK_PATIENCE_MS) this.#end(record);
+      } else if (idleMs > this.#patienceMs) this.#outOfPatience(record);
     }
+  }
+
+  #outOfPatience(record: OrchestratorRecord): void {
+    const { origin, phase } = record;
+    const message = `the migration of daemon ${origin} made no progress for ${this.#patienceMs} ms in phase ${phase}`;
+    this.#rollBack(record, new MigrationError('timed-out', message, { details: { origin, phase } }));
   }
 
   #rules(): OrchestratorTable {
@@ -209,6 +217,18 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
         ActivateAck: (r) => this.#completed(r),
       },
       Complete: {},
+      Rollback: {
+        SnapshotReady: pass,
+        RestoreComplete: pass,
+        ReplayComplete: pass,
+        CleanupComplete: pass,
+        SourceStatus: pass,
+        // The target was faster than the failure: what the register says holds.
+        ActivateAck: (r) => this.#completed(r),
+        MigrationFailed: (r, i) => {
+          if (i.from === r.source) this.#end(r);
+        },
+      },
     };
   }
 
@@ -279,18 +299,29 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
   }
 
   #failed(record: OrchestratorRecord, { from, reason }: OrchestratorInputs['MigrationFailed']): void {
-    const error = errorOf(record.origin, reason);
-    this.#tell(record, from === record.source ? record.target : record.source, error, reason);
-    this.#end(record, error);
+    this.#rollBack(record, errorOf(record.origin, reason));
+    // A source that says so has gone back already.
+    if (from === record.source) this.#end(record);
   }
 
-  #tell(record: OrchestratorRecord, to: bigint, error: MigrationError, reason = reasonOf(error)): void {
-    this.ctx.send(to, { kind: 'MigrationFailed', daemonOrigin: record.origin, reason }, this.#trailer(record));
+  #rollBack(record: OrchestratorRecord, error: MigrationError): void {
+    record.failure = error;
+    this.#tell(record, record.source, error);
+    this.#tell(record, record.target, error);
+    this.#goTo(record, 'Rollback');
   }
 
-  #end(record: OrchestratorRecord, error: MigrationError): void {
+  #tell(record: OrchestratorRecord, to: bigint, error: MigrationError): void {
+    this.ctx.send(
+      to,
+      { kind: 'MigrationFailed', daemonOrigin: record.origin, reason: reasonOf(error) },
+      this.#trailer(record),
+    );
+  }
+
+  #end(record: OrchestratorRecord): void {
     this.records.delete(record.origin);
-    this.ctx.report({ kind: 'failed', role: 'orchestrator', origin: record.origin, error });
+    this.ctx.report({ kind: 'failed', role: 'orchestrator', origin: record.origin, error: record.failure! });
   }
 
   #trailer(record: OrchestratorRecord): Trailer {

@@ -62,7 +62,7 @@ export class MigrationHandle {
     }
   }
 
-  /** Ends the migration unless it is over; the daemon goes on at its source. `wait` rejects with `cancelled`. */
+  /** Ends the migration unless it is over. `wait` rejects with `cancelled` when the daemon goes on at its source. Idempotent. */
   cancel(): void {
     this.#cancel();
   }
