@@ -107,6 +107,12 @@ function run(log: EventLog, model: Model, one: Operation, limits: Limits): void 
     case 'append': {
       const number = model.append(one.event, limits);
       const expected = number === undefined ? { refused: 'buffer-full' } : { value: number };
+      const room = number === undefined ? expected : { value: undefined };
+      assert.equal(
+        outcome(() => log.ensureRoom(one.event.payload.length)),
+        room,
+        'ensureRoom',
+      );
       assert.equal(
         outcome(() => log.append(one.event)),
         expected,
@@ -205,6 +211,7 @@ test('a log that was disposed of refuses', () => {
     const calls: (() => unknown)[] = [
       () => log.append({ link: genesisLink(1n), payload: new Uint8Array(3), receivedAt: 0n }),
       () => log.get(1n),
+      () => log.ensureRoom(1),
       () => log.encodeFrame(1n, 1n, 100, 1),
       () => log.digest(),
       () => log.truncate(1n),

@@ -50,6 +50,7 @@ const WRONG = {
     null: null,
     'an object': {},
   }),
+  size: () => ({ 'a bigint': 5n, 'a string': '5', '-1': -1, '1.5': 1.5, NaN: Number.NaN, null: null, undefined }),
   milliseconds: () => ({ 'a bigint': 5n, 'a string': '5', NaN: Number.NaN, null: null }),
   text: () => ({
     'a number': 5,
@@ -258,9 +259,17 @@ function snapshotCases(): Case<MigrationCodec>[] {
   } as const;
   const field = (name: string, wants: keyof typeof WRONG): Case<MigrationCodec>[] => [
     { argument: `snapshot.${name}`, wants, call: (c, wrong) => c.encodeSnapshot({ ...snapshot, [name]: wrong }) },
-    { argument: `snapshot.${name}`, wants, call: (c, wrong) => c.encodeSnapshotParts({ ...snapshot, [name]: wrong }) },
+    {
+      argument: `snapshot.${name}`,
+      wants,
+      call: (c, wrong) => c.encodeSnapshotParts({ ...snapshot, [name]: wrong }, 1),
+    },
   ];
-  return Object.entries(fields).flatMap(([name, wants]) => field(name, wants));
+  return Object.entries(fields).flatMap(([name, wants]) => {
+    const [whole, parts] = field(name, wants);
+    // the parts are made without the state
+    return name === 'state' ? [whole!] : [whole!, parts!];
+  });
 }
 
 const CODEC_CASES: readonly Case<MigrationCodec>[] = [
@@ -293,10 +302,13 @@ const CODEC_CASES: readonly Case<MigrationCodec>[] = [
   { argument: 'message', wants: 'bytes', call: (c, wrong) => c.blake2sMac(one, wrong) },
   { argument: 'bytes', wants: 'bytes', call: (c, wrong) => c.xxh3(wrong) },
   { argument: 'bytes', wants: 'bytes', call: (c, wrong) => c.blake3(wrong) },
+  { argument: 'bytes', wants: 'bytes', call: (c, wrong) => c.createBlake3().update(wrong) },
+  { argument: 'stateLength', wants: 'size', call: (c, wrong) => c.encodeSnapshotParts(snapshot, wrong) },
+  { argument: 'payloadLength', wants: 'u32', call: (c, wrong) => c.createEventLog().ensureRoom(wrong) },
   { argument: 'name', wants: 'text', call: (c, wrong) => c.validateChannelName(wrong) },
   { argument: 'name', wants: 'text', call: (c, wrong) => c.channelHash(wrong) },
   { argument: 'snapshot', wants: 'object', call: (c, wrong) => c.encodeSnapshot(wrong) },
-  { argument: 'snapshot', wants: 'object', call: (c, wrong) => c.encodeSnapshotParts(wrong) },
+  { argument: 'snapshot', wants: 'object', call: (c, wrong) => c.encodeSnapshotParts(wrong, 1) },
   ...snapshotCases(),
   ...linkFields<MigrationCodec>('snapshot.chainLink', (c, chainLink) => c.encodeSnapshot({ ...snapshot, chainLink })),
   { argument: 'bytes', wants: 'bytes', call: (c, wrong) => c.decodeSnapshot(wrong) },

@@ -14,7 +14,7 @@ const NAMES = [
 function roundTrips(codec: MigrationCodec, encoded: Uint8Array, expected: Uint8Array): StateSnapshot {
   const snapshot = codec.decodeSnapshot(encoded);
   sameBytes(codec.encodeSnapshot(snapshot), expected, 'encodeSnapshot');
-  const { head, tail } = codec.encodeSnapshotParts(snapshot);
+  const { head, tail } = codec.encodeSnapshotParts(snapshot, snapshot.state.length);
   sameBytes(Buffer.concat([head, snapshot.state, tail]), expected, 'encodeSnapshotParts');
   return snapshot;
 }
