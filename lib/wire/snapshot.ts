@@ -2,6 +2,8 @@
 export const SNAPSHOT_VERSION = 2;
 /** Bytes of an identity envelope (PROTOCOL.md §6). */
 export const IDENTITY_ENVELOPE_SIZE = 209;
+/** Version byte of an identity envelope. */
+export const IDENTITY_ENVELOPE_VERSION = 1;
 /** Bytes of a snapshot around an empty state and no bindings, without an envelope. */
 export const SNAPSHOT_FIXED_OVERHEAD = 94;
 

@@ -2,6 +2,7 @@ import { MigrationError } from '../../errors.js';
 import { checkBytes, checkBytesOfLength, checkInteger, checkObject, checkU64 } from '../arguments.js';
 import {
   IDENTITY_ENVELOPE_SIZE,
+  IDENTITY_ENVELOPE_VERSION,
   SNAPSHOT_FIXED_OVERHEAD,
   SNAPSHOT_VERSION,
   type SnapshotFields,
@@ -18,7 +19,6 @@ const LINK_AT = 45;
 const CREATED_AT_AT = 77;
 const STATE_LENGTH_AT = 85;
 const STATE_AT = 89;
-const ENVELOPE_VERSION = 1;
 const MAX_PART_BYTES = 0xffff_ffff;
 
 /** What a snapshot must hold before it is written; a reader refuses the same. */
@@ -46,10 +46,14 @@ function checkPartLength(kind: 'state-too-large' | 'bindings-too-large', field: 
 }
 
 function checkEnvelopeVersion(version: number, where: string): void {
-  if (version === ENVELOPE_VERSION) return;
-  throw new MigrationError('unsupported-version', `${where}: its version is ${version}, known is ${ENVELOPE_VERSION}`, {
-    details: { field: 'identityEnvelope', version, expected: ENVELOPE_VERSION },
-  });
+  if (version === IDENTITY_ENVELOPE_VERSION) return;
+  throw new MigrationError(
+    'unsupported-version',
+    `${where}: its version is ${version}, known is ${IDENTITY_ENVELOPE_VERSION}`,
+    {
+      details: { field: 'identityEnvelope', version, expected: IDENTITY_ENVELOPE_VERSION },
+    },
+  );
 }
 
 /** The chain link says once more what the snapshot says of sequence and entity. */
