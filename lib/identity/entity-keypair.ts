@@ -153,9 +153,13 @@ export class EntityKeypair implements Disposable {
   #loadSignKey(scratch: SecureScratch): void {
     if (this.#secret === undefined) {
       const state = this.#disposed ? 'disposed' : 'public-only';
-      throw new IdentityError(state, `the key pair of entity ${this.#id.hex} is ${state}: its private half is not here`, {
-        details: { entityId: this.#id.hex },
-      });
+      throw new IdentityError(
+        state,
+        `the key pair of entity ${this.#id.hex} is ${state}: its private half is not here`,
+        {
+          details: { entityId: this.#id.hex },
+        },
+      );
     }
     this.#secret.copyInto(scratch.seed);
     scratch.publicKey.set(this.#id.toBytes());

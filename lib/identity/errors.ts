@@ -1,4 +1,9 @@
-import { type EnvelopeErrorKind, type IdentityErrorKind, MigrationError, type MigrationErrorDetails } from '../errors.js';
+import {
+  type EnvelopeErrorKind,
+  type IdentityErrorKind,
+  MigrationError,
+  type MigrationErrorDetails,
+} from '../errors.js';
 
 interface ErrorOptions {
   readonly details?: MigrationErrorDetails;
