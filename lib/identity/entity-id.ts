@@ -1,6 +1,6 @@
 import { inspect } from 'node:util';
-import { blake2s } from '@noble/hashes/blake2.js';
-import { bytesEqual, requireBytes, toHex } from './bytes.js';
+import { checkBytes, checkBytesOfLength } from '../wire/arguments.js';
+import { nodeId, originHash } from '../wire/typescript/hashes.js';
 import { IdentityError } from './errors.js';
 import { sodium } from './sodium.js';
 
@@ -8,14 +8,6 @@ import { sodium } from './sodium.js';
 export const ENTITY_ID_BYTES = 32;
 /** Bytes of an Ed25519 signature. */
 export const SIGNATURE_BYTES = 64;
-
-const ORIGIN_KEY = new TextEncoder().encode('net-origin-v1');
-const NODE_KEY = new TextEncoder().encode('net-node-id-v1');
-
-function firstWord(key: Uint8Array, entityId: Uint8Array): bigint {
-  const digest = blake2s(entityId, { key });
-  return new DataView(digest.buffer, digest.byteOffset).getBigUint64(0, true);
-}
 
 /** Who a daemon or a node is (PROTOCOL.md §1). A value: it never changes, and two of the same bytes are `equals`. */
 export class EntityId {
@@ -29,7 +21,8 @@ export class EntityId {
 
   /** Copies 32 bytes. Whether they are a point of the curve shows when something is verified with them. */
   static fromBytes(bytes: Uint8Array): EntityId {
-    return new EntityId(Uint8Array.from(requireBytes('bytes', bytes, ENTITY_ID_BYTES)));
+    checkBytesOfLength(bytes, 'bytes', ENTITY_ID_BYTES);
+    return new EntityId(Uint8Array.from(bytes));
   }
 
   /** From 64 hexadecimal digits of either case. */
@@ -47,23 +40,23 @@ export class EntityId {
 
   /** 64 lower-case hexadecimal digits. */
   get hex(): string {
-    return toHex(this.#bytes);
+    return Buffer.from(this.#bytes).toString('hex');
   }
 
   /** u64: the daemon's origin in every frame. */
   get originHash(): bigint {
-    this.#originHash ??= firstWord(ORIGIN_KEY, this.#bytes);
+    this.#originHash ??= originHash(this.#bytes);
     return this.#originHash;
   }
 
   /** u64: the node's id, where the entity is a node. */
   get nodeId(): bigint {
-    this.#nodeId ??= firstWord(NODE_KEY, this.#bytes);
+    this.#nodeId ??= nodeId(this.#bytes);
     return this.#nodeId;
   }
 
   equals(other: EntityId | Uint8Array): boolean {
-    return bytesEqual(this.#bytes, other instanceof EntityId ? other.#bytes : other);
+    return Buffer.compare(this.#bytes, other instanceof EntityId ? other.#bytes : other) === 0;
   }
 
   /**
@@ -71,8 +64,8 @@ export class EntityId {
    * commitment of small order, and no multiple of the cofactor forgiven.
    */
   verify(message: Uint8Array, signature: Uint8Array): boolean {
-    requireBytes('message', message);
-    requireBytes('signature', signature, SIGNATURE_BYTES);
+    checkBytes(message, 'message');
+    checkBytesOfLength(signature, 'signature', SIGNATURE_BYTES);
     return sodium.crypto_sign_verify_detached(signature, message, this.#bytes);
   }
 

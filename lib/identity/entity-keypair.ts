@@ -1,5 +1,5 @@
 import { inspect } from 'node:util';
-import { requireBytes } from './bytes.js';
+import { checkBytes, checkBytesOfLength } from '../wire/arguments.js';
 import { ENTITY_ID_BYTES, EntityId, SIGNATURE_BYTES } from './entity-id.js';
 import { IdentityError } from './errors.js';
 import { SECRET_BYTES, Secret } from './secure-memory.js';
@@ -7,7 +7,7 @@ import { type SecureScratch, withSecureScratch } from './secure-scratch.js';
 import { sodium } from './sodium.js';
 import { type StaticKeypair, staticKeypairFromScratch } from './static-keypair.js';
 
-/** Internal: fills `scratch.signKey` (so `scratch.seed` too). Throws `public-only` or `disposed`. */
+/** Internal: fills `scratch.seed` and `scratch.signKey`. Throws `public-only` or `disposed`. */
 export let loadSignKey: (keypair: EntityKeypair, scratch: SecureScratch) => void;
 /** Internal: a full key pair of `scratch.seed`. Leaves its sign key in `scratch`. */
 export let keypairFromScratch: (scratch: SecureScratch) => EntityKeypair;
@@ -50,7 +50,7 @@ export class EntityKeypair implements Disposable {
    * JavaScript heap, where collection may leave copies behind: better take the seed from a key file (`NodeKeys.load`).
    */
   static fromSeed(seed: Uint8Array, options: { readonly wipeInput?: boolean } = {}): EntityKeypair {
-    requireBytes('seed', seed, SECRET_BYTES);
+    checkBytesOfLength(seed, 'seed', SECRET_BYTES);
     try {
       return withSecureScratch((scratch) => {
         scratch.seed.set(seed);
@@ -68,6 +68,11 @@ export class EntityKeypair implements Disposable {
 
   get id(): EntityId {
     return this.#id;
+  }
+
+  /** A copy of the id's 32 bytes, so that a key pair can stand where a `DaemonIdentity` is asked for. */
+  get entityId(): Uint8Array {
+    return this.#id.toBytes();
   }
 
   /** u64, as in `id`. */
@@ -96,7 +101,7 @@ export class EntityKeypair implements Disposable {
 
   /** 64 bytes over `message`. Throws `public-only` without a private half, `disposed` after `dispose`. */
   sign(message: Uint8Array): Uint8Array {
-    requireBytes('message', message);
+    checkBytes(message, 'message');
     return withSecureScratch((scratch) => {
       this.#loadSignKey(scratch);
       const signature = new Uint8Array(SIGNATURE_BYTES);
@@ -162,6 +167,7 @@ export class EntityKeypair implements Disposable {
       );
     }
     this.#secret.copyInto(scratch.seed);
-    scratch.publicKey.set(this.#id.toBytes());
+    scratch.signKey.set(scratch.seed);
+    scratch.signKey.set(this.#id.toBytes(), SECRET_BYTES);
   }
 }

@@ -1,4 +1,4 @@
-import { blake2s } from '@noble/hashes/blake2.js';
+import { blake2sMac } from '../wire/typescript/hashes.js';
 import type { SecureScratch } from './secure-scratch.js';
 
 /*
@@ -105,5 +105,5 @@ export function envelopeNonce(ephemeralPublic: Uint8Array, targetPublic: Uint8Ar
   const publicKeys = new Uint8Array(64);
   publicKeys.set(ephemeralPublic);
   publicKeys.set(targetPublic, 32);
-  return blake2s(publicKeys, { key: NONCE_CONTEXT }).subarray(0, NONCE_BYTES);
+  return blake2sMac(NONCE_CONTEXT, publicKeys).subarray(0, NONCE_BYTES);
 }

@@ -15,7 +15,6 @@ export class EnvelopeError extends MigrationError {
   override readonly name = 'EnvelopeError';
   declare readonly kind: EnvelopeErrorKind;
 
-  // biome-ignore lint/complexity/noUselessConstructor: it narrows the kind
   constructor(kind: EnvelopeErrorKind, message: string, options: ErrorOptions = {}) {
     super(kind, message, options);
   }
@@ -26,7 +25,6 @@ export class IdentityError extends MigrationError {
   override readonly name = 'IdentityError';
   declare readonly kind: IdentityErrorKind;
 
-  // biome-ignore lint/complexity/noUselessConstructor: it narrows the kind
   constructor(kind: IdentityErrorKind, message: string, options: ErrorOptions = {}) {
     super(kind, message, options);
   }

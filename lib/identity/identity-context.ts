@@ -1,6 +1,6 @@
-import { CAUSAL_LINK_SIZE, type CausalLink } from '../wire/link.js';
+import { checkBytesOfLength } from '../wire/arguments.js';
 import type { StateSnapshot } from '../wire/snapshot.js';
-import { requireBytes } from './bytes.js';
+import { encodeLink } from '../wire/typescript/chain.js';
 import { EntityId } from './entity-id.js';
 import type { EntityKeypair } from './entity-keypair.js';
 import { EnvelopeError } from './errors.js';
@@ -41,16 +41,6 @@ export interface MigrationIdentityContextOptions {
   readonly peerStaticLookup: (nodeId: bigint) => Uint8Array | undefined;
 }
 
-function linkBytes(link: CausalLink): Uint8Array {
-  const bytes = new Uint8Array(CAUSAL_LINK_SIZE);
-  const view = new DataView(bytes.buffer);
-  view.setBigUint64(0, link.originHash, true);
-  view.setBigUint64(8, link.horizon, true);
-  view.setBigUint64(16, link.sequence, true);
-  view.setBigUint64(24, link.parentHash, true);
-  return bytes;
-}
-
 function sealSnapshot(snapshot: SealableSnapshot, daemon: EntityKeypair, targetPublic: Uint8Array): Uint8Array {
   if (!daemon.id.equals(snapshot.entityId)) {
     throw new EnvelopeError(
@@ -59,14 +49,14 @@ function sealSnapshot(snapshot: SealableSnapshot, daemon: EntityKeypair, targetP
       { details: { entityId: daemon.id.hex } },
     );
   }
-  return IdentityEnvelope.seal(daemon, targetPublic, linkBytes(snapshot.chainLink)).toBytes();
+  return IdentityEnvelope.seal(daemon, targetPublic, encodeLink(snapshot.chainLink)).toBytes();
 }
 
 function unseal(keys: StaticKeypair, snapshot: StateSnapshot): EntityKeypair | undefined {
   if (snapshot.identityEnvelope === undefined) return undefined;
   const entity = EntityId.fromBytes(snapshot.entityId);
   const link = snapshot.chainLink;
-  const keypair = IdentityEnvelope.fromBytes(snapshot.identityEnvelope).open(keys, linkBytes(link), entity);
+  const keypair = IdentityEnvelope.fromBytes(snapshot.identityEnvelope).open(keys, encodeLink(link), entity);
   if (keypair.originHash === link.originHash) return keypair;
   keypair.dispose();
   throw new EnvelopeError(
@@ -85,7 +75,8 @@ export function createMigrationIdentityContext(options: MigrationIdentityContext
     unsealSnapshot: (snapshot: StateSnapshot) => unseal(keys, snapshot),
     peerStaticLookup: (nodeId: bigint) => {
       const found = peerStaticLookup(nodeId);
-      return found === undefined ? undefined : requireBytes('the peer public key', found, STATIC_KEY_BYTES);
+      if (found !== undefined) checkBytesOfLength(found, 'what peerStaticLookup returned', STATIC_KEY_BYTES);
+      return found;
     },
   });
 }

@@ -1,17 +1,17 @@
+import { checkBytes, checkBytesOfLength, wrongType } from '../wire/arguments.js';
+import { CAUSAL_LINK_SIZE } from '../wire/link.js';
 import { IDENTITY_ENVELOPE_SIZE } from '../wire/snapshot.js';
-import { bytesEqual, requireBytes } from './bytes.js';
-import { ENTITY_ID_BYTES, EntityId, SIGNATURE_BYTES } from './entity-id.js';
-import { type EntityKeypair, keypairFromScratch, loadSignKey } from './entity-keypair.js';
+import { ENTITY_ID_BYTES, EntityId } from './entity-id.js';
+import { EntityKeypair, keypairFromScratch, loadSignKey } from './entity-keypair.js';
 import { deriveEnvelopeKey, envelopeNonce } from './envelope-key.js';
 import { EnvelopeError } from './errors.js';
 import { SECRET_BYTES } from './secure-memory.js';
 import { type SecureScratch, withSecureScratch } from './secure-scratch.js';
 import { sodium } from './sodium.js';
-import { agree, STATIC_KEY_BYTES, type StaticKeypair, x25519 } from './static-keypair.js';
+import { agree, STATIC_KEY_BYTES, StaticKeypair, x25519 } from './static-keypair.js';
 
 export const ENVELOPE_VERSION = 1;
 
-const LINK_BYTES = 32;
 const TAG_BYTES = 16;
 const CIPHERTEXT_BYTES = SECRET_BYTES + TAG_BYTES;
 const SEALED_SEED_BYTES = STATIC_KEY_BYTES + CIPHERTEXT_BYTES;
@@ -23,7 +23,7 @@ const SIGNATURE_AT = SIGNER_AT + ENTITY_ID_BYTES;
 
 /** `target public ‖ chain link`: what the daemon's own key signs. */
 function attestation(targetPublic: Uint8Array, chainLink: Uint8Array): Uint8Array {
-  const signed = new Uint8Array(STATIC_KEY_BYTES + LINK_BYTES);
+  const signed = new Uint8Array(STATIC_KEY_BYTES + CAUSAL_LINK_SIZE);
   signed.set(targetPublic);
   signed.set(chainLink, STATIC_KEY_BYTES);
   return signed;
@@ -68,7 +68,7 @@ export class IdentityEnvelope {
    * Copies 209 bytes. Throws `EnvelopeError` `invalid-length` or `unsupported-version`; everything else shows in `open`.
    */
   static fromBytes(bytes: Uint8Array): IdentityEnvelope {
-    requireBytes('bytes', bytes);
+    checkBytes(bytes, 'bytes');
     if (bytes.length !== IDENTITY_ENVELOPE_SIZE) {
       throw new EnvelopeError(
         'invalid-length',
@@ -92,8 +92,9 @@ export class IdentityEnvelope {
    * would keep nobody out.
    */
   static seal(keypair: EntityKeypair, targetPublic: Uint8Array, chainLink: Uint8Array): IdentityEnvelope {
-    requireBytes('targetPublic', targetPublic, STATIC_KEY_BYTES);
-    requireBytes('chainLink', chainLink, LINK_BYTES);
+    if (!(keypair instanceof EntityKeypair)) throw wrongType('keypair', 'an EntityKeypair', keypair);
+    checkBytesOfLength(targetPublic, 'targetPublic', STATIC_KEY_BYTES);
+    checkBytesOfLength(chainLink, 'chainLink', CAUSAL_LINK_SIZE);
     if (!keypair.canSign) {
       throw new EnvelopeError(
         'source-read-only',
@@ -139,7 +140,8 @@ export class IdentityEnvelope {
    * @param expectedSigner the snapshot's entity; leave it out only where the result's `id` is checked otherwise
    */
   open(keys: StaticKeypair, chainLink: Uint8Array, expectedSigner?: EntityId): EntityKeypair {
-    requireBytes('chainLink', chainLink, LINK_BYTES);
+    if (!(keys instanceof StaticKeypair)) throw wrongType('keys', 'a StaticKeypair', keys);
+    checkBytesOfLength(chainLink, 'chainLink', CAUSAL_LINK_SIZE);
     const signer = this.signer;
     this.#verifySigner(signer, chainLink, expectedSigner);
     return withSecureScratch((scratch) => {
@@ -185,7 +187,7 @@ export class IdentityEnvelope {
   /** Puts the opened seed into `scratch.seed`. */
   #openSeed(keys: StaticKeypair, chainLink: Uint8Array, scratch: SecureScratch): void {
     const targetPublic = this.#bytes.subarray(TARGET_AT, SEALED_AT);
-    if (!bytesEqual(targetPublic, keys.publicKey)) {
+    if (Buffer.compare(targetPublic, keys.publicKey) !== 0) {
       throw new EnvelopeError('seal-open-failed', "the envelope is sealed to another key than this node's");
     }
     const ephemeralPublic = this.#bytes.subarray(SEALED_AT, SEALED_AT + STATIC_KEY_BYTES);

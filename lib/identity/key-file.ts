@@ -106,7 +106,7 @@ function decodeHex(text: Uint8Array, from: number, target: Uint8Array): boolean 
 }
 
 function encodeHex(bytes: Uint8Array, text: Uint8Array, at: number): void {
-  const digit = (value: number) => (value < 10 ? value + 48 : value + 87);
+  const digit = (value: number) => value + 48 + (((9 - value) >> 31) & 39);
   for (let index = 0; index < bytes.length; index++) {
     text[at + 2 * index] = digit(bytes[index]! >>> 4);
     text[at + 2 * index + 1] = digit(bytes[index]! & 15);

@@ -1,5 +1,4 @@
 import { inspect } from 'node:util';
-import { bytesEqual } from './bytes.js';
 import { ENTITY_ID_BYTES, type EntityId } from './entity-id.js';
 import { EntityKeypair, keypairFromScratch, loadSignKey } from './entity-keypair.js';
 import { IdentityError } from './errors.js';
@@ -44,7 +43,7 @@ export class NodeKeys implements Disposable {
       const publicKey = new Uint8Array(ENTITY_ID_BYTES);
       readKeyFile(path, scratch.text, scratch.seed, publicKey);
       const keypair = keypairFromScratch(scratch);
-      if (bytesEqual(keypair.id.toBytes(), publicKey)) return keypair;
+      if (keypair.id.equals(publicKey)) return keypair;
       keypair.dispose();
       throw new IdentityError(
         'key-file-malformed',
@@ -62,7 +61,7 @@ export class NodeKeys implements Disposable {
   save(path: string): void {
     withSecureScratch((scratch) => {
       loadSignKey(this.identity, scratch);
-      writeKeyFile(path, scratch.text, scratch.seed, scratch.publicKey);
+      writeKeyFile(path, scratch.text, scratch.seed, this.id.toBytes());
     });
   }
 

@@ -1,13 +1,13 @@
 import { type SecureBuffer, sodium } from './sodium.js';
 
 /**
- * Where secrets are worked on: views of one page of sodium's guarded memory. `signKey` is `seed ‖ publicKey`, as sodium
- * wants it. The words are for BLAKE2s.
+ * Where secrets are worked on: views of one page of sodium's guarded memory. `signKey` is `seed ‖ public key`, as sodium
+ * wants it, and does not share bytes with `seed`: making a sign key overwrites it before the seed is read for the last
+ * time. The words are for BLAKE2s.
  */
 export interface SecureScratch {
   readonly signKey: Uint8Array;
   readonly seed: Uint8Array;
-  readonly publicKey: Uint8Array;
   /** An X25519 secret. */
   readonly agreement: Uint8Array;
   readonly shared: Uint8Array;
@@ -35,12 +35,10 @@ function layOut(memory: SecureBuffer): SecureScratch {
     return new Uint8Array(memory.buffer, end - length, length);
   };
   const words = (view: Uint8Array) => new Int32Array(view.buffer, view.byteOffset, view.length / 4);
-  const signKey = bytes(64);
-  const [agreement, shared, key] = [bytes(32), bytes(32), bytes(32)];
+  const [signKey, seed, agreement, shared, key] = [bytes(64), bytes(32), bytes(32), bytes(32), bytes(32)];
   return {
     signKey,
-    seed: signKey.subarray(0, 32),
-    publicKey: signKey.subarray(32),
+    seed,
     agreement,
     shared,
     key,

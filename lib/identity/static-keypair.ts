@@ -1,5 +1,5 @@
 import { inspect } from 'node:util';
-import { requireBytes, toHex } from './bytes.js';
+import { checkBytesOfLength } from '../wire/arguments.js';
 import { Secret } from './secure-memory.js';
 import { type SecureScratch, withSecureScratch } from './secure-scratch.js';
 import { sodium } from './sodium.js';
@@ -46,7 +46,7 @@ export class StaticKeypair implements Disposable {
    * `wipeInput` do it, also where this throws.
    */
   static fromPrivate(bytes: Uint8Array, options: { readonly wipeInput?: boolean } = {}): StaticKeypair {
-    requireBytes('bytes', bytes, STATIC_KEY_BYTES);
+    checkBytesOfLength(bytes, 'bytes', STATIC_KEY_BYTES);
     try {
       return withSecureScratch((scratch) => {
         scratch.agreement.set(bytes);
@@ -72,15 +72,19 @@ export class StaticKeypair implements Disposable {
   }
 
   toString(): string {
-    return `StaticKeypair(${toHex(this.#publicKey)})`;
+    return `StaticKeypair(${this.#hex()})`;
   }
 
   toJSON(): { readonly publicKey: string } {
-    return { publicKey: toHex(this.#publicKey) };
+    return { publicKey: this.#hex() };
   }
 
   [inspect.custom](): string {
     return this.toString();
+  }
+
+  #hex(): string {
+    return Buffer.from(this.#publicKey).toString('hex');
   }
 }
 
@@ -96,7 +100,7 @@ export function x25519(scratch: SecureScratch, peerPublic: Uint8Array): boolean 
 
 /** Whether anybody could read what is sealed to this X25519 public key: all its products are the same few points. */
 export function isLowOrder(publicKey: Uint8Array): boolean {
-  requireBytes('publicKey', publicKey, STATIC_KEY_BYTES);
+  checkBytesOfLength(publicKey, 'publicKey', STATIC_KEY_BYTES);
   return withSecureScratch((scratch) => {
     sodium.randombytes_buf(scratch.agreement);
     return !x25519(scratch, publicKey);
