@@ -1,8 +1,7 @@
-import { generateKeyPairSync } from 'node:crypto';
 import { suite as uvuSuite } from 'uvu';
 import { MigrationError, type MigrationErrorKind } from '../lib/errors.js';
 import type { CausalEvent, DaemonIdentity, MeshDaemon } from '../lib/index.js';
-import { createCodec } from '../lib/index.js';
+import { EntityKeypair } from '../lib/index.js';
 
 /**
  * A suite of uvu's. uvu takes an error's `details` for text of its own and stops silently where they are none, so ours are
@@ -25,9 +24,8 @@ export function suite(name: string): (test: string, run: () => unknown) => void 
 
 /** A new entity, by its public half. */
 export function newIdentity(): DaemonIdentity {
-  const { publicKey } = generateKeyPairSync('ed25519');
-  const entityId = new Uint8Array(publicKey.export({ type: 'spki', format: 'der' }).subarray(-32));
-  return { entityId, originHash: createCodec({ engine: 'typescript' }).originHash(entityId) };
+  using keypair = EntityKeypair.generate();
+  return { entityId: keypair.entityId, originHash: keypair.originHash };
 }
 
 /** Events of one publisher: `count` from sequence `first` on, with the sequence as payload. */

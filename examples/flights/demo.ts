@@ -1,10 +1,9 @@
-import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
 import {
   type CausalEvent,
-  createCodec,
   type DaemonIdentity,
   DaemonRuntime,
+  EntityKeypair,
   type EventPublisher,
   type MigrationHandle,
   type MigrationProgress,
@@ -182,10 +181,10 @@ class Demo {
   }
 }
 
+/** Who a daemon of the demo is. Its nodes are told the public half alone: no key moves here. */
 function newIdentity(): DaemonIdentity {
-  const { publicKey } = generateKeyPairSync('ed25519');
-  const entityId = new Uint8Array(publicKey.export({ type: 'spki', format: 'der' }).subarray(-32));
-  return { entityId, originHash: createCodec().originHash(entityId) };
+  using keypair = EntityKeypair.generate();
+  return { entityId: keypair.entityId, originHash: keypair.originHash };
 }
 
 function round(ms: number): number {

@@ -2,7 +2,8 @@ import type { MaybePromise } from '../maybe-promise.js';
 import type { CausalEvent } from '../wire/link.js';
 
 /** What a daemon publishes in answer to an event: payloads, in order. */
-export type DaemonOutputs = Iterable<Uint8Array> | undefined;
+// biome-ignore lint/suspicious/noConfusingVoidType: a `process` that publishes nothing should need no return
+export type DaemonOutputs = Iterable<Uint8Array> | undefined | void;
 
 /** A stateful daemon that can be moved to another node. It is called one call at a time. */
 export interface MeshDaemon {
