@@ -1,4 +1,5 @@
 import { IdentityError } from './errors.js';
+import { allocateGuarded, guardedPageTotals, setRequireLocked } from './guarded-pages.js';
 import { type SecureBuffer, sodium } from './sodium.js';
 
 /** Bytes of a secret: an Ed25519 seed or an X25519 private key. */
@@ -41,8 +42,6 @@ interface Slot {
 const slabs: SecureBuffer[] = [];
 const freeSlots: number[] = [];
 let maxSecrets = DEFAULT_MAX_SECRETS;
-let requireLocked = false;
-let lockedSlabs = 0;
 let taken = 0;
 
 /** Sets this thread's limits. What is already held stays, also where the new limit is below it. */
@@ -52,38 +51,17 @@ export function configureSecureMemory(options: SecureMemoryOptions): void {
     throw new TypeError(`maxSecrets must be a whole number from 1 to ${MAX_SECRETS_CEILING}, got ${limit}`);
   }
   maxSecrets = limit;
-  requireLocked = options.requireLocked ?? requireLocked;
+  if (options.requireLocked !== undefined) setRequireLocked(options.requireLocked);
 }
 
 /** This thread's figures. */
 export function secureMemoryStatus(): SecureMemoryStatus {
-  return { secrets: taken, maxSecrets, bytes: slabs.length * SLAB_BYTES, lockedBytes: lockedSlabs * SLAB_BYTES };
-}
-
-/** `sodium_malloc` locks its pages but does not say when it could not; asking again does. */
-function tryLock(slab: SecureBuffer): boolean {
-  try {
-    sodium.sodium_mlock(slab);
-    return true;
-  } catch {
-    return false;
-  }
+  return { secrets: taken, maxSecrets, ...guardedPageTotals() };
 }
 
 function addSlab(): void {
-  const slab = sodium.sodium_malloc(SLAB_BYTES);
-  const locked = tryLock(slab);
-  if (!locked && requireLocked) {
-    throw new IdentityError(
-      'secure-memory-not-locked',
-      `the system refuses to lock ${SLAB_BYTES} more bytes of secrets into RAM (${lockedSlabs * SLAB_BYTES} are); ` +
-        'raise RLIMIT_MEMLOCK (ulimit -l), or set requireLocked to false',
-      { details: { lockedBytes: lockedSlabs * SLAB_BYTES, wantedBytes: SLAB_BYTES } },
-    );
-  }
-  sodium.sodium_memzero(slab);
+  const slab = allocateGuarded(SLAB_BYTES);
   sodium.sodium_mprotect_noaccess(slab);
-  if (locked) lockedSlabs++;
   const first = slabs.push(slab) * SECRETS_PER_SLAB - SECRETS_PER_SLAB;
   for (let slot = first + SECRETS_PER_SLAB - 1; slot >= first; slot--) freeSlots.push(slot);
 }

@@ -1,3 +1,4 @@
+import { allocateGuarded } from './guarded-pages.js';
 import { type SecureBuffer, sodium } from './sodium.js';
 
 /**
@@ -57,7 +58,7 @@ function layOut(memory: SecureBuffer): SecureScratch {
 export function withSecureScratch<T>(work: (scratch: SecureScratch) => T): T {
   if (inUse) throw new Error('the secure scratch page is in use: withSecureScratch does not nest');
   if (page === undefined || scratch === undefined) {
-    page = sodium.sodium_malloc(PAGE_BYTES);
+    page = allocateGuarded(PAGE_BYTES);
     scratch = layOut(page);
   } else {
     sodium.sodium_mprotect_readwrite(page);
