@@ -1,5 +1,5 @@
 export type { DaemonFactory, DaemonOutputs, MeshDaemon } from './daemon/daemon.js';
-export type { Acceptance, DaemonIdentity } from './daemon/host.js';
+export type { Acceptance } from './daemon/host.js';
 export { MigrationError, type MigrationErrorDetails, type MigrationErrorKind } from './errors.js';
 export * from './identity/index.js';
 export { InProcessMesh } from './mesh/in-process.js';

@@ -1,7 +1,6 @@
 import { suite as uvuSuite } from 'uvu';
 import { MigrationError, type MigrationErrorKind } from '../lib/errors.js';
-import type { CausalEvent, DaemonIdentity, MeshDaemon } from '../lib/index.js';
-import { EntityKeypair } from '../lib/index.js';
+import type { CausalEvent, MeshDaemon } from '../lib/index.js';
 
 /**
  * A suite of uvu's. uvu takes an error's `details` for text of its own and stops silently where they are none, so ours are
@@ -20,12 +19,6 @@ export function suite(name: string): (test: string, run: () => unknown) => void 
         throw new Error(`${error.kind}: ${error.message}`, { cause: error });
       }
     });
-}
-
-/** A new entity, by its public half. */
-export function newIdentity(): DaemonIdentity {
-  using keypair = EntityKeypair.generate();
-  return { entityId: keypair.entityId, originHash: keypair.originHash };
 }
 
 /** Events of one publisher: `count` from sequence `first` on, with the sequence as payload. */

@@ -1,7 +1,5 @@
-import { once } from 'node:events';
 import {
   type CausalEvent,
-  type DaemonIdentity,
   DaemonRuntime,
   EntityKeypair,
   type EventPublisher,
@@ -65,7 +63,7 @@ class Demo {
   readonly #mesh: WorkerMesh;
   readonly #runtime: DaemonRuntime;
   readonly #view: ProgressView;
-  readonly #publisherOrigin = newIdentity().originHash;
+  readonly #publisherOrigin = EntityKeypair.generate().originHash;
   #published = 0;
   #snapshotBytes = 0;
 
@@ -83,27 +81,23 @@ class Demo {
       this.#node('flights/summary'),
       this.#node('flights/control'),
     ]);
-    const moving = newIdentity();
-    const control = newIdentity();
-    await first!.remote.ask({ do: 'spawn', identity: moving });
-    await third!.remote.ask({ do: 'spawn', identity: control });
-    const reader = new SummaryReader(moving.originHash);
+    const moving = await first!.remote.ask<bigint>({ do: 'spawn' });
+    const control = await third!.remote.ask<bigint>({ do: 'spawn' });
+    const reader = new SummaryReader(moving);
     await this.#mesh.local.subscribe('flights/summary', (_, events) => reader.read(events));
 
     const publishers = [
-      this.#runtime.publisher(moving.originHash, first!.nodeId),
-      this.#runtime.publisher(control.originHash, third!.nodeId),
+      this.#runtime.publisher(moving, first!.nodeId),
+      this.#runtime.publisher(control, third!.nodeId),
     ] as const;
     const startedAt = performance.now();
-    const migration = await this.#stream(publishers, () =>
-      this.#migrate(moving.originHash, first!.nodeId, second!.nodeId),
-    );
+    const migration = await this.#stream(publishers, () => this.#migrate(moving, first!.nodeId, second!.nodeId));
     const throughput = this.#published / ((performance.now() - startedAt) / 1000);
     const { outcome, transferMs } = await migration;
 
     const home = outcome === 'completed' ? second! : first!;
-    const state = await home.remote.ask<Uint8Array>({ do: 'state', origin: moving.originHash });
-    const controlState = await third!.remote.ask<Uint8Array>({ do: 'state', origin: control.originHash });
+    const state = await home.remote.ask<Uint8Array>({ do: 'state', origin: moving });
+    const controlState = await third!.remote.ask<Uint8Array>({ do: 'state', origin: control });
     const processed = flightsIn(state);
     const expectedSummaries = Math.floor(this.#published / SUMMARY_EVERY);
     return {
@@ -133,8 +127,9 @@ class Demo {
     const config = { channel, padding: stateMib * 1024 * 1024, fail: channel === 'flights/summary' ? fail : undefined };
     const workerData: NodeData = { engine, orchestrator: this.#runtime.nodeId, config };
     const { nodeId, worker } = this.#mesh.spawn(new URL('./node.js', import.meta.url), { workerData });
-    await once(worker, 'online');
-    return { nodeId, remote: new NodeRemote(worker) };
+    const remote = new NodeRemote(worker);
+    await remote.ask({ do: 'ready' });
+    return { nodeId, remote };
   }
 
   /** Publishes every flight to both daemons, in order, and calls `halfway` there without stopping. */
@@ -179,12 +174,6 @@ class Demo {
       this.#view.end();
     }
   }
-}
-
-/** Who a daemon of the demo is. Its nodes are told the public half alone: no key moves here. */
-function newIdentity(): DaemonIdentity {
-  using keypair = EntityKeypair.generate();
-  return { entityId: keypair.entityId, originHash: keypair.originHash };
 }
 
 function round(ms: number): number {

@@ -1,5 +1,4 @@
 import type { Worker } from 'node:worker_threads';
-import type { DaemonIdentity } from '../../lib/index.js';
 import type { FlightsConfig } from './flights-daemon.js';
 
 /** What a node of the demo is started with. */
@@ -11,7 +10,8 @@ export interface NodeData {
 
 /** What the main thread asks of a node. */
 export type NodeCommand =
-  | { readonly do: 'spawn'; readonly identity: DaemonIdentity }
+  | { readonly do: 'ready' }
+  | { readonly do: 'spawn' }
   | { readonly do: 'state'; readonly origin: bigint }
   | { readonly do: 'has'; readonly origin: bigint };
 

@@ -1,6 +1,6 @@
 // A node of the demo: a worker thread with a runtime of its own, told by the main thread what to do.
 import { parentPort, workerData } from 'node:worker_threads';
-import { DaemonRuntime, joinWorkerMesh } from '../../lib/index.js';
+import { DaemonRuntime, EntityKeypair, joinWorkerMesh } from '../../lib/index.js';
 import { type FlightsConfig, FlightsDaemon } from './flights-daemon.js';
 import type { NodeAnswer, NodeCommand, NodeData } from './node-protocol.js';
 
@@ -15,8 +15,10 @@ runtime.start();
 
 async function run(command: NodeCommand): Promise<unknown> {
   switch (command.do) {
+    case 'ready':
+      return runtime.isReady;
     case 'spawn':
-      return runtime.spawn('flights', command.identity);
+      return runtime.spawn('flights', EntityKeypair.generate());
     case 'state':
       return runtime.snapshot(command.origin);
     case 'has':

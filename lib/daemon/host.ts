@@ -1,4 +1,5 @@
 import { MigrationError } from '../errors.js';
+import type { EntityKeypair } from '../identity/entity-keypair.js';
 import { isPromise, type MaybePromise, whenReady } from '../maybe-promise.js';
 import { type CarriedState, encodeCarriedState, splitState } from '../state/carried-state.js';
 import { CausalChain } from '../state/chain.js';
@@ -9,13 +10,6 @@ import type { SubscriptionLedger } from '../wire/ledger.js';
 import type { CausalEvent, CausalLink } from '../wire/link.js';
 import type { SnapshotFields, StateSnapshot } from '../wire/snapshot.js';
 import type { DaemonOutputs, MeshDaemon } from './daemon.js';
-
-/** Who a daemon is: what its public half tells. */
-export interface DaemonIdentity {
-  /** 32 bytes: the Ed25519 public key. */
-  readonly entityId: Uint8Array;
-  readonly originHash: bigint;
-}
 
 /**
  * What becomes of events that are handed in.
@@ -35,9 +29,19 @@ export interface Acceptance {
   readonly refusal: MigrationError | undefined;
 }
 
+export interface SnapshotOptions {
+  /** The target can read what our host carries along. */
+  readonly carry: boolean;
+  /** From this state on, events are logged. */
+  readonly thenLog: boolean;
+  /** Seals the daemon's key to the target, for the snapshot with that chain head. */
+  readonly seal?: ((head: CausalLink) => Uint8Array) | undefined;
+}
+
 export interface DaemonHostOptions {
   readonly codec: MigrationCodec;
-  readonly identity: DaemonIdentity;
+  /** Who the daemon is; full where its private half is on this node. The host's to wipe. */
+  readonly keypair: EntityKeypair;
   readonly kind: string;
   readonly daemon: MeshDaemon;
   /** Wall clock in nanoseconds, for `receivedAt` and `createdAt`. */
@@ -50,7 +54,7 @@ export interface DaemonHostOptions {
 
 /** One copy of a daemon on this node: the daemon itself, its chain of outputs, what it has seen, and what it logs. */
 export class DaemonHost {
-  readonly identity: DaemonIdentity;
+  readonly keypair: EntityKeypair;
   readonly kind: string;
   readonly log: EventLog;
   readonly ledger: SubscriptionLedger;
@@ -74,11 +78,11 @@ export class DaemonHost {
 
   constructor(options: DaemonHostOptions) {
     this.#options = options;
-    this.identity = options.identity;
+    this.keypair = options.keypair;
     this.kind = options.kind;
     this.log = options.codec.createEventLog();
     this.ledger = options.codec.createLedger();
-    this.#chain = CausalChain.genesis(options.codec, options.identity.originHash);
+    this.#chain = CausalChain.genesis(options.codec, options.keypair.originHash);
   }
 
   get gate(): Gate {
@@ -86,7 +90,7 @@ export class DaemonHost {
   }
 
   get origin(): bigint {
-    return this.identity.originHash;
+    return this.keypair.originHash;
   }
 
   get head(): CausalLink {
@@ -177,8 +181,9 @@ export class DaemonHost {
     if (held.length > 0) this.#options.publish(held, epoch);
   }
 
-  /** Frees memory outside the heap. */
+  /** Frees memory outside the heap, and wipes the private half of the key. */
   dispose(): void {
+    this.keypair.wipeSecret();
     this.#gate = 'fenced';
     this.log.dispose();
     this.ledger.dispose();
@@ -188,13 +193,11 @@ export class DaemonHost {
    * The daemon's state now, in parts that stand one after another, and what goes around it. Nothing of the state is
    * copied.
    *
-   * @param options `carry`: the target can read what our host carries along. `thenLog`: from this state on, events are logged
    * @throws MigrationError `state-failed` where the daemon throws, gives no bytes or has no state
    */
-  snapshot(options: {
-    readonly carry: boolean;
-    readonly thenLog: boolean;
-  }): MaybePromise<{ readonly fields: SnapshotFields; readonly state: readonly Uint8Array[] }> {
+  snapshot(
+    options: SnapshotOptions,
+  ): MaybePromise<{ readonly fields: SnapshotFields; readonly state: readonly Uint8Array[] }> {
     return this.#inOrder(() =>
       whenReady(
         this.#callDaemon('snapshot', (daemon) => daemon.snapshot()),
@@ -207,12 +210,12 @@ export class DaemonHost {
           }
           const bindings = this.ledger.size > 0 ? this.ledger.encode() : new Uint8Array(0);
           const fields = {
-            entityId: this.identity.entityId,
+            entityId: this.keypair.entityId,
             throughSeq: this.head.sequence,
             chainLink: this.head,
             createdAt: this.#options.clock(),
             bindings,
-            identityEnvelope: undefined,
+            identityEnvelope: options.seal?.(this.head),
           };
           const state = options.carry ? [encodeCarriedState(this.#carried()), own] : [own];
           if (options.thenLog) {

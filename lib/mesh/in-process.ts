@@ -16,6 +16,7 @@ export class InProcessMesh {
     this.#nodes.set(nodeId, node);
     for (const [otherId, other] of this.#nodes) {
       node.addPeer({ nodeId: otherId, extensions: true }, this.#port(node, otherId));
+      // After this node knows the other, so that what the other has announced finds its place.
       if (other !== node) other.addPeer({ nodeId, extensions: true }, this.#port(other, nodeId));
     }
     return node;
@@ -36,6 +37,7 @@ export class InProcessMesh {
     return {
       post: (batch) => later((node) => node.receive(from.nodeId, batch)),
       credit: (bytes) => later((node) => node.credited(from.nodeId, bytes)),
+      announce: (staticKey) => this.#nodes.get(to)?.announced(from.nodeId, staticKey),
       close: () => {},
     };
   }

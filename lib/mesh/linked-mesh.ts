@@ -11,6 +11,7 @@ export interface PeerPort {
   post(batch: Batch): void;
   /** Tells the peer that so many of its bytes have been taken. */
   credit(bytes: number): void;
+  announce(staticKey: Uint8Array): void;
   close(): void;
 }
 
@@ -21,7 +22,7 @@ export interface ChannelService {
 }
 
 interface Peer {
-  readonly info: PeerInfo;
+  info: PeerInfo;
   readonly port: PeerPort;
   readonly link: OutgoingLink;
 }
@@ -35,6 +36,7 @@ export class LinkedMesh implements Mesh {
   readonly #listeners = new Map<number, BatchListener>();
   readonly #goneListeners: Array<(nodeId: bigint) => void> = [];
   readonly #onClose: () => MaybePromise<void>;
+  #staticKey: Uint8Array | undefined;
 
   constructor(
     nodeId: bigint,
@@ -50,6 +52,7 @@ export class LinkedMesh implements Mesh {
 
   addPeer(info: PeerInfo, port: PeerPort): void {
     this.#peers.set(info.nodeId, { info, port, link: new OutgoingLink((batch) => port.post(batch)) });
+    if (this.#staticKey) port.announce(this.#staticKey);
   }
 
   /** That node is gone for certain. */
@@ -73,6 +76,17 @@ export class LinkedMesh implements Mesh {
   /** A peer has taken bytes of ours. */
   credited(from: bigint, bytes: number): void {
     this.#peers.get(from)?.link.credit(bytes);
+  }
+
+  /** A peer has told its key. */
+  announced(from: bigint, staticKey: Uint8Array): void {
+    const peer = this.#peers.get(from);
+    if (peer) peer.info = { ...peer.info, staticKey };
+  }
+
+  announce(staticKey: Uint8Array): void {
+    this.#staticKey = staticKey;
+    for (const { port } of this.#peers.values()) port.announce(staticKey);
   }
 
   peer(nodeId: bigint): PeerInfo | undefined {

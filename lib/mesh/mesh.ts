@@ -8,6 +8,8 @@ export interface PeerInfo {
   readonly nodeId: bigint;
   /** Whether it reads trailers and our messages (PROTOCOL.md §8). */
   readonly extensions: boolean;
+  /** Its X25519 public key (32 bytes), once it has announced it. */
+  readonly staticKey?: Uint8Array;
 }
 
 /** What a stream writes into a mesh's batches whenever there is room. */
@@ -47,6 +49,8 @@ export interface Mesh {
   readonly register: OwnershipRegister;
 
   peer(nodeId: bigint): PeerInfo | undefined;
+  /** Tells all peers, those that join later too, this node's X25519 public key (32 bytes). */
+  announce(staticKey: Uint8Array): void;
 
   /** @throws MigrationError `target-unavailable` where the peer is not known */
   send(to: bigint, subprotocol: number, frame: Uint8Array): void;

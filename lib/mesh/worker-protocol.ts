@@ -4,8 +4,8 @@ import type { Batch } from './link.js';
 import type { LinkedMesh, PeerPort } from './linked-mesh.js';
 import type { OwnershipEntry, RegisteredOwnership } from './register.js';
 
-/** Between two nodes: a batch, or room for more. */
-export type LinkMessage = Batch | { readonly credit: number };
+/** Between two nodes: a batch, room for more, or the sender's X25519 public key. */
+export type LinkMessage = Batch | { readonly credit: number } | { readonly staticKey: Uint8Array };
 
 /** What a worker asks of the parent, which holds the register and the channels. */
 export type HubRequest =
@@ -48,11 +48,13 @@ export function connectPort(mesh: LinkedMesh, nodeId: bigint, port: MessagePort)
   const peerPort: PeerPort = {
     post: (batch) => port.postMessage(batch satisfies LinkMessage, [batch.bytes.buffer as ArrayBuffer]),
     credit: (bytes) => port.postMessage({ credit: bytes } satisfies LinkMessage),
+    announce: (staticKey) => port.postMessage({ staticKey } satisfies LinkMessage),
     close: () => port.close(),
   };
   mesh.addPeer({ nodeId, extensions: true }, peerPort);
   port.on('message', (message: LinkMessage) => {
     if ('credit' in message) mesh.credited(nodeId, message.credit);
+    else if ('staticKey' in message) mesh.announced(nodeId, message.staticKey);
     else mesh.receive(nodeId, message);
   });
 }
@@ -64,6 +66,7 @@ export function connectLoopback(mesh: LinkedMesh): void {
     {
       post: (batch) => void setImmediate(() => mesh.receive(mesh.nodeId, batch)),
       credit: (bytes) => void setImmediate(() => mesh.credited(mesh.nodeId, bytes)),
+      announce: (staticKey) => mesh.announced(mesh.nodeId, staticKey),
       close: () => {},
     },
   );

@@ -20,6 +20,12 @@ export type MigrationRole = 'orchestrator' | 'source' | 'target';
  */
 export type MigrationPhase = 'Snapshot' | 'Transfer' | 'Restore' | 'Replay' | 'Cutover' | 'Complete' | 'Rollback';
 
+/**
+ * Whether the daemon's private key travels along, sealed to the target. `where-possible`: what an orchestrator without
+ * extensions asks for.
+ */
+export type IdentityTransport = 'required' | 'where-possible' | 'none';
+
 /** Who wants to take a daemon from its source, or place one on its target. */
 export interface AuthorizationRequest {
   readonly role: 'source' | 'target';
@@ -41,7 +47,12 @@ export interface RequestTypes {
     readonly answer: { readonly try: bigint; readonly epoch: bigint };
   };
   takeSnapshot: {
-    readonly ask: { readonly origin: bigint; readonly target: bigint; readonly try: bigint };
+    readonly ask: {
+      readonly origin: bigint;
+      readonly target: bigint;
+      readonly try: bigint;
+      readonly identity: IdentityTransport;
+    };
     readonly answer: OutgoingSnapshot;
   };
   /** Source: stop; nothing is accepted from here on. Answered when the last event is in the log. */

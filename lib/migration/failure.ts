@@ -1,4 +1,5 @@
 import { MigrationError, type MigrationErrorKind } from '../errors.js';
+import { EnvelopeError } from '../identity/errors.js';
 import { MigrationFailureReason } from '../wire/failure.js';
 
 const REASON_BY_KIND: Partial<Record<MigrationErrorKind, () => MigrationFailureReason>> = {
@@ -17,7 +18,8 @@ export function reasonOf(error: unknown): MigrationFailureReason {
   const told = toldReasons.get(error);
   if (told) return told;
   if (error.kind === 'not-authorised') return MigrationFailureReason.stateFailed('not authorised');
-  if (error.kind === 'identity-transport-failed') return MigrationFailureReason.identityTransportFailed(error.message);
+  if (error.kind === 'identity-transport-failed' || error instanceof EnvelopeError)
+    return MigrationFailureReason.identityTransportFailed(error.message);
   return REASON_BY_KIND[error.kind]?.() ?? MigrationFailureReason.stateFailed(error.message);
 }
 

@@ -4,7 +4,7 @@ import type { MigrationCodec } from '../wire/codec.js';
 import type { EventLog } from '../wire/event-log.js';
 import { decodeMigrationFrame, encodeMigrationFrame, type MigrationFrame } from '../wire/extension.js';
 import type { CausalLink } from '../wire/link.js';
-import { appendTrailer } from '../wire/trailer.js';
+import { appendTrailer, type Trailer } from '../wire/trailer.js';
 import type {
   MigrationAnswer,
   MigrationReport,
@@ -120,12 +120,12 @@ export class MigrationSubprotocolHandler {
   /**
    * Begins a migration that this node leads.
    *
-   * @param requestId 16 random bytes
+   * @param request what goes on TakeSnapshot: `requestId` (16 random bytes), and what the source is to do
    * @throws MigrationError `already-migrating`, `target-unavailable`
    */
-  startMigration(origin: bigint, source: bigint, target: bigint, requestId: Uint8Array): void {
-    const { sourceIsLocal } = this.#orchestrator.start(origin, source, target, requestId);
-    if (sourceIsLocal) this.#source.takeSnapshot(origin, target, this.#localNode, { requestId });
+  startMigration(origin: bigint, source: bigint, target: bigint, request: Trailer): void {
+    const { sourceIsLocal } = this.#orchestrator.start(origin, source, target, request);
+    if (sourceIsLocal) this.#source.takeSnapshot(origin, target, this.#localNode, request);
     this.#settle();
   }
 

@@ -13,7 +13,6 @@ const ROLLBACK_PATIENCE_MS = 5_000;
 interface OrchestratorRecord extends RoleRecord<MigrationPhase> {
   readonly source: bigint;
   readonly target: bigint;
-  readonly requestId: Uint8Array;
   progressAt: number;
   try: bigint | undefined;
   bytesDone: number;
@@ -50,11 +49,11 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
   /**
    * Begins a migration.
    *
-   * @param requestId 16 random bytes, from outside
+   * @param request what goes on TakeSnapshot: `requestId` (16 random bytes, from outside), and what the source is to do
    * @returns whether the source is this node, whose half must then be asked directly
    * @throws MigrationError `already-migrating`, or `target-unavailable` where source and target are one node
    */
-  start(origin: bigint, source: bigint, target: bigint, requestId: Uint8Array): { readonly sourceIsLocal: boolean } {
+  start(origin: bigint, source: bigint, target: bigint, request: Trailer): { readonly sourceIsLocal: boolean } {
     if (source === target) {
       throw new MigrationError(
         'target-unavailable',
@@ -77,7 +76,6 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
       origin,
       source,
       target,
-      requestId,
       phase: 'Snapshot',
       phaseSince: this.ctx.now,
       awaiting: undefined,
@@ -92,7 +90,7 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
     const sourceIsLocal = source === this.ctx.localNode;
     // A source on this node sends its chunks straight to the target, so they never pass here.
     if (sourceIsLocal) this.#goTo(record, 'Transfer');
-    else this.ctx.send(source, { kind: 'TakeSnapshot', daemonOrigin: origin, targetNode: target }, { requestId });
+    else this.ctx.send(source, { kind: 'TakeSnapshot', daemonOrigin: origin, targetNode: target }, request);
     this.#report(record);
     return { sourceIsLocal };
   }

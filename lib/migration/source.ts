@@ -1,7 +1,7 @@
 import { MigrationError } from '../errors.js';
 import { MigrationFailureReason } from '../wire/failure.js';
 import type { Trailer } from '../wire/trailer.js';
-import type { MigrationAnswer, RequestTypes } from './core.js';
+import type { IdentityTransport, MigrationAnswer, RequestTypes } from './core.js';
 import { asMigrationError, errorOf, reasonOf } from './failure.js';
 import type { OutgoingSnapshot } from './outgoing-snapshot.js';
 import { RoleHandler, type RoleRecord, requirePeer, type TransitionTable } from './role.js';
@@ -43,6 +43,7 @@ interface SourceRecord extends RoleRecord<SourcePhase> {
   readonly orchestrator: bigint;
   readonly target: bigint;
   readonly requestId: Uint8Array | undefined;
+  readonly identity: IdentityTransport;
   try: bigint;
   epoch: bigint;
   snapshot: OutgoingSnapshot | undefined;
@@ -109,6 +110,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       orchestrator: from,
       target,
       requestId: trailer?.requestId,
+      identity: identityTransport(trailer),
       phase: 'authorising',
       phaseSince: this.ctx.now,
       awaiting: undefined,
@@ -316,8 +318,12 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       this.#refuse(record, record.abort);
       return;
     }
-    const { origin, target } = record;
-    this.enter(record, 'snapshotting', this.ctx.request('source', 'takeSnapshot', { origin, target, try: record.try }));
+    const { origin, target, identity } = record;
+    this.enter(
+      record,
+      'snapshotting',
+      this.ctx.request('source', 'takeSnapshot', { origin, target, try: record.try, identity }),
+    );
   }
 
   #transfer(record: SourceRecord, snapshot: OutgoingSnapshot): void {
@@ -477,6 +483,11 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   #resumed(record: SourceRecord): void {
     this.#refuse(record, asMigrationError(record.abort));
   }
+}
+
+function identityTransport(trailer: Trailer | undefined): IdentityTransport {
+  if (!trailer) return 'where-possible';
+  return trailer.transportIdentity === 0n ? 'none' : 'required';
 }
 
 function alreadyMigrating(origin: bigint): MigrationError {

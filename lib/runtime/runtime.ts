@@ -1,8 +1,11 @@
 import type { DaemonFactory } from '../daemon/daemon.js';
 import { DaemonFactoryRegistry } from '../daemon/factories.js';
-import { type Acceptance, DaemonHost, type DaemonHostOptions, type DaemonIdentity, moving } from '../daemon/host.js';
+import { type Acceptance, DaemonHost, type DaemonHostOptions, moving } from '../daemon/host.js';
 import { DaemonRegistry } from '../daemon/registry.js';
 import { MigrationError } from '../errors.js';
+import { EntityKeypair } from '../identity/entity-keypair.js';
+import { createMigrationIdentityContext } from '../identity/identity-context.js';
+import { NodeKeys } from '../identity/node-keys.js';
 import type { MaybePromise } from '../maybe-promise.js';
 import { whenReady } from '../maybe-promise.js';
 import type { FrameBatch, Mesh } from '../mesh/mesh.js';
@@ -37,10 +40,17 @@ export interface DaemonRuntimeOptions {
   /** What nobody waits for: a daemon that threw at an event, a refused frame. Default: a process warning. */
   readonly onError?: (error: MigrationError) => void;
   readonly environment?: Environment;
+  /** This node's keys: daemons' keys are sealed to them. The caller's to dispose. Default: new ones, for this run. */
+  readonly nodeKeys?: NodeKeys;
 }
 
 export interface StartMigrationOptions {
   readonly onProgress?: (progress: MigrationProgress) => void;
+  /**
+   * Whether the daemon's private key travels along, sealed to the target (PROTOCOL.md §6). Where it cannot, the migration fails
+   * and says what is missing. `false`: the daemon arrives with its public half alone, whose `sign` refuses. Default: true.
+   */
+  readonly transportIdentity?: boolean;
 }
 
 /** A node that hosts daemons and moves them: what most users touch. */
@@ -51,6 +61,8 @@ export class DaemonRuntime {
   readonly #registry = new DaemonRegistry();
   readonly #factories = new DaemonFactoryRegistry();
   readonly #ownership: Ownership;
+  readonly #nodeKeys: NodeKeys;
+  readonly #ownsNodeKeys: boolean;
   readonly #handler: MigrationSubprotocolHandler;
   readonly #delivery: DeliveryEndpoint;
   readonly #handles = new Map<bigint, MigrationHandle>();
@@ -67,6 +79,8 @@ export class DaemonRuntime {
     this.#environment = environment;
     this.#codec = createCodec(options.engine === undefined ? {} : { engine: options.engine });
     this.#onError = options.onError ?? ((error) => process.emitWarning(error.message, { code: error.kind }));
+    this.#ownsNodeKeys = options.nodeKeys === undefined;
+    this.#nodeKeys = options.nodeKeys ?? NodeKeys.generate();
     this.#ownership = new Ownership(mesh.register, mesh.nodeId);
     const services = new RuntimeServices({
       codec: this.#codec,
@@ -76,7 +90,11 @@ export class DaemonRuntime {
       ownership: this.#ownership,
       authorize: options.authorize ?? allowList(mesh.nodeId, options.orchestrators ?? []),
       isReady: () => this.#ready,
-      host: (identity, kind, daemon) => this.#hostOptions(identity, kind, daemon),
+      identity: createMigrationIdentityContext({
+        nodeKeys: this.#nodeKeys,
+        peerStaticLookup: (node) => mesh.peer(node)?.staticKey,
+      }),
+      host: (keypair, kind, daemon) => this.#hostOptions(keypair, kind, daemon),
     });
     this.#handler = new MigrationSubprotocolHandler(
       new MigrationOrchestrator(),
@@ -129,6 +147,7 @@ export class DaemonRuntime {
       this.#delivery.peerGone(nodeId);
     });
     this.#delivery.listen();
+    this.#mesh.announce(this.#nodeKeys.staticPublic);
     this.#stopTicking = this.#environment.every(TICK_MS, () => this.#handler.tick(this.#environment.nowMs()));
     this.#handler.tick(this.#environment.nowMs());
     this.#ready = true;
@@ -144,6 +163,7 @@ export class DaemonRuntime {
     this.#handles.clear();
     this.#handler.dispose();
     for (const host of [...this.#registry]) this.#registry.remove(host.origin)?.dispose();
+    if (this.#ownsNodeKeys) this.#nodeKeys.dispose();
     await this.#mesh.close();
   }
 
@@ -155,24 +175,20 @@ export class DaemonRuntime {
    * Brings a daemon to life on this node.
    *
    * @param kind of a registered factory
-   * @param identity who it is; the origin hash must be that of the entity id
+   * @param keypair who it is; the runtime's from now on: wiped when the daemon has moved away or ends
    * @param config handed to the factory
    * @returns its origin hash
    * @throws MigrationError `factory-not-found`, `already-exists`
    */
-  async spawn(kind: string, identity: DaemonIdentity, config?: unknown): Promise<bigint> {
-    const origin = identity.originHash;
-    if (this.#codec.originHash(identity.entityId) !== origin) {
-      throw new TypeError(`identity.originHash ${origin} is not the origin hash of identity.entityId`);
-    }
-    const host = new DaemonHost(this.#hostOptions(identity, kind, this.#factories.create(kind, config)));
-    try {
-      host.epoch = await this.#ownership.create(origin);
-      this.#registry.add(host);
-    } catch (error) {
-      host.dispose();
-      throw error;
-    }
+  async spawn(kind: string, keypair: EntityKeypair, config?: unknown): Promise<bigint> {
+    if (!(keypair instanceof EntityKeypair))
+      throw new TypeError('keypair must be an EntityKeypair; EntityKeypair.generate() makes one');
+    const origin = keypair.originHash;
+    const daemon = this.#factories.create(kind, config);
+    const epoch = await this.#ownership.create(origin);
+    const host = new DaemonHost(this.#hostOptions(keypair, kind, daemon));
+    host.epoch = epoch;
+    this.#registry.add(host);
     return origin;
   }
 
@@ -206,6 +222,11 @@ export class DaemonRuntime {
   counts(origin: bigint): { readonly processed: number; readonly failures: number } {
     const { processed, failures } = this.#registry.require(origin);
     return { processed, failures };
+  }
+
+  /** The key pair of a daemon here, to sign with; public-only where its private half did not travel along. */
+  keypair(origin: bigint): EntityKeypair {
+    return this.#registry.require(origin).keypair;
   }
 
   /** The daemon's own state now, as its `snapshot` gives it. @throws MigrationError `daemon-not-found`, `state-failed` */
@@ -265,7 +286,10 @@ export class DaemonRuntime {
     const standing = this.#handles.get(origin);
     this.#handles.set(origin, handle);
     try {
-      this.#handler.startMigration(origin, source, target, this.#environment.randomBytes(16));
+      this.#handler.startMigration(origin, source, target, {
+        requestId: this.#environment.randomBytes(16),
+        transportIdentity: options.transportIdentity === false ? 0n : 1n,
+      });
     } catch (error) {
       if (standing) this.#handles.set(origin, standing);
       else this.#handles.delete(origin);
@@ -295,12 +319,12 @@ export class DaemonRuntime {
     handle?.settle(report.kind === 'failed' ? report.error : undefined);
   }
 
-  #hostOptions(identity: DaemonIdentity, kind: string, daemon: DaemonHostOptions['daemon']): DaemonHostOptions {
-    const { originHash: origin } = identity;
+  #hostOptions(keypair: EntityKeypair, kind: string, daemon: DaemonHostOptions['daemon']): DaemonHostOptions {
+    const { originHash: origin } = keypair;
     const channel = daemon.channel ?? `daemon/${origin.toString(16)}`;
     return {
       codec: this.#codec,
-      identity,
+      keypair,
       kind,
       daemon,
       clock: () => this.#environment.wallNs(),

@@ -1,14 +1,18 @@
 import type { MeshDaemon } from '../daemon/daemon.js';
 import type { DaemonFactoryRegistry } from '../daemon/factories.js';
-import { DaemonHost, type DaemonHostOptions, type DaemonIdentity } from '../daemon/host.js';
+import { DaemonHost, type DaemonHostOptions } from '../daemon/host.js';
 import type { DaemonRegistry } from '../daemon/registry.js';
 import { MigrationError } from '../errors.js';
+import { EntityKeypair } from '../identity/entity-keypair.js';
+import type { MigrationIdentityContext } from '../identity/identity-context.js';
+import { transportPrerequisites } from '../identity/transport-prerequisites.js';
 import { type MaybePromise, whenReady } from '../maybe-promise.js';
 import type { Mesh } from '../mesh/mesh.js';
 import type { AuthorizationRequest, RequestTypes } from '../migration/core.js';
 import type { MigrationServices } from '../migration/handler.js';
 import { OutgoingSnapshot } from '../migration/outgoing-snapshot.js';
 import type { MigrationCodec } from '../wire/codec.js';
+import type { CausalLink } from '../wire/link.js';
 import type { Ownership } from './ownership.js';
 
 /** Whether a daemon may be taken from here, or placed here. */
@@ -22,7 +26,8 @@ export interface RuntimeServicesOptions {
   readonly ownership: Ownership;
   readonly authorize: AuthorizeFn;
   readonly isReady: () => boolean;
-  readonly host: (identity: DaemonIdentity, kind: string, daemon: MeshDaemon) => DaemonHostOptions;
+  readonly identity: MigrationIdentityContext;
+  readonly host: (keypair: EntityKeypair, kind: string, daemon: MeshDaemon) => DaemonHostOptions;
 }
 
 /** What the dispatcher's core asks for, done on the daemons of this node and in the ownership register. */
@@ -59,21 +64,36 @@ export class RuntimeServices implements MigrationServices {
     return this.#options.ownership.beginTry(origin);
   };
 
-  takeSnapshot = ({
-    origin,
-    target,
-    try: attempt,
-  }: RequestTypes['takeSnapshot']['ask']): MaybePromise<OutgoingSnapshot> => {
+  takeSnapshot = (ask: RequestTypes['takeSnapshot']['ask']): MaybePromise<OutgoingSnapshot> => {
     const { codec, mesh, registry } = this.#options;
+    const { origin, target } = ask;
     const host = registry.require(origin);
     const carry = mesh.peer(target)?.extensions ?? false;
-    return whenReady(host.snapshot({ carry, thenLog: true }), ({ fields, state }) => {
+    return whenReady(host.snapshot({ carry, thenLog: true, seal: this.#seal(host, ask) }), ({ fields, state }) => {
       const stateLength = state.reduce((sum, part) => sum + part.length, 0);
       const { head, tail } = codec.encodeSnapshotParts(fields, stateLength);
-      const trailer = { try: attempt, source: mesh.nodeId, daemonKind: host.kind };
+      const trailer = { try: ask.try, source: mesh.nodeId, daemonKind: host.kind };
       return new OutgoingSnapshot(codec, origin, fields.throughSeq, [head, ...state, tail], trailer);
     });
   };
+
+  /** How the daemon's key goes along; refused here, before anything has been touched, where it must and cannot. */
+  #seal(host: DaemonHost, { target, identity }: RequestTypes['takeSnapshot']['ask']) {
+    if (identity === 'none') return undefined;
+    const context = this.#options.identity;
+    const targetPublic = context.peerStaticLookup(target);
+    const missing = transportPrerequisites({ context, daemon: host.keypair, targetPublic, target });
+    if (missing.length === 0) {
+      const { entityId } = host.keypair;
+      return (chainLink: CausalLink) => context.sealSnapshot({ entityId, chainLink }, host.keypair, targetPublic!);
+    }
+    if (identity === 'where-possible') return undefined;
+    throw new MigrationError(
+      'identity-transport-failed',
+      `daemon ${host.origin} cannot move with its key: ${missing.map(({ message }) => message).join('; ')}; or start the migration with transportIdentity: false`,
+      { details: { origin: host.origin, target, missing: missing.map(({ kind }) => kind).join(', ') } },
+    );
+  }
 
   fence = ({ origin, target }: RequestTypes['fence']['ask']): MaybePromise<undefined> => {
     const host = this.#options.registry.require(origin);
@@ -124,10 +144,11 @@ export class RuntimeServices implements MigrationServices {
         },
       );
     }
-    const identity = { entityId: snapshot.entityId.slice(), originHash: origin };
-    const host = new DaemonHost(
-      this.#options.host(identity, expected.kind, factories.create(expected.kind, expected.config)),
-    );
+    const daemon = factories.create(expected.kind, expected.config);
+    // An envelope that is there must open: there is no other key to fall back on.
+    const keypair =
+      this.#options.identity.unsealSnapshot(snapshot) ?? EntityKeypair.fromEntityId(snapshot.entityId.slice());
+    const host = new DaemonHost(this.#options.host(keypair, expected.kind, daemon));
     const dispose = (error: unknown): never => {
       host.dispose();
       throw error;

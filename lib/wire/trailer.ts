@@ -35,6 +35,8 @@ export interface Trailer {
   readonly ackThrough?: bigint;
   /** The daemon's generation. */
   readonly epoch?: bigint;
+  /** On TakeSnapshot: 1 (default): the daemon's private key must travel along, sealed; 0: it must not. */
+  readonly transportIdentity?: bigint;
 }
 
 type Encoding = 'u64' | 'bytes' | 'text';
@@ -54,6 +56,7 @@ const FIELDS: ReadonlyArray<readonly [tag: number, name: FieldName, encoding: En
   [11, 'logDigest', 'bytes', 32],
   [12, 'ackThrough', 'u64'],
   [13, 'epoch', 'u64'],
+  [14, 'transportIdentity', 'u64'],
 ];
 const BY_TAG = new Map(FIELDS.map(([tag, name, encoding, size]) => [tag, { name, encoding, size }]));
 

@@ -3,11 +3,12 @@ import {
   type CausalEvent,
   createCodec,
   DaemonRuntime,
+  EntityKeypair,
   InProcessMesh,
   type MigrationError,
   type MigrationProgress,
 } from '../../lib/index.js';
-import { events, eventually, newIdentity, Recorder, refusal, suite } from '../support.js';
+import { events, eventually, Recorder, refusal, suite } from '../support.js';
 
 const migration = suite('a migration in one process');
 const PUBLISHER = 77n;
@@ -42,7 +43,7 @@ async function inWorld(
   });
   const outputs: CausalEvent[] = [];
   await seats[0]!.subscribe('recorder', (_, published) => outputs.push(...published));
-  const origin = await nodes[0]!.spawn('recorder', newIdentity());
+  const origin = await nodes[0]!.spawn('recorder', EntityKeypair.generate());
   try {
     await run({ nodes, daemons, origin, outputs, errors });
   } finally {
@@ -207,7 +208,7 @@ migration('a target without a factory says so', () =>
   inWorld(async ({ nodes, origin }) => {
     const mesh = new InProcessMesh();
     await using bare = new DaemonRuntime({ mesh: mesh.join() });
-    await refusal('factory-not-found', () => bare.spawn('recorder', newIdentity()));
+    await refusal('factory-not-found', () => bare.spawn('recorder', EntityKeypair.generate()));
     assert.ok(nodes[0]!.has(origin));
   }),
 );
@@ -307,11 +308,11 @@ migration(
 
 migration('a daemon cannot be spawned twice, and a name can be used again after its end', () =>
   inWorld(async ({ nodes }) => {
-    const identity = newIdentity();
-    await nodes[0]!.spawn('recorder', identity);
-    await refusal('already-exists', () => nodes[1]!.spawn('recorder', identity));
-    await nodes[0]!.stop(identity.originHash);
-    await nodes[1]!.spawn('recorder', identity);
-    await refusal('daemon-not-found', () => nodes[0]!.stop(identity.originHash));
+    const { id, originHash } = EntityKeypair.generate();
+    await nodes[0]!.spawn('recorder', EntityKeypair.fromEntityId(id));
+    await refusal('already-exists', () => nodes[1]!.spawn('recorder', EntityKeypair.fromEntityId(id)));
+    await nodes[0]!.stop(originHash);
+    await nodes[1]!.spawn('recorder', EntityKeypair.fromEntityId(id));
+    await refusal('daemon-not-found', () => nodes[0]!.stop(originHash));
   }),
 );
