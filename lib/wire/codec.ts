@@ -23,7 +23,15 @@ export interface FrameCodec {
   /** A new array of exactly `encodedLength(message)` bytes. Refuses what a decoder would refuse. */
   encode(message: MigrationMessage): Uint8Array;
 
-  /** Byte payloads are views of `frame`; copy what must outlive it. Bytes after the last base field are ignored. */
+  /**
+   * Byte payloads are views of `frame`; copy what must outlive it. Bytes after the last base field are ignored.
+   *
+   * Engines refuse the same frame with the same kind, so the order counts: a frame shorter than the fixed part of its type
+   * (29 bytes for SnapshotReady, 11 for MigrationFailed, 13 for BufferedEvents) is `truncated` whatever its fields hold; then
+   * total, index and length of a chunk, and only then whether it is whole; an event count against the bytes that are left
+   * (`event-count-too-large`); of each event whether its 44 bytes are there, its length, whether it is whole; of a failure
+   * text whether it is whole, then its UTF-8.
+   */
   decode(frame: Uint8Array): MigrationMessage;
 
   /**
@@ -41,13 +49,18 @@ export interface FrameCodec {
    * other way round: writes rows `0..columns.count` by `type`, `origin`, `word`, each behind its length, into `target`.
    *
    * @returns bytes written
+   * @throws MigrationError `unknown-type` for a row of another type; TypeError where `target` is too short. Nothing is
+   * written then
    */
   encodeBatch(columns: FrameColumns, target: Uint8Array): number;
 
   /**
    * Writes the 29-byte SnapshotReady headers of chunks `firstIndex .. firstIndex + count`, one after another, into
    * `headers`. The payload of chunk i is bytes `i × 7,000` to `min((i + 1) × 7,000, snapshotLength)` of the snapshot,
-   * which is not touched: a transport gathers header and slice.
+   * which is not touched: a transport gathers header and slice. An empty snapshot is one empty chunk.
+   *
+   * @throws MigrationError `total-chunks-too-large` over 700,000 chunks, `chunk-index-out-of-range` where there are fewer chunks;
+   * TypeError where `headers` is too short
    */
   writeChunkHeaders(
     headers: Uint8Array,
@@ -65,11 +78,15 @@ export interface FrameCodec {
 export interface MigrationCodec extends FrameCodec {
   readonly engine: 'native' | 'typescript';
 
-  /** The events of a BufferedEvents frame as columns; payloads stay in `frame`. */
+  /**
+   * The events of a BufferedEvents frame as columns; payloads stay in `frame`. A frame of another type is refused with
+   * `unknown-type`, once it has passed as what it is.
+   */
   decodeEvents(frame: Uint8Array): EventColumns;
 
   /** A link as its 32 bytes. */
   encodeLink(link: CausalLink): Uint8Array;
+  /** Of exactly 32 bytes; else `truncated` or `trailing-bytes`. */
   decodeLink(bytes: Uint8Array): CausalLink;
 
   /** `xxh3_64(link bytes ‖ payload)`: the parent hash of the link after this one (PROTOCOL.md §2). */
@@ -77,7 +94,8 @@ export interface MigrationCodec extends FrameCodec {
   /** The link after `link`, whose event had `payload`. Throws `sequence-overflow` at 2^64 − 1. */
   nextLink(link: CausalLink, payload: Uint8Array, horizon: bigint): CausalLink;
   /**
-   * How many events, from the first, continue the chain after `previous`: each link names the hash of the one before.
+   * How many events, from the first, continue the chain after `previous`: each link is of the same origin, with the next
+   * sequence, and names the hash of the one before.
    * `events.length` means that the whole chain holds.
    */
   verifyChain(previous: CausalLink, previousPayload: Uint8Array, events: readonly CausalEvent[]): number;
@@ -97,19 +115,32 @@ export interface MigrationCodec extends FrameCodec {
   /** BLAKE3-256. */
   blake3(bytes: Uint8Array): Uint8Array;
 
-  /** Throws a `channel-name-…` kind unless the name is one (PROTOCOL.md §5). */
+  /**
+   * Throws a `channel-name-…` kind unless the name is one (PROTOCOL.md §5). In this order: empty; over 255 bytes of UTF-8;
+   * from the left, an upper-case letter (`invalid-format`) or another character that is none of a name's (`invalid-char`);
+   * slashes and dot segments (`invalid-format`).
+   */
   validateChannelName(name: string): void;
-  /** XXH3-64 of the name's bytes; `wire hash` is its low 16 bits, xor-folded as the vectors have it. */
+  /** XXH3-64 of the name's bytes; refuses what {@link validateChannelName} does. See `channelWireHash`. */
   channelHash(name: string): bigint;
 
   /** The whole snapshot as one new array (PROTOCOL.md §4). */
   encodeSnapshot(snapshot: StateSnapshot): Uint8Array;
   /** What stands before and after the state, so that the state is never copied: head ‖ state ‖ tail is the snapshot. */
   encodeSnapshotParts(snapshot: StateSnapshot): { readonly head: Uint8Array; readonly tail: Uint8Array };
-  /** State, bindings and envelope are views of `bytes`. */
+  /**
+   * State, bindings and envelope are views of `bytes`; bindings are not read. Refused in this order: magic, version, fewer
+   * than 94 bytes (`truncated`, also where magic and version are not whole), state and bindings not whole, envelope flag, envelope not whole, its version byte,
+   * bytes left over, `seq-mismatch`, `origin-mismatch`.
+   */
   decodeSnapshot(bytes: Uint8Array): StateSnapshot;
 
-  /** An empty ledger, or one read from a snapshot's bindings (no bytes: empty). */
+  /**
+   * An empty ledger, or one read from a snapshot's bindings (no bytes: empty). A subscription that stands there twice is one
+   * entry with the later token. Refused: a count over (bytes left / 12), then per subscription in the order of its fields,
+   * a name being whole before it is checked, then bytes left over.
+   */
   createLedger(bindings?: Uint8Array): SubscriptionLedger;
+  /** @param options `maxEvents` default 1,000,000, `maxBytes` default 64 MiB */
   createEventLog(options?: { readonly maxEvents?: number; readonly maxBytes?: number }): EventLog;
 }

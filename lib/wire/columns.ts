@@ -29,9 +29,12 @@ export class FrameColumns {
   readonly payloadOffset: Uint32Array;
   /** Bytes of the variable part. */
   readonly payloadLength: Uint32Array;
-  /** 0: decoded. Else 1 + the index of the refusal in `CODEC_ERROR_KINDS`; only the frame columns hold then. */
+  /**
+   * 0: decoded. Else 1 + the index of the refusal in `CODEC_ERROR_KINDS`; only the frame columns and the type hold then, the
+   * others are 0.
+   */
   readonly status: Uint8Array;
-  /** Byte 0 of the frame. */
+  /** Byte 0 of the frame; 0 of an empty one. */
   readonly type: Uint8Array;
 
   /** @param capacity rows, 1 to 65,536 */

@@ -22,12 +22,16 @@ export interface EventLog {
   /** The event with that number, its payload copied; undefined where it is not held. */
   get(number: bigint): CausalEvent | undefined;
   /**
-   * A BufferedEvents frame of held events from `from` on, as many as fit into `maxFrameBytes` and `maxCount` (at least
+   * A BufferedEvents frame of the held events numbered `from` and over (those forgotten are not there), as many as fit into `maxFrameBytes` and `maxCount` (at least
    * one, whatever its size, unless its payload is over 7,000 bytes, which throws `event-too-large`).
    *
    * @param renumberFrom where given, sequences are replaced by `renumberFrom`, `renumberFrom + 1` … (PROTOCOL.md §8: towards
    * a peer without extensions)
-   * @returns the frame and the number after its last event
+   * @param maxFrameBytes u32
+   * @param maxCount 1 to 2^32 − 1; never over 1,000,000 are taken
+   * @returns the frame and the number after its last event; where none is held, an empty frame and `from`
+   * @throws MigrationError `event-too-large` where the first one's payload is; a later one ends the frame before it.
+   * `sequence-overflow` where `renumberFrom` leads over 2^64 − 1
    */
   encodeFrame(
     daemonOrigin: bigint,
@@ -37,7 +41,7 @@ export interface EventLog {
     renumberFrom?: bigint,
   ): { readonly frame: Uint8Array; readonly next: bigint };
   /**
-   * The running digest of every event appended since the log began, forgotten ones too: BLAKE3-256 over, for each in order,
+   * The running digest of every event appended since the log began or was cleared, forgotten ones too: BLAKE3-256 over, for each in order,
    * its number (u64 LE), its link (32 bytes), its payload's length (u32 LE) and its payload.
    */
   digest(): Uint8Array;
@@ -45,6 +49,7 @@ export interface EventLog {
   truncate(through: bigint): number;
   /** Forgets all and begins again at 1. */
   clear(): void;
+  /** Frees all: empty from then on, other calls throw `disposed`. Idempotent. */
   dispose(): void;
 }
 

@@ -36,7 +36,7 @@ export interface RebindCounts {
 export interface SubscriptionLedger {
   readonly size: number;
   /**
-   * Subscribing again replaces the token and keeps the place.
+   * Subscribing again replaces the token and keeps the place and the rebind state; a new entry is idle.
    * @throws MigrationError `channel-name-…`, `token-too-long`
    */
   record(publisher: bigint, channel: string, token?: Uint8Array): void;
@@ -46,18 +46,24 @@ export interface SubscriptionLedger {
   entries(): IterableIterator<SubscriptionBinding>;
   /** As bindings; an empty ledger gives four zero bytes (a snapshot leaves them out). */
   encode(): Uint8Array;
-  /** What must change here for this ledger to hold what `wanted` holds. Both must be of the same engine. */
+  /**
+   * What must change here for this ledger to hold what `wanted` holds: `add` and `tokenChanged` in its order, `drop` in this
+   * one's. Both must be of the same engine.
+   */
   difference(wanted: SubscriptionLedger): LedgerDifference;
 
   /** Marks every entry pending with 0 tries: a rebind begins. */
   beginRebind(): void;
   /** Up to `limit` pending entries, in order. */
   pendingRebinds(limit: number): readonly SubscriptionBinding[];
-  /** One more try has been made for a pending or failed entry, which is then pending. False: no such entry. */
+  /** One more try has been made for a pending or failed entry, which is then pending. False: there is none, or it is idle or done. */
   markTried(publisher: bigint, channel: string): boolean;
+  /** The entry is done, whatever it was. False: no such entry. */
   markDone(publisher: bigint, channel: string): boolean;
+  /** The entry has failed, for this reason, whatever it was. False: no such entry. */
   markFailed(publisher: bigint, channel: string, reason: string): boolean;
   rebindState(publisher: bigint, channel: string): RebindState | undefined;
   readonly rebindCounts: RebindCounts;
+  /** Frees all: empty from then on, other calls throw `disposed`. Idempotent. */
   dispose(): void;
 }

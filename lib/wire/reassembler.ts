@@ -31,19 +31,33 @@ export interface ReassemblyProgress {
  * Puts snapshots together from their chunks (PROTOCOL.md §4): at most one pending per origin, any order, O(1) per chunk,
  * one copy per chunk into memory that was reserved at the first chunk and is committed as chunks land.
  *
- * Refuses with `zero-total-chunks`, `total-chunks-too-large`, `chunk-index-out-of-range`, `empty-chunk`,
- * `chunk-too-large`, `stale-seq-through`, `total-chunks-mismatch`, `snapshot-too-large`, `too-many-pending-bytes`,
- * `out-of-memory`, `disposed`; a refused chunk changes nothing.
+ * A refused chunk changes nothing. Refusals, in the order in which they are looked for:
+ *
+ * 1. `disposed`
+ * 2. `zero-total-chunks`, `total-chunks-too-large`, `chunk-index-out-of-range`
+ * 3. `empty-chunk`, `chunk-too-large`
+ * 4. `stale-seq-through` (`got`, `latest`): older than the newest one accepted for this origin, pending or completed; a
+ *    snapshot of the same seqThrough may come again
+ * 5. `total-chunks-mismatch` (`got`, `expected`): against the pending one of the same seqThrough
+ * 6. `snapshot-too-large` (`buffered`, `incoming`, `max`): the bytes here (without the chunk that this one replaces) with
+ *    this chunk are over `maxSnapshotBytes`; or, at the first chunk, the total is, since each chunk has a byte at least
+ * 7. `too-many-pending-bytes` (`buffered`, `incoming`, `max`): the bytes committed for all pending snapshots (without one that
+ *    is about to be evicted), with what this chunk would commit, are over `maxPendingBytes`; a snapshot of one chunk is
+ *    never pending, so it is not counted
+ * 8. `out-of-memory`
+ *
+ * A chunk that is here already replaces the earlier one's bytes. Only a chunk that was missing is progress for
+ * {@link SnapshotReassembler.sweep}.
  */
 export interface SnapshotReassembler {
   /** How many snapshots are pending. */
   readonly pendingCount: number;
-  /** Bytes committed for them. */
+  /** Bytes committed for them: whole pages, and the books kept. */
   readonly pendingBytes: number;
 
   /**
    * @param chunk copied before the call returns
-   * @param nowMs the caller's clock, for {@link sweep}
+   * @param nowMs the caller's clock, for {@link sweep}; default: `Date.now()`
    * @returns the snapshot when this was its last missing chunk
    */
   feed(
@@ -78,7 +92,7 @@ export interface SnapshotReassembler {
   cancel(daemonOrigin: bigint): boolean;
   /** Forgets an origin wholly, so that any seqThrough is taken again. */
   forget(daemonOrigin: bigint): boolean;
-  /** Drops what made no progress for `maxIdleMs` (default 300,000). @returns how many were dropped */
+  /** Drops what made no progress for `maxIdleMs` or longer (default 300,000). @returns how many were dropped */
   sweep(nowMs: number, maxIdleMs?: number): number;
   /** Frees all. Later calls throw `disposed`. Idempotent. */
   dispose(): void;

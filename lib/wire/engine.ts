@@ -1,0 +1,78 @@
+import { createRequire } from 'node:module';
+import { MigrationError } from '../errors.js';
+import type { MigrationCodec } from './codec.js';
+import { typescriptCodec } from './typescript/index.js';
+
+/** The engines that {@link createCodec} gives; the baseline is for comparison only. */
+export type CodecEngine = 'native' | 'typescript';
+
+let native: MigrationCodec | undefined;
+let failure: unknown;
+
+/** The native engine, loaded once; what kept it from loading is remembered too. */
+function loadNative(): MigrationCodec {
+  if (native !== undefined) return native;
+  if (failure !== undefined) throw failure;
+  try {
+    const require = createRequire(import.meta.url);
+    const { loadNativeCodec } = require('./native/index.js') as { loadNativeCodec: () => MigrationCodec };
+    native = loadNativeCodec();
+    return native;
+  } catch (error) {
+    failure = error;
+    throw error;
+  }
+}
+
+let warned = false;
+
+function fallBack(cause: unknown): MigrationCodec {
+  if (!warned) {
+    warned = true;
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    process.emitWarning(
+      `the native engine cannot be loaded, the typescript engine takes over: slower, otherwise the same (${reason})`,
+      { code: 'DAEMON_MIGRATION_ENGINE' },
+    );
+  }
+  return typescriptCodec;
+}
+
+/**
+ * An engine for the protocol's bytes. Without `engine`: native, and where its addon cannot be loaded the typescript engine,
+ * which is said once per process as a warning; `codec.engine` tells which one is in use.
+ *
+ * @throws MigrationError `engine-unavailable` where native was asked for by name and cannot be loaded, `unknown-engine` for
+ * another name
+ */
+export function createCodec(options: { readonly engine?: CodecEngine | undefined } = {}): MigrationCodec {
+  const { engine } = options;
+  switch (engine) {
+    case 'typescript':
+      return typescriptCodec;
+    case 'native':
+      try {
+        return loadNative();
+      } catch (cause) {
+        throw new MigrationError(
+          'engine-unavailable',
+          'the native engine cannot be loaded: build it with "npm run build:native" (needs Rust), or leave engine out',
+          { details: { engine }, cause },
+        );
+      }
+    case undefined:
+      try {
+        return loadNative();
+      } catch (cause) {
+        return fallBack(cause);
+      }
+    default:
+      throw new MigrationError(
+        'unknown-engine',
+        `engine ${String(engine)} is unknown: native and typescript are known`,
+        {
+          details: { engine: String(engine) },
+        },
+      );
+  }
+}
