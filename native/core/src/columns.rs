@@ -57,7 +57,7 @@ pub struct BatchEnd {
 impl<'a> ColumnsMut<'a> {
     /// The columns of `memory.len() / ROW_SIZE` rows. None where that is not whole.
     pub fn new(memory: &'a mut [u8]) -> Option<Self> {
-        if memory.len() % ROW_SIZE != 0 {
+        if !memory.len().is_multiple_of(ROW_SIZE) {
             return None;
         }
         let rows = memory.len() / ROW_SIZE;
@@ -160,29 +160,32 @@ impl<'a> ColumnsMut<'a> {
         BatchEnd { rows, next }
     }
 
-    /// Writes rows `0 .. rows`, which hold messages of fixed size, each behind its length, into `target`. Returns the
-    /// bytes written, or the row that has no fixed size or no room.
-    pub fn encode_batch(&self, rows: usize, target: &mut [u8]) -> Result<usize, usize> {
-        let mut at = 0;
-        let capacity = target.len();
+    /// Bytes that [`Self::encode_batch`] writes for rows `0 .. rows`; the first row whose message has no fixed size is the
+    /// error.
+    pub fn measure_batch(&self, rows: usize) -> Result<usize, usize> {
+        let mut sizes = self.kind.iter().take(rows).enumerate();
+        sizes.try_fold(0, |sum, (row, kind)| {
+            Ok(sum + LENGTH_PREFIX_SIZE + fixed_size(*kind).ok_or(row)?)
+        })
+    }
+
+    /// Writes rows `0 .. rows`, which hold messages of fixed size, each behind its length, into `target`, which has room
+    /// for what [`Self::measure_batch`] says.
+    pub fn encode_batch(&self, rows: usize, target: &mut [u8]) {
         let mut rest = target;
-        let columns = self
+        for ((&kind, origin), word) in self
             .kind
             .iter()
             .zip(self.origin.iter())
             .zip(self.word.iter())
-            .take(rows);
-        for (row, ((&kind, origin), word)) in columns.enumerate() {
-            let size = fixed_size(kind).ok_or(row)?;
-            let (frame, after) = std::mem::take(&mut rest)
-                .split_at_mut_checked(LENGTH_PREFIX_SIZE + size)
-                .ok_or(row)?;
+            .take(rows)
+        {
+            let Some(size) = fixed_size(kind) else { return };
+            let room = std::mem::take(&mut rest).split_at_mut_checked(LENGTH_PREFIX_SIZE + size);
+            let Some((frame, after)) = room else { return };
             write_fixed(frame, kind, u64::from_ne_bytes(*origin), u64::from_ne_bytes(*word));
-            at += frame.len();
             rest = after;
         }
-        debug_assert!(at <= capacity);
-        Ok(at)
     }
 }
 

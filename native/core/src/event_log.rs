@@ -61,11 +61,14 @@ pub struct EventLog {
     digest: blake3::Hasher,
 }
 
-/// A frame that was written, and the number after its last event.
+/// The events that go into one frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Written {
-    pub next: u64,
+pub struct FramePlan {
+    /// The number of the first, where there is one.
+    pub from: u64,
     pub count: u32,
+    /// Bytes of the frame.
+    pub length: usize,
 }
 
 impl EventLog {
@@ -184,89 +187,88 @@ impl EventLog {
         self.segments.get(segment)?.event(at)
     }
 
-    /// Appends a BufferedEvents frame of held events from `from` on, at least one where one is held, and as many as fit
-    /// into `max_frame_bytes` and `max_count`. With `renumber_from`, sequences are replaced by that one and those after it.
-    pub fn encode_frame(
-        &self,
-        out: &mut Vec<u8>,
-        origin: u64,
-        from: u64,
-        max_frame_bytes: usize,
-        max_count: u32,
-        renumber_from: Option<u64>,
-    ) -> Result<Written, Error> {
-        let start = out.len();
-        out.push(7);
-        out.extend_from_slice(&origin.to_le_bytes());
-        out.extend_from_slice(&0u32.to_le_bytes());
-        let max_count = max_count.clamp(1, MAX_BUFFERED_EVENTS);
+    /// Which held events from `from` on go into a frame of at most `max_frame_bytes` and `max_count` events: at least one
+    /// where one is held. Refused with `event-too-large` where the first does not fit into any frame.
+    pub fn plan_frame(&self, from: u64, max_frame_bytes: usize, max_count: u32) -> Result<FramePlan, Error> {
         let from = from.max(self.first_number);
-        let written = self.copy_events(out, start, from, max_frame_bytes, max_count);
-        let count = match written {
-            Ok(count) => count,
-            Err(error) => {
-                out.truncate(start);
-                return Err(error);
-            }
+        let mut plan = FramePlan {
+            from,
+            count: 0,
+            length: EVENTS_HEADER_SIZE,
         };
-        if let Some(place) = out.get_mut(start + 9..).and_then(|rest| rest.first_chunk_mut()) {
-            *place = count.to_le_bytes();
-        }
-        if let Some(first) = renumber_from {
-            if let Err(error) = renumber(out.get_mut(start + EVENTS_HEADER_SIZE..).unwrap_or_default(), first) {
-                out.truncate(start);
-                return Err(error);
-            }
-        }
-        Ok(Written {
-            next: from.saturating_add(count.into()),
-            count,
-        })
-    }
-
-    /// Copies runs of events, a segment at a time.
-    fn copy_events(
-        &self,
-        out: &mut Vec<u8>,
-        start: usize,
-        from: u64,
-        max_frame_bytes: usize,
-        max_count: u32,
-    ) -> Result<u32, Error> {
         let Some((segment, first)) = self.find(from) else {
-            return Ok(0);
+            return Ok(plan);
         };
-        let (mut count, mut at) = (0, first);
+        let mut at = first;
         for segment in self.segments.iter().skip(segment) {
-            let run_from = at;
-            let mut size = out.len() - start;
-            while count < max_count && at < segment.starts.len() {
-                let next = segment.wire_bytes(at, at + 1).len();
-                if next > MIN_EVENT_WIRE_SIZE + MAX_SNAPSHOT_CHUNK_SIZE {
-                    if count > 0 {
-                        break;
-                    }
-                    let length = (next - MIN_EVENT_WIRE_SIZE) as u64;
-                    return Err(Error::EventTooLarge { offset: None, length });
+            while at < segment.starts.len() {
+                let size = segment.wire_bytes(at, at + 1).len();
+                let fits = plan.count == 0 || plan.length + size <= max_frame_bytes;
+                let payload = size - MIN_EVENT_WIRE_SIZE.min(size);
+                if payload > MAX_SNAPSHOT_CHUNK_SIZE && plan.count == 0 {
+                    return Err(Error::EventTooLarge {
+                        offset: None,
+                        length: payload as u64,
+                    });
                 }
-                if count > 0 && size + next > max_frame_bytes {
-                    break;
+                let full = plan.count >= max_count.clamp(1, MAX_BUFFERED_EVENTS);
+                if payload > MAX_SNAPSHOT_CHUNK_SIZE || full || !fits {
+                    return Ok(plan);
                 }
-                size += next;
-                count += 1;
+                plan.count += 1;
+                plan.length += size;
                 at += 1;
-            }
-            let run = segment.wire_bytes(run_from, at);
-            out.try_reserve(run.len()).map_err(|_| Error::OutOfMemory {
-                requested: run.len() as u64,
-            })?;
-            out.extend_from_slice(run);
-            if at < segment.starts.len() {
-                break;
             }
             at = 0;
         }
-        Ok(count)
+        Ok(plan)
+    }
+
+    /// Writes a planned frame into `out`, which has exactly its length. With `renumber_from`, sequences are replaced by
+    /// that one and those after it; refused with `sequence-overflow` where they end before the events do.
+    pub fn write_frame(
+        &self,
+        plan: &FramePlan,
+        out: &mut [u8],
+        origin: u64,
+        renumber_from: Option<u64>,
+    ) -> Result<(), Error> {
+        let last = u64::from(plan.count).saturating_sub(1);
+        if renumber_from.is_some_and(|first| first.checked_add(last).is_none()) {
+            return Err(Error::SequenceOverflow { sequence: u64::MAX });
+        }
+        let Some((header, body)) = out.split_first_chunk_mut::<EVENTS_HEADER_SIZE>() else {
+            return Ok(());
+        };
+        header[0] = 7;
+        header[1..9].copy_from_slice(&origin.to_le_bytes());
+        header[9..].copy_from_slice(&plan.count.to_le_bytes());
+        self.copy_events(plan, body);
+        if let Some(first) = renumber_from {
+            renumber(body, first);
+        }
+        Ok(())
+    }
+
+    /// Copies the planned events, a run per segment.
+    fn copy_events(&self, plan: &FramePlan, mut body: &mut [u8]) {
+        let Some((segment, first)) = self.find(plan.from) else {
+            return;
+        };
+        let (mut at, mut left) = (first, plan.count as usize);
+        for segment in self.segments.iter().skip(segment) {
+            let end = segment.starts.len().min(at + left);
+            let run = segment.wire_bytes(at, end);
+            let Some((place, rest)) = std::mem::take(&mut body).split_at_mut_checked(run.len()) else {
+                return;
+            };
+            place.copy_from_slice(run);
+            left -= end - at;
+            (body, at) = (rest, 0);
+            if left == 0 {
+                return;
+            }
+        }
     }
 
     /// Forgets events up to and with `through`. Returns how many were dropped.
@@ -298,19 +300,17 @@ impl EventLog {
 }
 
 /// Replaces the sequences of whole events in `bytes` by `first`, `first + 1` …
-fn renumber(mut bytes: &mut [u8], first: u64) -> Result<(), Error> {
-    let mut sequence = Some(first);
+fn renumber(mut bytes: &mut [u8], first: u64) {
+    let mut sequence = first;
     while let Some((link, rest)) = bytes.split_first_chunk_mut::<CAUSAL_LINK_SIZE>() {
-        let number = sequence.ok_or(Error::SequenceOverflow { sequence: u64::MAX })?;
-        sequence = number.checked_add(1);
         *link = CausalLink {
-            sequence: number,
+            sequence,
             ..CausalLink::from_bytes(link)
         }
         .to_bytes();
+        sequence = sequence.wrapping_add(1);
         let length = rest.first_chunk().map_or(0, |length| u32::from_le_bytes(*length));
         let tail = rest.split_at_mut_checked(MIN_EVENT_WIRE_SIZE - CAUSAL_LINK_SIZE + length as usize);
         bytes = tail.map_or(&mut [], |(_, after)| after);
     }
-    Ok(())
 }

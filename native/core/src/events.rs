@@ -32,14 +32,43 @@ impl Event<'_> {
     }
 }
 
-/// An event's raw parts, split off the front of `bytes`, with the rest. None where they are not all there.
+/// An event's raw parts, split off the front of bytes, and the rest of them.
+struct Split<'a> {
+    link: &'a [u8; CAUSAL_LINK_SIZE],
+    payload: &'a [u8],
+    received_at: u64,
+    rest: &'a [u8],
+}
+
+/// None where the parts are not all there.
 #[inline]
-fn split_event(bytes: &[u8]) -> Option<(&[u8; CAUSAL_LINK_SIZE], &[u8], u64, &[u8])> {
+fn split_event(bytes: &[u8]) -> Option<Split<'_>> {
     let (link, rest) = bytes.split_first_chunk::<CAUSAL_LINK_SIZE>()?;
     let (length, rest) = rest.split_first_chunk::<4>()?;
     let (payload, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
     let (received_at, rest) = rest.split_first_chunk::<8>()?;
-    Some((link, payload, u64::from_le_bytes(*received_at), rest))
+    Some(Split {
+        link,
+        payload,
+        received_at: u64::from_le_bytes(*received_at),
+        rest,
+    })
+}
+
+/// Takes one event off the front of wire bytes. Its payload may have any length.
+pub fn take_event<'a>(bytes: &mut &'a [u8]) -> Option<Event<'a>> {
+    let Split {
+        link,
+        payload,
+        received_at,
+        rest,
+    } = split_event(bytes)?;
+    *bytes = rest;
+    Some(Event {
+        link: CausalLink::from_bytes(link),
+        payload,
+        received_at,
+    })
 }
 
 /// The events of one frame: checked bytes, read one event at a time.
@@ -87,15 +116,7 @@ impl<'a> Events<'a> {
 
     pub fn iter(&self) -> impl Iterator<Item = Event<'a>> + use<'a> {
         let mut rest = self.bytes;
-        std::iter::from_fn(move || {
-            let (link, payload, received_at, after) = split_event(rest)?;
-            rest = after;
-            Some(Event {
-                link: CausalLink::from_bytes(link),
-                payload,
-                received_at,
-            })
-        })
+        std::iter::from_fn(move || take_event(&mut rest))
     }
 
     /// How many events, from the first, continue the chain after `previous`.
@@ -105,7 +126,13 @@ impl<'a> Events<'a> {
         let mut previous_link = previous.to_bytes();
         let mut previous = previous;
         let mut payload_before = previous_payload;
-        while let Some((link, payload, _, after)) = split_event(rest) {
+        while let Some(Split {
+            link,
+            payload,
+            rest: after,
+            ..
+        }) = split_event(rest)
+        {
             let next = CausalLink::from_bytes(link);
             let continues = next.origin_hash == previous.origin_hash
                 && previous.sequence.checked_add(1) == Some(next.sequence)
@@ -211,7 +238,12 @@ pub fn write_columns(events: &Events<'_>, memory: &mut [u8]) -> Option<()> {
         .zip(offset)
         .zip(length);
     for ((((((origin, horizon), sequence), parent), received), offset), length) in rows {
-        let (link, payload, received_at, after) = split_event(rest)?;
+        let Split {
+            link,
+            payload,
+            received_at,
+            rest: after,
+        } = split_event(rest)?;
         let link = CausalLink::from_bytes(link);
         *origin = link.origin_hash.to_ne_bytes();
         *horizon = link.horizon.to_ne_bytes();

@@ -1,6 +1,6 @@
 //! Memory that is reserved at once and committed page by page as it is written.
 
-use std::ops::{Deref, Range};
+use std::ops::{Deref, DerefMut, Range};
 
 use memmap2::{MmapMut, MmapOptions};
 
@@ -79,6 +79,13 @@ impl Deref for Reservation {
 
     fn deref(&self) -> &[u8] {
         self.map.as_deref().unwrap_or_default()
+    }
+}
+
+impl DerefMut for Reservation {
+    /// For who owns the memory once it is written; what is written through here is not counted as committed.
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.map.as_deref_mut().unwrap_or_default()
     }
 }
 

@@ -1,10 +1,11 @@
 //! Snapshots put together from their chunks (PROTOCOL.md §4).
 
 use std::collections::{HashMap, VecDeque};
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 
 use crate::bitmap::{zeroed, Bitmap};
 use crate::chunking::MAX_SNAPSHOT_CHUNK_SIZE;
+use crate::columns::ColumnsMut;
 use crate::memory::Reservation;
 use crate::message::check_chunk;
 use crate::tree_digest::TreeDigest;
@@ -57,6 +58,15 @@ impl Deref for SnapshotBytes {
     }
 }
 
+impl DerefMut for SnapshotBytes {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        match self {
+            SnapshotBytes::Small(bytes) => bytes,
+            SnapshotBytes::Large { memory, length } => memory.get_mut(..*length).unwrap_or_default(),
+        }
+    }
+}
+
 pub struct Assembled {
     pub origin: u64,
     pub seq_through: u64,
@@ -83,7 +93,7 @@ struct Pending {
     /// The length of every chunk, once one that is not the last was shorter than 7,000 bytes.
     lengths: Option<Vec<u16>>,
     digest: Option<TreeDigest>,
-    touched_ms: f64,
+    progress_ms: f64,
 }
 
 impl Pending {
@@ -98,7 +108,7 @@ impl Pending {
             last_length: 0,
             lengths: None,
             digest: if digest { Some(TreeDigest::new(size)?) } else { None },
-            touched_ms: now_ms,
+            progress_ms: now_ms,
         })
     }
 
@@ -176,7 +186,9 @@ impl Pending {
             *place = length as u16;
         }
         let again = !self.present.set(chunk.index as usize);
-        self.touched_ms = now_ms;
+        if !again {
+            self.progress_ms = now_ms;
+        }
         if self.lengths.is_some() || (again && before != length) {
             // Places no longer say where bytes will stand in the end: the digest is made over the whole, then.
             self.digest = None;
@@ -261,6 +273,16 @@ impl Remembered {
     }
 }
 
+/// How a run of rows ended.
+pub enum RunEnd {
+    /// All rows were taken, or the next is not of this run: another origin or message, or refused.
+    Ended,
+    Completed(Assembled),
+    Refused(Error),
+    /// The row says that its chunk stands where the batch has no bytes: these are not the columns of that batch.
+    Foreign,
+}
+
 /// Puts snapshots together: at most one pending per daemon, chunks in any order, each copied once to its place.
 pub struct Reassembler {
     options: Options,
@@ -314,6 +336,47 @@ impl Reassembler {
                 _ => self.begin(chunk, now_ms),
             },
         }
+    }
+
+    /// Takes the SnapshotReady rows `from .. to` of a decoded batch, as long as they are of one daemon. Stops behind the
+    /// chunk that completes a snapshot, and at one that is refused. Returns the row at which it stopped.
+    pub fn feed_batch(
+        &mut self,
+        batch: &[u8],
+        columns: &ColumnsMut<'_>,
+        from: usize,
+        to: usize,
+        now_ms: f64,
+    ) -> (usize, RunEnd) {
+        let mut origin = None;
+        for at in from..to {
+            let Some(row) = columns.row(at) else {
+                return (at, RunEnd::Ended);
+            };
+            if row.status != 0 || row.kind != 1 || *origin.get_or_insert(row.origin) != row.origin {
+                return (at, RunEnd::Ended);
+            }
+            let rest = batch.get(row.payload_offset as usize..);
+            let Some(bytes) = rest.and_then(|rest| rest.get(..row.payload_length as usize)) else {
+                return (at, RunEnd::Foreign);
+            };
+            let (origin, seq_through) = (row.origin, row.word);
+            match self.feed(
+                &Chunk {
+                    origin,
+                    seq_through,
+                    index: row.index,
+                    total: row.total,
+                    bytes,
+                },
+                now_ms,
+            ) {
+                Ok(None) => {}
+                Ok(Some(whole)) => return (at + 1, RunEnd::Completed(whole)),
+                Err(error) => return (at, RunEnd::Refused(error)),
+            }
+        }
+        (to.max(from), RunEnd::Ended)
     }
 
     fn check_snapshot_size(&self, buffered: u64, incoming: u64) -> Result<(), Error> {
@@ -452,7 +515,7 @@ impl Reassembler {
 
     /// Drops what has made no progress for `max_idle_ms` or longer. Returns how many were dropped.
     pub fn sweep(&mut self, now_ms: f64, max_idle_ms: f64) -> usize {
-        let idle = |pending: &Pending| now_ms - pending.touched_ms >= max_idle_ms;
+        let idle = |pending: &Pending| now_ms - pending.progress_ms >= max_idle_ms;
         let stale: Vec<u64> = self
             .pending
             .iter()

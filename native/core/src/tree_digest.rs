@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     fn pattern(length: usize) -> Vec<u8> {
-        (0..length).map(|i| (i * 131 ^ (i >> 8) * 17) as u8).collect()
+        (0..length).map(|i| ((i * 131) ^ ((i >> 8) * 17)) as u8).collect()
     }
 
     #[test]
