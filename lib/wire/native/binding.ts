@@ -13,8 +13,6 @@ export declare class NativeEventLog {
   appendLarge(head: Uint8Array, payload: Uint8Array): void
   /** Payload bytes held. */
   get bytes(): number
-  /** Bytes of memory taken. */
-  get memory(): number
   /** The event as it stands on the wire; undefined where it is not held. */
   get(number: number): Uint8Array | null
   /** Plans a frame of held events from `from` on; returns its length. `writeFrame` writes it. */
@@ -128,9 +126,6 @@ export interface PendingProgress {
 
 /** Detaches an ArrayBuffer: views of it are empty from then on, and its memory goes once nothing in flight uses it. */
 export declare function releaseMemory(memory: ArrayBuffer): void
-
-/** Refuses what is no channel name. */
-export declare function validateChannelName(name: Uint8Array): void
 
 /** How many events of a BufferedEvents frame, from the first, continue the chain after `previous`. */
 export declare function verifyFrameChain(previous: Uint8Array, previousPayload: Uint8Array, frame: Uint8Array): number

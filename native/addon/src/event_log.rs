@@ -56,12 +56,6 @@ impl NativeEventLog {
         self.inner.bytes() as f64
     }
 
-    /// Bytes of memory taken.
-    #[napi(getter, catch_unwind)]
-    pub fn memory(&self) -> f64 {
-        self.inner.memory() as f64
-    }
-
     /// The event as it stands on the wire; undefined where it is not held.
     #[napi(catch_unwind)]
     pub fn get<'env>(&self, env: &'env Env, number: f64) -> Result<Option<Uint8ArraySlice<'env>>, Refusal> {

@@ -1,6 +1,5 @@
 use migration_core::bindings::Binding;
 use migration_core::ledger::{Ledger, RebindPhase};
-use migration_core::Error;
 use napi::bindgen_prelude::{Env, Uint8ArraySlice};
 use napi_derive::napi;
 
@@ -17,6 +16,7 @@ pub struct NativeLedger {
 fn key(key: &[u8], length: u32) -> Result<(u64, &[u8]), Refusal> {
     let key = key.get(..length as usize).and_then(|key| key.split_first_chunk());
     let (publisher, channel) = key.ok_or_else(|| misuse("a key has at least 8 bytes"))?;
+    migration_core::channel::validate(channel, 0).map_err(refusal)?;
     Ok((u64::from_le_bytes(*publisher), channel))
 }
 
@@ -158,10 +158,4 @@ impl NativeLedger {
     pub fn dispose(&mut self) {
         self.inner = Ledger::default();
     }
-}
-
-/// Refuses what is no channel name.
-#[napi(catch_unwind)]
-pub fn validate_channel_name(name: &[u8]) -> Result<(), Refusal> {
-    migration_core::channel::validate(name, 0).map_err(|error: Error| refusal(error))
 }
