@@ -14,6 +14,7 @@ export const CODEC_ERROR_KINDS = [
   'event-too-large',
   'event-count-too-large',
   'sequence-overflow',
+  'sequence-gap',
   // snapshots
   'bad-magic',
   'unsupported-version',
@@ -43,9 +44,42 @@ export const CODEC_ERROR_KINDS = [
 
 export type CodecErrorKind = (typeof CODEC_ERROR_KINDS)[number];
 
+/** Why an identity envelope was not sealed, not read or not opened (PROTOCOL.md §6). */
+export const ENVELOPE_ERROR_KINDS = [
+  'invalid-length',
+  'unsupported-version',
+  'invalid-signer-key',
+  'invalid-attestation',
+  'seal-open-failed',
+  'origin-hash-mismatch',
+  'source-read-only',
+  'low-order-target',
+] as const;
+
+export type EnvelopeErrorKind = (typeof ENVELOPE_ERROR_KINDS)[number];
+
+/** What keys, their files and the memory that holds them refuse with. */
+export const IDENTITY_ERROR_KINDS = [
+  'public-only',
+  'disposed',
+  'invalid-public-key',
+  'secure-memory-exhausted',
+  'secure-memory-not-locked',
+  'key-file-exists',
+  'key-file-not-found',
+  'key-file-not-regular',
+  'key-file-exposed',
+  'key-file-malformed',
+  'key-file-unreadable',
+] as const;
+
+export type IdentityErrorKind = (typeof IDENTITY_ERROR_KINDS)[number];
+
 /** What went wrong in a migration (PROTOCOL.md §7, last rules). */
 export type MigrationErrorKind =
   | CodecErrorKind
+  | EnvelopeErrorKind
+  | IdentityErrorKind
   | 'daemon-not-found'
   | 'target-unavailable'
   | 'no-target-available'
@@ -64,10 +98,18 @@ export type MigrationErrorKind =
   | 'cancelled'
   | 'timed-out'
   | 'position-expired'
+  | 'already-exists'
+  | 'ownership-lost'
+  | 'register-unavailable'
   | 'unknown-engine'
   | 'engine-unavailable';
 
-const RETRIABLE: ReadonlySet<MigrationErrorKind> = new Set<MigrationErrorKind>(['not-ready', 'moving']);
+const RETRIABLE: ReadonlySet<MigrationErrorKind> = new Set<MigrationErrorKind>([
+  'not-ready',
+  'moving',
+  'buffer-full',
+  'sequence-gap',
+]);
 
 /** Values named by an error: what was expected, what was got, at which byte. */
 export type MigrationErrorDetails = Readonly<Record<string, bigint | number | string | undefined>>;
@@ -77,7 +119,7 @@ export type MigrationErrorDetails = Readonly<Record<string, bigint | number | st
  * `message` for people: what was wrong, where, and what to do.
  */
 export class MigrationError extends Error {
-  override readonly name = 'MigrationError';
+  override readonly name: string = 'MigrationError';
   readonly kind: MigrationErrorKind;
   /** Whether the same call may succeed later, unchanged. */
   readonly retriable: boolean;

@@ -1,6 +1,7 @@
 // Starts node-gyp, node-gyp-build or prebuildify with the headers of the running Node, so that nothing is downloaded.
 //
 //   node native/gyp.mjs <tool> [args…]     runs the tool; its exit code is ours
+//   node native/gyp.mjs baseline           builds the addon and the baseline engine
 //   node native/gyp.mjs install            builds or finds the addon; never fails: without a toolchain it says what is
 //                                          missing, and the TypeScript engine serves
 import { spawnSync } from 'node:child_process';
@@ -71,8 +72,11 @@ function install() {
 }
 
 if (tool === 'install') install();
-else if (tool) process.exitCode = run(tool, args);
+else if (tool === 'baseline') {
+  env.WITH_BASELINE = '1';
+  process.exitCode = run('node-gyp', ['rebuild']);
+} else if (tool) process.exitCode = run(tool, args);
 else {
-  console.error('usage: node native/gyp.mjs install | <node-gyp|node-gyp-build|prebuildify> [args…]');
+  console.error('usage: node native/gyp.mjs install | baseline | <node-gyp|node-gyp-build|prebuildify> [args…]');
   process.exitCode = 1;
 }

@@ -4,7 +4,7 @@ import type { SubscriptionLedger } from './ledger.js';
 import type { CausalEvent, CausalLink } from './link.js';
 import type { MigrationMessage } from './message.js';
 import type { ReassemblerOptions, SnapshotReassembler } from './reassembler.js';
-import type { StateSnapshot } from './snapshot.js';
+import type { SnapshotFields, StateSnapshot } from './snapshot.js';
 
 /** The engines that implement {@link MigrationCodec}. */
 export type EngineName = 'native' | 'typescript' | 'baseline';
@@ -74,6 +74,12 @@ export interface FrameCodec {
   createReassembler(options?: ReassemblerOptions): SnapshotReassembler;
 }
 
+/** A digest being made; `digest` may be called once, and ends it. */
+export interface Blake3Hasher {
+  update(bytes: Uint8Array): void;
+  digest(): Uint8Array;
+}
+
 /** Everything that the dispatcher and the runtime need of an engine: frames, snapshots, bindings, hashes, bookkeeping. */
 export interface MigrationCodec extends FrameCodec {
   readonly engine: 'native' | 'typescript';
@@ -114,6 +120,8 @@ export interface MigrationCodec extends FrameCodec {
   xxh3(bytes: Uint8Array): bigint;
   /** BLAKE3-256. */
   blake3(bytes: Uint8Array): Uint8Array;
+  /** BLAKE3-256 over bytes that come in pieces. */
+  createBlake3(): Blake3Hasher;
 
   /**
    * Throws a `channel-name-…` kind unless the name is one (PROTOCOL.md §5). In this order: empty; over 255 bytes of UTF-8;
@@ -126,8 +134,14 @@ export interface MigrationCodec extends FrameCodec {
 
   /** The whole snapshot as one new array (PROTOCOL.md §4). */
   encodeSnapshot(snapshot: StateSnapshot): Uint8Array;
-  /** What stands before and after the state, so that the state is never copied: head ‖ state ‖ tail is the snapshot. */
-  encodeSnapshotParts(snapshot: StateSnapshot): { readonly head: Uint8Array; readonly tail: Uint8Array };
+  /**
+   * What stands before and after a state of `stateLength` bytes, so that the state is never copied: head ‖ state ‖ tail is
+   * the snapshot.
+   */
+  encodeSnapshotParts(
+    snapshot: SnapshotFields,
+    stateLength: number,
+  ): { readonly head: Uint8Array; readonly tail: Uint8Array };
   /**
    * State, bindings and envelope are views of `bytes`; bindings are not read. Refused in this order: magic, version, fewer
    * than 94 bytes (`truncated`, also where magic and version are not whole), state and bindings not whole, envelope flag, envelope not whole, its version byte,

@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module';
+import { getEnvironmentData, setEnvironmentData } from 'node:worker_threads';
 import { MigrationError } from '../errors.js';
 import type { MigrationCodec } from './codec.js';
 import { typescriptCodec } from './typescript/index.js';
@@ -24,11 +25,12 @@ function loadNative(): MigrationCodec {
   }
 }
 
-let warned = false;
+/** Environment data goes from a thread to those that it starts: a process with many threads says it once. */
+const WARNED = 'daemon-migration.engine-warned';
 
 function fallBack(cause: unknown): MigrationCodec {
-  if (!warned) {
-    warned = true;
+  if (!getEnvironmentData(WARNED)) {
+    setEnvironmentData(WARNED, true);
     const reason = cause instanceof Error ? cause.message : String(cause);
     process.emitWarning(
       `the native engine cannot be loaded, the typescript engine takes over: slower, otherwise the same (${reason})`,

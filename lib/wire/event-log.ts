@@ -17,6 +17,8 @@ export interface EventLog {
   /** The number of the oldest event held; equals `nextNumber` when empty. */
   readonly firstNumber: bigint;
 
+  /** Throws as `append` would for one more event of that payload; changes nothing. */
+  ensureRoom(payloadLength: number): void;
   /** @returns the event's number. The payload is copied. @throws MigrationError `buffer-full` with events and bytes */
   append(event: CausalEvent): bigint;
   /** The event with that number, its payload copied; undefined where it is not held. */

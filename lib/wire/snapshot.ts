@@ -2,6 +2,8 @@
 export const SNAPSHOT_VERSION = 2;
 /** Bytes of an identity envelope (PROTOCOL.md §6). */
 export const IDENTITY_ENVELOPE_SIZE = 209;
+/** Version byte of an identity envelope. */
+export const IDENTITY_ENVELOPE_VERSION = 1;
 /** Bytes of a snapshot around an empty state and no bindings, without an envelope. */
 export const SNAPSHOT_FIXED_OVERHEAD = 94;
 
@@ -24,3 +26,6 @@ export interface StateSnapshot {
   /** 209 bytes, with version byte 1, or absent. */
   readonly identityEnvelope: Uint8Array | undefined;
 }
+
+/** All of a snapshot but its state, which may be too large to be in one piece. */
+export type SnapshotFields = Omit<StateSnapshot, 'state'>;

@@ -16,6 +16,11 @@ export class ByteQueue {
     return this.#end;
   }
 
+  /** Bytes of memory held. */
+  get capacity(): number {
+    return this.#blocks.length * BLOCK_BYTES;
+  }
+
   /** Makes sure that `length` more bytes can be appended without an error. */
   reserve(length: number): void {
     const wanted = Math.ceil((this.#end + length - this.#base) / BLOCK_BYTES);

@@ -61,6 +61,13 @@ class TypescriptEventLog implements EventLog {
     return BigInt(this.#first);
   }
 
+  ensureRoom(payloadLength: number): void {
+    this.#checkAlive();
+    checkU32(payloadLength, 'payloadLength');
+    if (this.count + 1 > this.#maxEvents || this.#bytes + payloadLength > this.#maxBytes)
+      throw this.#full(payloadLength);
+  }
+
   append(event: CausalEvent): bigint {
     this.#checkAlive();
     checkObject(event, 'event');
@@ -69,7 +76,7 @@ class TypescriptEventLog implements EventLog {
     checkBytes(payload, 'event.payload');
     checkU64(receivedAt, 'event.receivedAt');
     const { length } = payload;
-    if (this.count + 1 > this.#maxEvents || this.#bytes + length > this.#maxBytes) throw this.#full(length);
+    this.ensureRoom(length);
     this.#reserve(length);
     const number = BigInt(this.#next);
     writeU64(this.#header, 0, number);

@@ -1,6 +1,7 @@
 import { blake2s } from '@noble/hashes/blake2.js';
 import { blake3 as nobleBlake3 } from '@noble/hashes/blake3.js';
 import { checkBytes, checkBytesOfLength } from '../arguments.js';
+import type { Blake3Hasher } from '../codec.js';
 import type { CausalLink } from '../link.js';
 import { readU64 } from './bytes.js';
 import { writeLink } from './frame.js';
@@ -38,6 +39,17 @@ export function hashXxh3(bytes: Uint8Array): bigint {
 export function blake3(bytes: Uint8Array): Uint8Array {
   checkBytes(bytes, 'bytes');
   return nobleBlake3(bytes);
+}
+
+export function createBlake3(): Blake3Hasher {
+  const hasher = nobleBlake3.create();
+  return {
+    update(bytes) {
+      checkBytes(bytes, 'bytes');
+      hasher.update(bytes);
+    },
+    digest: () => hasher.digest(),
+  };
 }
 
 /** Room for a link and the largest payload of a frame; larger ones get memory of their own. */

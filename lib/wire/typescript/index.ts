@@ -13,7 +13,7 @@ import {
 import { channelHash, validateChannelName } from './channel-name.js';
 import { createEventLog } from './event-log.js';
 import { decodeFrame, encodeFrame } from './frame.js';
-import { blake2sMac, blake3, hashXxh3, nodeId, originHash } from './hashes.js';
+import { blake2sMac, blake3, createBlake3, hashXxh3, nodeId, originHash } from './hashes.js';
 import { createLedger } from './ledger.js';
 import { createReassembler } from './reassembler.js';
 import { decodeSnapshot, encodeSnapshot, encodeSnapshotParts } from './snapshot.js';
@@ -40,6 +40,7 @@ export const typescriptCodec: MigrationCodec = Object.freeze({
   blake2sMac,
   xxh3: hashXxh3,
   blake3,
+  createBlake3,
   validateChannelName,
   channelHash,
   encodeSnapshot,

@@ -35,15 +35,20 @@ interface Entry {
   reason: string;
 }
 
-/** The publisher's eight bytes and the name as one string: a key without a bigint's digits or a map per publisher. */
-const keyScratch = Buffer.alloc(8 + 255);
+/**
+ * An entry's key: publisher, name length and name as bindings have them, each byte a character. It is read from bindings in
+ * one go, and needs neither a bigint's digits nor a map per publisher.
+ */
+const KEY_HEADER_SIZE = 10;
+const keyScratch = Buffer.alloc(KEY_HEADER_SIZE + 255);
 
 function keyOf(publisher: bigint, channel: string): string {
   checkU64(publisher, 'publisher');
   const name = nameBytes(channel, 'channel');
   writeU64(keyScratch, 0, publisher);
-  keyScratch.set(name, 8);
-  return keyScratch.toString('latin1', 0, 8 + name.length);
+  writeU16(keyScratch, 8, name.length);
+  keyScratch.set(name, KEY_HEADER_SIZE);
+  return keyScratch.toString('latin1', 0, KEY_HEADER_SIZE + name.length);
 }
 
 function sameToken(a: Entry, b: Entry): boolean {
@@ -106,7 +111,7 @@ export class TypescriptLedger implements SubscriptionLedger {
     }
     const entry: Entry = {
       publisher,
-      channel: key.slice(8),
+      channel: key.slice(KEY_HEADER_SIZE),
       place: this.#order.length,
       memory,
       tokenAt,
@@ -169,7 +174,7 @@ export class TypescriptLedger implements SubscriptionLedger {
       );
     }
     const publisher = readU64(bytes, at);
-    const key = bytes.toString('latin1', at, at + 8) + bytes.toString('latin1', nameAt, flagAt);
+    const key = bytes.toString('latin1', at, flagAt);
     if (flag === 0) {
       this.#put(key, publisher, NO_TOKEN, 0, -1);
       return flagAt + 1;

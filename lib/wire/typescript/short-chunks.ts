@@ -20,6 +20,11 @@ export class ShortChunks {
     this.#lengths = new Uint16Array(total);
   }
 
+  /** Bytes reserved for the chunks themselves. */
+  get capacity(): number {
+    return this.#arena.length;
+  }
+
   lengthOf(index: number): number {
     return this.#lengths[index]!;
   }

@@ -1,6 +1,13 @@
 import { MigrationError } from '../../errors.js';
-import { checkBytes, checkBytesOfLength, checkObject, checkU64 } from '../arguments.js';
-import { IDENTITY_ENVELOPE_SIZE, SNAPSHOT_FIXED_OVERHEAD, SNAPSHOT_VERSION, type StateSnapshot } from '../snapshot.js';
+import { checkBytes, checkBytesOfLength, checkInteger, checkObject, checkU64 } from '../arguments.js';
+import {
+  IDENTITY_ENVELOPE_SIZE,
+  IDENTITY_ENVELOPE_VERSION,
+  SNAPSHOT_FIXED_OVERHEAD,
+  SNAPSHOT_VERSION,
+  type SnapshotFields,
+  type StateSnapshot,
+} from '../snapshot.js';
 import { readU32, readU64, view, writeU32, writeU64 } from './bytes.js';
 import { allocate, checkLink, readLink, writeLink } from './frame.js';
 import { originHash } from './hashes.js';
@@ -12,23 +19,20 @@ const LINK_AT = 45;
 const CREATED_AT_AT = 77;
 const STATE_LENGTH_AT = 85;
 const STATE_AT = 89;
-const ENVELOPE_VERSION = 1;
 const MAX_PART_BYTES = 0xffff_ffff;
 
 /** What a snapshot must hold before it is written; a reader refuses the same. */
-function checkSnapshot(snapshot: StateSnapshot): void {
-  checkObject(snapshot, 'snapshot');
-  const { entityId, throughSeq, chainLink, createdAt, state, bindings, identityEnvelope } = snapshot;
+function checkSnapshot(snapshot: SnapshotFields, stateLength: number): void {
+  const { entityId, throughSeq, chainLink, createdAt, bindings, identityEnvelope } = snapshot;
   checkBytesOfLength(entityId, 'snapshot.entityId', 32);
   checkU64(throughSeq, 'snapshot.throughSeq');
   checkLink(chainLink, 'snapshot.chainLink');
   checkU64(createdAt, 'snapshot.createdAt');
-  checkBytes(state, 'snapshot.state');
   checkBytes(bindings, 'snapshot.bindings');
   if (identityEnvelope !== undefined) {
     checkBytesOfLength(identityEnvelope, 'snapshot.identityEnvelope', IDENTITY_ENVELOPE_SIZE);
   }
-  checkPartLength('state-too-large', 'state', state.length);
+  checkPartLength('state-too-large', 'state', stateLength);
   checkPartLength('bindings-too-large', 'bindings', bindings.length);
   if (identityEnvelope !== undefined) checkEnvelopeVersion(identityEnvelope[0]!, 'snapshot.identityEnvelope');
   checkAgreement(snapshot, 'snapshot');
@@ -42,14 +46,18 @@ function checkPartLength(kind: 'state-too-large' | 'bindings-too-large', field: 
 }
 
 function checkEnvelopeVersion(version: number, where: string): void {
-  if (version === ENVELOPE_VERSION) return;
-  throw new MigrationError('unsupported-version', `${where}: its version is ${version}, known is ${ENVELOPE_VERSION}`, {
-    details: { field: 'identityEnvelope', version, expected: ENVELOPE_VERSION },
-  });
+  if (version === IDENTITY_ENVELOPE_VERSION) return;
+  throw new MigrationError(
+    'unsupported-version',
+    `${where}: its version is ${version}, known is ${IDENTITY_ENVELOPE_VERSION}`,
+    {
+      details: { field: 'identityEnvelope', version, expected: IDENTITY_ENVELOPE_VERSION },
+    },
+  );
 }
 
 /** The chain link says once more what the snapshot says of sequence and entity. */
-function checkAgreement(snapshot: StateSnapshot, where: string): void {
+function checkAgreement(snapshot: SnapshotFields, where: string): void {
   const { sequence, originHash: got } = snapshot.chainLink;
   if (sequence !== snapshot.throughSeq) {
     throw new MigrationError(
@@ -68,21 +76,21 @@ function checkAgreement(snapshot: StateSnapshot, where: string): void {
   }
 }
 
-function writeHead(bytes: Uint8Array, snapshot: StateSnapshot): void {
+function writeHead(bytes: Uint8Array, snapshot: SnapshotFields, stateLength: number): void {
   bytes.set(MAGIC, 0);
   bytes[4] = SNAPSHOT_VERSION;
   bytes.set(snapshot.entityId, ENTITY_AT);
   writeU64(bytes, THROUGH_SEQ_AT, snapshot.throughSeq);
   writeLink(bytes, LINK_AT, snapshot.chainLink);
   writeU64(bytes, CREATED_AT_AT, snapshot.createdAt);
-  writeU32(bytes, STATE_LENGTH_AT, snapshot.state.length);
+  writeU32(bytes, STATE_LENGTH_AT, stateLength);
 }
 
-function tailLength(snapshot: StateSnapshot): number {
+function tailLength(snapshot: SnapshotFields): number {
   return 5 + snapshot.bindings.length + (snapshot.identityEnvelope === undefined ? 0 : IDENTITY_ENVELOPE_SIZE);
 }
 
-function writeTail(bytes: Uint8Array, at: number, snapshot: StateSnapshot): void {
+function writeTail(bytes: Uint8Array, at: number, snapshot: SnapshotFields): void {
   const { bindings, identityEnvelope } = snapshot;
   writeU32(bytes, at, bindings.length);
   bytes.set(bindings, at + 4);
@@ -93,19 +101,26 @@ function writeTail(bytes: Uint8Array, at: number, snapshot: StateSnapshot): void
 }
 
 export function encodeSnapshot(snapshot: StateSnapshot): Uint8Array {
-  checkSnapshot(snapshot);
+  checkObject(snapshot, 'snapshot');
   const { state } = snapshot;
+  checkBytes(state, 'snapshot.state');
+  checkSnapshot(snapshot, state.length);
   const bytes = allocate(STATE_AT + state.length + tailLength(snapshot));
-  writeHead(bytes, snapshot);
+  writeHead(bytes, snapshot, state.length);
   bytes.set(state, STATE_AT);
   writeTail(bytes, STATE_AT + state.length, snapshot);
   return bytes;
 }
 
-export function encodeSnapshotParts(snapshot: StateSnapshot): { head: Uint8Array; tail: Uint8Array } {
-  checkSnapshot(snapshot);
+export function encodeSnapshotParts(
+  snapshot: SnapshotFields,
+  stateLength: number,
+): { head: Uint8Array; tail: Uint8Array } {
+  checkObject(snapshot, 'snapshot');
+  checkInteger(stateLength, 'stateLength', 0, Number.MAX_SAFE_INTEGER);
+  checkSnapshot(snapshot, stateLength);
   const head = new Uint8Array(STATE_AT);
-  writeHead(head, snapshot);
+  writeHead(head, snapshot, stateLength);
   const tail = allocate(tailLength(snapshot));
   writeTail(tail, 0, snapshot);
   return { head, tail };

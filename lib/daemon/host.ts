@@ -1,0 +1,374 @@
+import { MigrationError } from '../errors.js';
+import { isPromise, type MaybePromise, whenReady } from '../maybe-promise.js';
+import { type CarriedState, encodeCarriedState, splitState } from '../state/carried-state.js';
+import { CausalChain } from '../state/chain.js';
+import { Horizon } from '../state/horizon.js';
+import type { MigrationCodec } from '../wire/codec.js';
+import type { EventLog } from '../wire/event-log.js';
+import type { SubscriptionLedger } from '../wire/ledger.js';
+import type { CausalEvent, CausalLink } from '../wire/link.js';
+import type { SnapshotFields, StateSnapshot } from '../wire/snapshot.js';
+import type { DaemonOutputs, MeshDaemon } from './daemon.js';
+
+/** Who a daemon is: what its public half tells. */
+export interface DaemonIdentity {
+  /** 32 bytes: the Ed25519 public key. */
+  readonly entityId: Uint8Array;
+  readonly originHash: bigint;
+}
+
+/**
+ * What becomes of events that are handed in.
+ * - `live`: processed. - `logging`: logged for later (a migration is under way, in `pause` mode).
+ * - `fenced`: refused as `moving`; only the ownership register or a confirmation changes that.
+ * - `held`: refused as `moving`; a copy that has not claimed the daemon yet.
+ */
+export type Gate = 'live' | 'logging' | 'fenced' | 'held';
+
+/** What became of events handed in together. */
+export interface Acceptance {
+  /** How many, from the first, this copy answers for now. */
+  readonly accepted: number;
+  /** Of these, how many it had seen before. */
+  readonly duplicates: number;
+  /** Why the next one was refused, and with it all after it. */
+  readonly refusal: MigrationError | undefined;
+}
+
+export interface DaemonHostOptions {
+  readonly codec: MigrationCodec;
+  readonly identity: DaemonIdentity;
+  readonly kind: string;
+  readonly daemon: MeshDaemon;
+  /** Wall clock in nanoseconds, for `receivedAt` and `createdAt`. */
+  readonly clock: () => bigint;
+  /** Outputs of a live copy, in order. */
+  readonly publish: (outputs: readonly CausalEvent[], epoch: bigint) => void;
+  /** An event made the daemon throw: it is counted, reported and passed over. */
+  readonly onDaemonError?: (error: unknown, event: CausalEvent) => void;
+}
+
+/** One copy of a daemon on this node: the daemon itself, its chain of outputs, what it has seen, and what it logs. */
+export class DaemonHost {
+  readonly identity: DaemonIdentity;
+  readonly kind: string;
+  readonly log: EventLog;
+  readonly ledger: SubscriptionLedger;
+  /** The daemon's generation: raised by one with every change of owner. */
+  epoch = 0n;
+  /** Where refused events should go. */
+  movingTo: bigint | undefined;
+
+  readonly #options: DaemonHostOptions;
+  #gate: Gate = 'live';
+  #chain: CausalChain;
+  #horizon = new Horizon();
+  /** Bloom filter of the origins seen. */
+  #observed = 0n;
+  readonly #bits = new Map<bigint, bigint>();
+  #heldOutputs: CausalEvent[] = [];
+  /** What is still being processed by a daemon that answers later; the next call waits for it. */
+  #tail: Promise<unknown> | undefined;
+  #processed = 0;
+  #failures = 0;
+
+  constructor(options: DaemonHostOptions) {
+    this.#options = options;
+    this.identity = options.identity;
+    this.kind = options.kind;
+    this.log = options.codec.createEventLog();
+    this.ledger = options.codec.createLedger();
+    this.#chain = CausalChain.genesis(options.codec, options.identity.originHash);
+  }
+
+  get gate(): Gate {
+    return this.#gate;
+  }
+
+  get origin(): bigint {
+    return this.identity.originHash;
+  }
+
+  get head(): CausalLink {
+    return this.#chain.head;
+  }
+
+  get daemon(): MeshDaemon {
+    return this.#options.daemon;
+  }
+
+  /** Events processed by this copy. */
+  get processed(): number {
+    return this.#processed;
+  }
+
+  /** Events at which the daemon threw. */
+  get failures(): number {
+    return this.#failures;
+  }
+
+  /** Hands events in, in order. */
+  accept(events: readonly CausalEvent[]): MaybePromise<Acceptance> {
+    return this.#inOrder(() => this.#acceptNow(events));
+  }
+
+  #acceptNow(events: readonly CausalEvent[]): MaybePromise<Acceptance> {
+    if (this.#gate === 'fenced' || this.#gate === 'held') return refusedFrom(0, 0, moving(this.origin, this.movingTo));
+    const fresh: CausalEvent[] = [];
+    let duplicates = 0;
+    let refusal: MigrationError | undefined;
+    let accepted = 0;
+    for (; accepted < events.length; accepted++) {
+      try {
+        // Asked first, so that the horizon never notes an event that the log then refuses.
+        if (this.#gate === 'logging') this.log.ensureRoom(events[accepted]!.payload.length);
+        if (this.#notice(events[accepted]!) === 'new') {
+          if (this.#gate === 'logging') this.log.append(events[accepted]!);
+          else fresh.push(events[accepted]!);
+        } else duplicates++;
+      } catch (error) {
+        if (!(error instanceof MigrationError)) throw error;
+        refusal = error;
+        break;
+      }
+    }
+    const acceptance = { accepted, duplicates, refusal };
+    return fresh.length === 0 ? acceptance : whenReady(this.#processAll(fresh), () => acceptance);
+  }
+
+  /**
+   * Applies events that another copy has accepted, in order; those seen before are dropped. Outputs are held until the
+   * copy is live.
+   */
+  replay(events: readonly CausalEvent[]): MaybePromise<void> {
+    return this.#inOrder(() => this.#processAll(events.filter((event) => this.#notice(event) === 'new')));
+  }
+
+  /** Stops for good, unless `resume` follows. Waits for what is being processed. */
+  fence(): MaybePromise<void> {
+    this.#gate = 'fenced';
+    return whenReady(this.#tail, () => {});
+  }
+
+  /** Not to be reached before `goLive`. */
+  hold(): void {
+    this.#gate = 'held';
+  }
+
+  /** The source goes on: it processes what it has logged, in order, and is live again. */
+  resume(): MaybePromise<void> {
+    return this.#inOrder(() => {
+      const logged: CausalEvent[] = [];
+      for (let n = this.log.firstNumber; n < this.log.nextNumber; n++) logged.push(this.log.get(n)!);
+      // Live first, so that what these events publish goes out, and in this order before anything newer.
+      this.#gate = 'live';
+      this.movingTo = undefined;
+      this.log.clear();
+      return this.#processAll(logged);
+    });
+  }
+
+  /** A held copy takes over: what it kept back is published. */
+  goLive(epoch: bigint): void {
+    this.epoch = epoch;
+    this.#gate = 'live';
+    const held = this.#heldOutputs;
+    this.#heldOutputs = [];
+    if (held.length > 0) this.#options.publish(held, epoch);
+  }
+
+  /** Frees memory outside the heap. */
+  dispose(): void {
+    this.#gate = 'fenced';
+    this.log.dispose();
+    this.ledger.dispose();
+  }
+
+  /**
+   * The daemon's state now, in parts that stand one after another, and what goes around it. Nothing of the state is
+   * copied.
+   *
+   * @param options `carry`: the target can read what our host carries along. `thenLog`: from this state on, events are logged
+   * @throws MigrationError `state-failed` where the daemon throws, gives no bytes or has no state
+   */
+  snapshot(options: {
+    readonly carry: boolean;
+    readonly thenLog: boolean;
+  }): MaybePromise<{ readonly fields: SnapshotFields; readonly state: readonly Uint8Array[] }> {
+    return this.#inOrder(() =>
+      whenReady(
+        this.#callDaemon('snapshot', (daemon) => daemon.snapshot()),
+        (own) => {
+          if (!(own instanceof Uint8Array)) {
+            throw new MigrationError(
+              'state-failed',
+              `${this.#name()} cannot be moved: its snapshot() gave ${own === undefined ? 'nothing, so it has no state' : `a ${typeof own} instead of a Uint8Array`}`,
+            );
+          }
+          const bindings = this.ledger.size > 0 ? this.ledger.encode() : new Uint8Array(0);
+          const fields = {
+            entityId: this.identity.entityId,
+            throughSeq: this.head.sequence,
+            chainLink: this.head,
+            createdAt: this.#options.clock(),
+            bindings,
+            identityEnvelope: undefined,
+          };
+          const state = options.carry ? [encodeCarriedState(this.#carried()), own] : [own];
+          if (options.thenLog) {
+            // Nothing else has had a turn since the daemon answered: the log begins right after this state.
+            this.log.clear();
+            this.#gate = 'logging';
+          }
+          return { fields, state };
+        },
+      ),
+    );
+  }
+
+  /** Takes up a snapshot: the copy is held until `goLive`. @throws MigrationError `state-failed` where the daemon throws */
+  restore(snapshot: StateSnapshot): MaybePromise<void> {
+    const { carried, own } = splitState(snapshot.state);
+    this.#gate = 'held';
+    // Without what our host carries, the chain goes on with the state's bytes as the last payload, as in the reference.
+    this.#chain = new CausalChain(this.#options.codec, snapshot.chainLink, carried?.lastPayload ?? own.slice());
+    if (carried) {
+      this.epoch = carried.epoch;
+      this.#horizon = carried.horizon;
+      this.#observed = carried.observed;
+    } else {
+      this.#observed = snapshot.chainLink.horizon;
+    }
+    const bindings = this.#options.codec.createLedger(snapshot.bindings);
+    for (const { publisher, channel, token } of bindings.entries()) this.ledger.record(publisher, channel, token);
+    bindings.dispose();
+    return this.#callDaemon('restore', (daemon) => daemon.restore(own));
+  }
+
+  #carried(): CarriedState {
+    return {
+      epoch: this.epoch,
+      lastPayload: this.#chain.lastPayload,
+      observed: this.#observed,
+      horizon: this.#horizon,
+      positions: [],
+    };
+  }
+
+  #notice(event: CausalEvent) {
+    const sighting = this.#horizon.observe(event.link);
+    if (sighting === 'conflict') {
+      this.#options.onDaemonError?.(
+        new MigrationError(
+          'origin-mismatch',
+          `event ${event.link.sequence} of origin ${event.link.originHash} came again with another link`,
+        ),
+        event,
+      );
+    }
+    return sighting;
+  }
+
+  /** Runs one piece of work after all before it. */
+  #inOrder<T>(work: () => MaybePromise<T>): MaybePromise<T> {
+    if (!this.#tail) {
+      const result = work();
+      if (isPromise(result)) this.#follow(result);
+      return result;
+    }
+    const result = this.#tail.then(work, work);
+    this.#follow(result);
+    return result;
+  }
+
+  #follow(result: Promise<unknown>): void {
+    const tail = result.catch(() => {});
+    this.#tail = tail;
+    void tail.then(() => {
+      if (this.#tail === tail) this.#tail = undefined;
+    });
+  }
+
+  #processAll(events: readonly CausalEvent[], from = 0): MaybePromise<void> {
+    const outputs: CausalEvent[] = [];
+    for (let i = from; i < events.length; i++) {
+      const payloads = this.#processOne(events[i]!);
+      if (isPromise(payloads)) {
+        return payloads.then((later) => {
+          this.#chainOutputs(events[i]!, later, outputs);
+          this.#emit(outputs);
+          return this.#processAll(events, i + 1);
+        });
+      }
+      this.#chainOutputs(events[i]!, payloads, outputs);
+    }
+    this.#emit(outputs);
+  }
+
+  #processOne(event: CausalEvent): MaybePromise<DaemonOutputs> {
+    this.#processed++;
+    try {
+      const outputs = this.#options.daemon.process(event);
+      return isPromise(outputs) ? outputs.catch((error) => this.#failed(error, event)) : outputs;
+    } catch (error) {
+      return this.#failed(error, event);
+    }
+  }
+
+  #failed(error: unknown, event: CausalEvent): undefined {
+    this.#failures++;
+    this.#options.onDaemonError?.(error, event);
+    return undefined;
+  }
+
+  #chainOutputs(cause: CausalEvent, payloads: DaemonOutputs, into: CausalEvent[]): void {
+    this.#observed |= this.#horizonBits(cause.link.originHash);
+    if (!payloads) return;
+    for (const payload of payloads) into.push(this.#chain.append(payload, this.#observed, this.#options.clock()));
+  }
+
+  #horizonBits(originHash: bigint): bigint {
+    let bits = this.#bits.get(originHash);
+    if (bits === undefined) {
+      bits = this.#options.codec.horizonBits(originHash);
+      this.#bits.set(originHash, bits);
+    }
+    return bits;
+  }
+
+  #emit(outputs: readonly CausalEvent[]): void {
+    if (outputs.length === 0) return;
+    if (this.#gate === 'held') this.#heldOutputs.push(...outputs);
+    else this.#options.publish(outputs, this.epoch);
+  }
+
+  #callDaemon<T>(call: string, run: (daemon: MeshDaemon) => MaybePromise<T>): MaybePromise<T> {
+    const fail = (cause: unknown): never => {
+      const why = cause instanceof Error ? cause.message : String(cause);
+      throw new MigrationError('state-failed', `${this.#name()} threw in ${call}(): ${why}`, { cause });
+    };
+    try {
+      const result = run(this.#options.daemon);
+      return isPromise(result) ? result.catch(fail) : result;
+    } catch (cause) {
+      return fail(cause);
+    }
+  }
+
+  #name(): string {
+    return `daemon "${this.#options.daemon.name}" (origin ${this.origin})`;
+  }
+}
+
+/** The refusal that sends a publisher to where the daemon is going, or has it try again. Retriable. */
+export function moving(origin: bigint, target: bigint | undefined): MigrationError {
+  const message =
+    target === undefined
+      ? `daemon ${origin} is not live here yet; try again`
+      : `daemon ${origin} is moving to node ${target}; send to it there`;
+  return new MigrationError('moving', message, { details: { origin, target } });
+}
+
+function refusedFrom(accepted: number, duplicates: number, refusal: MigrationError): Acceptance {
+  return { accepted, duplicates, refusal };
+}

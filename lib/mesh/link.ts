@@ -1,0 +1,157 @@
+import type { MaybePromise } from '../maybe-promise.js';
+import type { FrameProducer } from './mesh.js';
+
+/** Bytes of one batch, unless a single frame is larger. */
+const BATCH_BYTES = 128 * 1024;
+/** Bytes on their way to a peer that it has not taken yet, at the most. */
+const WINDOW_BYTES = 2 * 1024 * 1024;
+/** `ready` waits while more than this is queued. */
+const QUEUE_BYTES = 1024 * 1024;
+/** Batches written before the event loop gets its turn. */
+const BATCHES_PER_TURN = 4;
+
+/** A batch on its way, and whom it is for. */
+export interface Batch {
+  readonly subprotocol: number;
+  /** Frames, each behind its length; the receiver owns the memory. */
+  readonly bytes: Uint8Array;
+}
+
+interface OpenBatch {
+  readonly subprotocol: number;
+  bytes: Uint8Array;
+  length: number;
+}
+
+/**
+ * One direction to one peer: gathers frames into batches, sends as many bytes as the peer's window allows, and pulls
+ * streams when nothing else waits. What the bytes travel over is handed in.
+ */
+export class OutgoingLink {
+  readonly #post: (batch: Batch) => void;
+  #open: OpenBatch | undefined;
+  #queue: Batch[] = [];
+  #queuedBytes = 0;
+  #inFlight = 0;
+  readonly #streams: Array<{ readonly subprotocol: number; readonly frames: FrameProducer }> = [];
+  #waiting: Array<() => void> = [];
+  #scheduled = false;
+  #closed = false;
+
+  /** @param post sends one batch; its memory may be given away */
+  constructor(post: (batch: Batch) => void) {
+    this.#post = post;
+  }
+
+  send(subprotocol: number, frame: Uint8Array): void {
+    if (this.#closed) return;
+    const at = this.#reserve(subprotocol, frame.length);
+    this.#open!.bytes.set(frame, at);
+    this.#commit(frame.length);
+    this.#schedule();
+  }
+
+  stream(subprotocol: number, frames: FrameProducer): void {
+    if (this.#closed) return;
+    this.#streams.push({ subprotocol, frames });
+    this.#schedule();
+  }
+
+  ready(): MaybePromise<void> {
+    if (this.#closed || this.#backlog() <= QUEUE_BYTES) return;
+    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  /** The peer has taken that many bytes. */
+  credit(bytes: number): void {
+    this.#inFlight -= bytes;
+    this.#schedule();
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#open = undefined;
+    this.#queue = [];
+    this.#streams.length = 0;
+    this.#wake();
+  }
+
+  #backlog(): number {
+    return this.#queuedBytes + (this.#open?.length ?? 0);
+  }
+
+  /** Where the next frame goes in the open batch, behind its length. */
+  #reserve(subprotocol: number, frameLength: number): number {
+    const need = 4 + frameLength;
+    if (this.#open && (this.#open.subprotocol !== subprotocol || this.#open.bytes.length - this.#open.length < need))
+      this.#seal();
+    this.#open ??= { subprotocol, bytes: new Uint8Array(Math.max(BATCH_BYTES, need)), length: 0 };
+    return this.#open.length + 4;
+  }
+
+  #commit(frameLength: number): void {
+    const open = this.#open!;
+    new DataView(open.bytes.buffer).setUint32(open.length, frameLength, true);
+    open.length += 4 + frameLength;
+  }
+
+  #seal(): void {
+    const open = this.#open;
+    this.#open = undefined;
+    if (!open || open.length === 0) return;
+    // A small batch is copied, so that a short frame does not drag a large buffer along.
+    const bytes =
+      open.length < open.bytes.length / 2 ? open.bytes.slice(0, open.length) : open.bytes.subarray(0, open.length);
+    this.#queue.push({ subprotocol: open.subprotocol, bytes });
+    this.#queuedBytes += bytes.length;
+  }
+
+  #schedule(): void {
+    if (this.#scheduled || this.#closed) return;
+    this.#scheduled = true;
+    // After the current turn's work, so that frames sent together travel together, and others get their turn between.
+    setImmediate(() => {
+      this.#scheduled = false;
+      this.#flush();
+    });
+  }
+
+  #flush(): void {
+    if (this.#closed) return;
+    this.#seal();
+    for (let n = 0; this.#inFlight < WINDOW_BYTES; n++) {
+      if (this.#queue.length === 0) this.#pull();
+      const batch = this.#queue.shift();
+      if (!batch) break;
+      this.#queuedBytes -= batch.bytes.length;
+      this.#inFlight += batch.bytes.length;
+      this.#post(batch);
+      if (n + 1 === BATCHES_PER_TURN) {
+        this.#schedule();
+        break;
+      }
+    }
+    if (this.#backlog() <= QUEUE_BYTES) this.#wake();
+  }
+
+  /** Fills one batch from the first stream. */
+  #pull(): void {
+    const first = this.#streams[0];
+    if (!first) return;
+    const { subprotocol, frames } = first;
+    do {
+      const at = this.#reserve(subprotocol, frames.maxFrameLength);
+      if (this.#queue.length > 0) return;
+      const length = frames.writeNext(this.#open!.bytes, at);
+      if (length > 0) this.#commit(length);
+    } while (!frames.done);
+    this.#streams.shift();
+    this.#seal();
+  }
+
+  #wake(): void {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const resolve of waiting) resolve();
+  }
+}

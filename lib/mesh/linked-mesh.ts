@@ -1,0 +1,128 @@
+import { MigrationError } from '../errors.js';
+import type { MaybePromise } from '../maybe-promise.js';
+import type { CausalEvent } from '../wire/link.js';
+import { type Batch, OutgoingLink } from './link.js';
+import type { BatchListener, ChannelListener, ChannelSubscription, FrameProducer, Mesh, PeerInfo } from './mesh.js';
+import type { OwnershipRegister } from './register.js';
+
+/** What a link's bytes travel over, to one peer. */
+export interface PeerPort {
+  /** The batch's memory may be given away. */
+  post(batch: Batch): void;
+  /** Tells the peer that so many of its bytes have been taken. */
+  credit(bytes: number): void;
+  close(): void;
+}
+
+/** Where a mesh's channels live. */
+export interface ChannelService {
+  publish(channel: string, epoch: bigint, events: readonly CausalEvent[]): void;
+  subscribe(channel: string, listener: ChannelListener): MaybePromise<ChannelSubscription>;
+}
+
+interface Peer {
+  readonly info: PeerInfo;
+  readonly port: PeerPort;
+  readonly link: OutgoingLink;
+}
+
+/** A mesh node whose peers are reached by one ordered port each: what in-process and worker-thread meshes are made of. */
+export class LinkedMesh implements Mesh {
+  readonly nodeId: bigint;
+  readonly register: OwnershipRegister;
+  readonly #channels: ChannelService;
+  readonly #peers = new Map<bigint, Peer>();
+  readonly #listeners = new Map<number, BatchListener>();
+  readonly #goneListeners: Array<(nodeId: bigint) => void> = [];
+  readonly #onClose: () => MaybePromise<void>;
+
+  constructor(
+    nodeId: bigint,
+    register: OwnershipRegister,
+    channels: ChannelService,
+    onClose: () => MaybePromise<void> = () => {},
+  ) {
+    this.nodeId = nodeId;
+    this.register = register;
+    this.#channels = channels;
+    this.#onClose = onClose;
+  }
+
+  addPeer(info: PeerInfo, port: PeerPort): void {
+    this.#peers.set(info.nodeId, { info, port, link: new OutgoingLink((batch) => port.post(batch)) });
+  }
+
+  /** That node is gone for certain. */
+  removePeer(nodeId: bigint): void {
+    const peer = this.#peers.get(nodeId);
+    if (!peer) return;
+    this.#peers.delete(nodeId);
+    peer.link.close();
+    peer.port.close();
+    for (const listener of this.#goneListeners) listener(nodeId);
+  }
+
+  /** A batch has come from a peer. */
+  receive(from: bigint, batch: Batch): void {
+    const taken = () => this.#peers.get(from)?.port.credit(batch.bytes.length);
+    const pending = this.#listeners.get(batch.subprotocol)?.(from, batch.bytes);
+    if (pending) void pending.finally(taken);
+    else taken();
+  }
+
+  /** A peer has taken bytes of ours. */
+  credited(from: bigint, bytes: number): void {
+    this.#peers.get(from)?.link.credit(bytes);
+  }
+
+  peer(nodeId: bigint): PeerInfo | undefined {
+    return this.#peers.get(nodeId)?.info;
+  }
+
+  send(to: bigint, subprotocol: number, frame: Uint8Array): void {
+    this.#require(to).link.send(subprotocol, frame);
+  }
+
+  stream(to: bigint, subprotocol: number, frames: FrameProducer): void {
+    this.#require(to).link.stream(subprotocol, frames);
+  }
+
+  ready(to: bigint): MaybePromise<void> {
+    return this.#peers.get(to)?.link.ready();
+  }
+
+  listen(subprotocol: number, listener: BatchListener): void {
+    this.#listeners.set(subprotocol, listener);
+  }
+
+  publish(channel: string, epoch: bigint, events: readonly CausalEvent[]): void {
+    this.#channels.publish(channel, epoch, events);
+  }
+
+  subscribe(channel: string, listener: ChannelListener): MaybePromise<ChannelSubscription> {
+    return this.#channels.subscribe(channel, listener);
+  }
+
+  onPeerGone(listener: (nodeId: bigint) => void): void {
+    this.#goneListeners.push(listener);
+  }
+
+  close(): MaybePromise<void> {
+    for (const { link, port } of this.#peers.values()) {
+      link.close();
+      port.close();
+    }
+    this.#peers.clear();
+    this.#listeners.clear();
+    return this.#onClose();
+  }
+
+  #require(nodeId: bigint): Peer {
+    const peer = this.#peers.get(nodeId);
+    if (peer) return peer;
+    const known = [...this.#peers.keys()].join(', ') || 'none';
+    throw new MigrationError('target-unavailable', `node ${nodeId} is not in the mesh (known: ${known})`, {
+      details: { node: nodeId },
+    });
+  }
+}

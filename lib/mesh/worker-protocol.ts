@@ -1,0 +1,70 @@
+import type { MessagePort } from 'node:worker_threads';
+import type { CausalEvent } from '../wire/link.js';
+import type { Batch } from './link.js';
+import type { LinkedMesh, PeerPort } from './linked-mesh.js';
+import type { OwnershipEntry, RegisteredOwnership } from './register.js';
+
+/** Between two nodes: a batch, or room for more. */
+export type LinkMessage = Batch | { readonly credit: number };
+
+/** What a worker asks of the parent, which holds the register and the channels. */
+export type HubRequest =
+  | { readonly op: 'read'; readonly id: number; readonly origin: bigint }
+  | {
+      readonly op: 'compareAndSet';
+      readonly id: number;
+      readonly origin: bigint;
+      readonly expected: bigint;
+      readonly entry: OwnershipEntry | undefined;
+    }
+  | {
+      readonly op: 'publish';
+      readonly channel: string;
+      readonly epoch: bigint;
+      readonly events: readonly CausalEvent[];
+    }
+  | { readonly op: 'subscribe'; readonly id: number; readonly channel: string }
+  | { readonly op: 'unsubscribe'; readonly id: number };
+
+/** What the parent tells a worker. */
+export type HubMessage =
+  | { readonly op: 'answer'; readonly id: number; readonly value: RegisteredOwnership | boolean | undefined }
+  | { readonly op: 'events'; readonly id: number; readonly channel: string; readonly events: readonly CausalEvent[] }
+  | { readonly op: 'joined'; readonly nodeId: bigint; readonly port: MessagePort }
+  | { readonly op: 'gone'; readonly nodeId: bigint };
+
+/** What a worker is started with. */
+export interface WorkerSeat {
+  readonly nodeId: bigint;
+  readonly hub: MessagePort;
+  readonly peers: ReadonlyArray<{ readonly nodeId: bigint; readonly port: MessagePort }>;
+}
+
+/** The key in `workerData` under which the seat stands, beside the user's own data. */
+export const SEAT = '__daemonMigrationSeat';
+
+/** Joins a message port to a mesh as the way to one peer. */
+export function connectPort(mesh: LinkedMesh, nodeId: bigint, port: MessagePort): void {
+  const peerPort: PeerPort = {
+    post: (batch) => port.postMessage(batch satisfies LinkMessage, [batch.bytes.buffer as ArrayBuffer]),
+    credit: (bytes) => port.postMessage({ credit: bytes } satisfies LinkMessage),
+    close: () => port.close(),
+  };
+  mesh.addPeer({ nodeId, extensions: true }, peerPort);
+  port.on('message', (message: LinkMessage) => {
+    if ('credit' in message) mesh.credited(nodeId, message.credit);
+    else mesh.receive(nodeId, message);
+  });
+}
+
+/** The way from a node to itself. */
+export function connectLoopback(mesh: LinkedMesh): void {
+  mesh.addPeer(
+    { nodeId: mesh.nodeId, extensions: true },
+    {
+      post: (batch) => void setImmediate(() => mesh.receive(mesh.nodeId, batch)),
+      credit: (bytes) => void setImmediate(() => mesh.credited(mesh.nodeId, bytes)),
+      close: () => {},
+    },
+  );
+}

@@ -1,0 +1,46 @@
+import { MigrationError, type MigrationErrorKind } from '../errors.js';
+import { MigrationFailureReason } from '../wire/failure.js';
+
+const REASON_BY_KIND: Partial<Record<MigrationErrorKind, () => MigrationFailureReason>> = {
+  'not-ready': MigrationFailureReason.notReady,
+  'factory-not-found': MigrationFailureReason.factoryNotFound,
+  'compute-not-supported': MigrationFailureReason.computeNotSupported,
+  'already-migrating': MigrationFailureReason.alreadyMigrating,
+};
+
+/** Errors that came from a peer, so that they are passed on as they came. */
+const toldReasons = new WeakMap<MigrationError, MigrationFailureReason>();
+
+/** How an error is told to a peer. */
+export function reasonOf(error: unknown): MigrationFailureReason {
+  if (!(error instanceof MigrationError)) return MigrationFailureReason.stateFailed(String(error));
+  const told = toldReasons.get(error);
+  if (told) return told;
+  if (error.kind === 'not-authorised') return MigrationFailureReason.stateFailed('not authorised');
+  if (error.kind === 'identity-transport-failed') return MigrationFailureReason.identityTransportFailed(error.message);
+  return REASON_BY_KIND[error.kind]?.() ?? MigrationFailureReason.stateFailed(error.message);
+}
+
+const KIND_BY_REASON = {
+  NotReady: 'not-ready',
+  FactoryNotFound: 'factory-not-found',
+  ComputeNotSupported: 'compute-not-supported',
+  StateFailed: 'state-failed',
+  AlreadyMigrating: 'already-migrating',
+  IdentityTransportFailed: 'identity-transport-failed',
+  NotReadyTimeout: 'not-ready-timeout',
+} as const satisfies Record<MigrationFailureReason['kind'], MigrationErrorKind>;
+
+/** What a caller is told of a peer's reason. */
+export function errorOf(origin: bigint, reason: MigrationFailureReason): MigrationError {
+  const message = `the migration of daemon ${origin} failed: ${MigrationFailureReason.describe(reason)}`;
+  const error = new MigrationError(KIND_BY_REASON[reason.kind], message, { details: { origin } });
+  toldReasons.set(error, reason);
+  return error;
+}
+
+/** Any thrown value as a MigrationError. */
+export function asMigrationError(error: unknown): MigrationError {
+  if (error instanceof MigrationError) return error;
+  return new MigrationError('state-failed', error instanceof Error ? error.message : String(error), { cause: error });
+}

@@ -1,0 +1,22 @@
+import { randomBytes } from 'node:crypto';
+
+/** Time and chance, handed in: so that a test owns the clock, and a run can be replayed. */
+export interface Environment {
+  /** Milliseconds on a clock that never goes back. */
+  nowMs(): number;
+  /** Wall clock, nanoseconds since the Unix epoch. */
+  wallNs(): bigint;
+  randomBytes(length: number): Uint8Array;
+  /** Calls `run` every `ms` milliseconds until the returned function is called. */
+  every(ms: number, run: () => void): () => void;
+}
+
+export const systemEnvironment: Environment = {
+  nowMs: () => performance.now(),
+  wallNs: () => BigInt(Date.now()) * 1_000_000n,
+  randomBytes: (length) => randomBytes(length),
+  every(ms, run) {
+    const timer = setInterval(run, ms);
+    return () => clearInterval(timer);
+  },
+};

@@ -1,0 +1,120 @@
+import { MigrationError } from '../errors.js';
+import type { OwnershipEntry, OwnershipRegister, RegisteredOwnership } from '../mesh/register.js';
+import { type Offer, sameOffer } from '../migration/offer.js';
+
+/** A compare-and-set is tried this often against others who write the same entry. */
+const ROUNDS = 16;
+
+/**
+ * What a node writes into the ownership register, each by compare-and-set. Who loses one, or gets no answer, reads again:
+ * what stands there decides, not what was heard.
+ */
+export class Ownership {
+  readonly #register: OwnershipRegister;
+  readonly #node: bigint;
+
+  constructor(register: OwnershipRegister, node: bigint) {
+    this.#register = register;
+    this.#node = node;
+  }
+
+  /** A daemon begins to live here. @throws MigrationError `already-exists` */
+  async create(origin: bigint): Promise<bigint> {
+    const epoch = 1n;
+    if (await this.#register.compareAndSet(origin, 0n, { epoch, owner: this.#node, tries: 0n })) return epoch;
+    const standing = await this.#register.read(origin);
+    throw new MigrationError(
+      'already-exists',
+      `daemon ${origin} lives on node ${standing?.entry.owner} already; a daemon cannot be spawned twice`,
+      {
+        details: { origin, owner: standing?.entry.owner },
+      },
+    );
+  }
+
+  /** A daemon that lives here ends. */
+  async remove(origin: bigint): Promise<void> {
+    await this.#change(origin, (entry) => this.#requireOwner(origin, entry) && undefined);
+  }
+
+  /** An attempt to migrate begins: it gets a number higher than any before. */
+  async beginTry(origin: bigint): Promise<{ try: bigint; epoch: bigint }> {
+    const { epoch, tries } = await this.#change(origin, (entry) => ({
+      ...this.#requireOwner(origin, entry),
+      tries: entry.tries + 1n,
+    }));
+    return { try: tries, epoch };
+  }
+
+  async offer(origin: bigint, epoch: bigint, offer: Offer): Promise<void> {
+    await this.#change(origin, (entry) => {
+      if (this.#requireOwner(origin, entry).epoch !== epoch) throw lost(origin, entry);
+      return { ...entry, offer };
+    });
+  }
+
+  /** Takes the offer back, unless the target was faster. */
+  async withdraw(origin: bigint, epoch: bigint): Promise<'withdrawn' | 'claimed'> {
+    const after = await this.#change(origin, (entry) => {
+      if (entry.owner !== this.#node || entry.epoch !== epoch) return entry;
+      return { epoch: epoch + 1n, owner: this.#node, tries: entry.tries };
+    });
+    return after.owner === this.#node && after.epoch === epoch + 1n ? 'withdrawn' : 'claimed';
+  }
+
+  /** Becomes the owner, where exactly this was offered. @throws MigrationError `ownership-lost` */
+  async claim(origin: bigint, offer: Offer): Promise<{ epoch: bigint }> {
+    let claimed: bigint | undefined;
+    const after = await this.#change(origin, (entry) => {
+      if (claimed !== undefined && entry.owner === this.#node && entry.epoch === claimed) return entry;
+      if (!entry.offer || !sameOffer(entry.offer, offer)) throw lost(origin, entry);
+      claimed = entry.epoch + 1n;
+      return { epoch: claimed, owner: this.#node, tries: entry.tries };
+    });
+    return { epoch: after.epoch };
+  }
+
+  /**
+   * Reads, decides, writes, and reads again where the write was lost.
+   *
+   * @param next what should stand there; the same entry where nothing is to be written
+   * @returns what stands there now
+   */
+  async #change<T extends OwnershipEntry | undefined>(
+    origin: bigint,
+    next: (entry: OwnershipEntry) => T,
+  ): Promise<T & OwnershipEntry> {
+    for (let round = 0; round < ROUNDS; round++) {
+      const standing: RegisteredOwnership | undefined = await this.#register.read(origin);
+      if (!standing)
+        throw new MigrationError('daemon-not-found', `daemon ${origin} is in no ownership register`, {
+          details: { origin },
+        });
+      const entry = next(standing.entry);
+      if (entry === standing.entry) return entry as T & OwnershipEntry;
+      if (await this.#register.compareAndSet(origin, standing.revision, entry)) return entry as T & OwnershipEntry;
+    }
+    throw new MigrationError(
+      'register-unavailable',
+      `the ownership register did not take a change for daemon ${origin} in ${ROUNDS} rounds; try again`,
+      {
+        details: { origin },
+      },
+    );
+  }
+
+  #requireOwner(origin: bigint, entry: OwnershipEntry): OwnershipEntry {
+    if (entry.owner !== this.#node) throw lost(origin, entry);
+    return entry;
+  }
+}
+
+function lost(origin: bigint, entry: OwnershipEntry): MigrationError {
+  return new MigrationError(
+    'ownership-lost',
+    `daemon ${origin} belongs to node ${entry.owner} in epoch ${entry.epoch}, and not to who asked`,
+    {
+      details: { origin, owner: entry.owner, epoch: entry.epoch },
+    },
+  );
+}

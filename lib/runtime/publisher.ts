@@ -1,0 +1,116 @@
+import type { Acceptance } from '../daemon/host.js';
+import { MigrationError } from '../errors.js';
+import type { CausalEvent } from '../wire/link.js';
+
+/** Batches on their way at once. */
+const MAX_OUTSTANDING = 8;
+const RETRY_MS = 2;
+
+interface Batch {
+  readonly events: readonly CausalEvent[];
+  readonly sentAt: number;
+}
+
+/** Hands a batch to a node and gives back what became of it; of one round, nothing is accepted behind a refusal. */
+export type DeliverFn = (node: bigint, round: number, events: readonly CausalEvent[]) => Promise<Acceptance>;
+
+/**
+ * Sends a stream of events to one daemon, wherever it lives: in order, some batches ahead, and again where they were
+ * refused for now. One that was refused because the daemon moves goes to the node that was named, after every answer
+ * that is outstanding, so that the order holds.
+ */
+export class EventPublisher {
+  readonly #deliver: DeliverFn;
+  readonly #now: () => number;
+  #node: bigint;
+  #outstanding = new Set<Promise<void>>();
+  /** Batches that were refused, oldest first; nothing new is sent before them. */
+  #refused: Batch[] = [];
+  #failure: unknown;
+  #moved: bigint | undefined;
+  #round = 0;
+  #longestWaitMs = 0;
+  #accepted = 0;
+
+  constructor(node: bigint, deliver: DeliverFn, now: () => number) {
+    this.#node = node;
+    this.#deliver = deliver;
+    this.#now = now;
+  }
+
+  /** Where the daemon was last seen. */
+  get node(): bigint {
+    return this.#node;
+  }
+
+  /** Events that some copy answers for. */
+  get accepted(): number {
+    return this.#accepted;
+  }
+
+  /** The longest that a batch waited from its first sending until it was accepted, in milliseconds. */
+  get longestWaitMs(): number {
+    return this.#longestWaitMs;
+  }
+
+  /** Resolves when there is room for the next batch. @throws MigrationError where the daemon refused for good */
+  async send(events: readonly CausalEvent[]): Promise<void> {
+    await this.#settleRefused();
+    while (this.#outstanding.size >= MAX_OUTSTANDING) {
+      await Promise.race(this.#outstanding);
+      await this.#settleRefused();
+    }
+    this.#post({ events, sentAt: this.#now() });
+  }
+
+  /** Resolves when every event sent has been accepted. */
+  async flush(): Promise<void> {
+    do {
+      await Promise.all(this.#outstanding);
+      await this.#settleRefused();
+    } while (this.#outstanding.size > 0);
+  }
+
+  #post(batch: Batch): void {
+    const answered = this.#deliver(this.#node, this.#round, batch.events).then(
+      (acceptance) => this.#answered(batch, acceptance),
+      (error) => {
+        this.#failure ??= error;
+      },
+    );
+    this.#outstanding.add(answered);
+    void answered.finally(() => this.#outstanding.delete(answered));
+  }
+
+  #answered(batch: Batch, { accepted, refusal }: Acceptance): void {
+    this.#accepted += accepted;
+    if (!refusal) {
+      this.#longestWaitMs = Math.max(this.#longestWaitMs, this.#now() - batch.sentAt);
+      return;
+    }
+    if (!refusal.retriable) this.#failure ??= refusal;
+    this.#refused.push({ events: batch.events.slice(accepted), sentAt: batch.sentAt });
+    const target = refusal.details.target;
+    if (refusal.kind === 'moving' && typeof target === 'bigint') this.#moved = target;
+  }
+
+  /** Sends again what was refused, after all answers are in. */
+  async #settleRefused(): Promise<void> {
+    while (this.#refused.length > 0 && this.#failure === undefined) {
+      await Promise.all(this.#outstanding);
+      if (this.#moved === undefined) await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+      this.#node = this.#moved ?? this.#node;
+      this.#moved = undefined;
+      const again = this.#refused;
+      this.#refused = [];
+      this.#round++;
+      for (const batch of again) this.#post(batch);
+      await Promise.all(this.#outstanding);
+    }
+    if (this.#failure !== undefined) {
+      throw this.#failure instanceof MigrationError
+        ? this.#failure
+        : new MigrationError('state-failed', String(this.#failure), { cause: this.#failure });
+    }
+  }
+}

@@ -1,0 +1,327 @@
+import type { DaemonFactory } from '../daemon/daemon.js';
+import { DaemonFactoryRegistry } from '../daemon/factories.js';
+import { type Acceptance, DaemonHost, type DaemonHostOptions, type DaemonIdentity, moving } from '../daemon/host.js';
+import { DaemonRegistry } from '../daemon/registry.js';
+import { MigrationError } from '../errors.js';
+import type { MaybePromise } from '../maybe-promise.js';
+import { whenReady } from '../maybe-promise.js';
+import type { FrameBatch, Mesh } from '../mesh/mesh.js';
+import type { AuthorizationRequest, MigrationProgress, MigrationReport } from '../migration/core.js';
+import { asMigrationError } from '../migration/failure.js';
+import { MigrationSubprotocolHandler } from '../migration/handler.js';
+import { MigrationOrchestrator } from '../migration/orchestrator.js';
+import { MigrationSourceHandler } from '../migration/source.js';
+import { MigrationTargetHandler } from '../migration/target.js';
+import { forEachFrame } from '../wire/batch.js';
+import type { MigrationCodec } from '../wire/codec.js';
+import { createCodec } from '../wire/engine.js';
+import type { CausalEvent } from '../wire/link.js';
+import { SUBPROTOCOL_MIGRATION } from '../wire/message.js';
+import { DeliveryEndpoint } from './delivery-endpoint.js';
+import { type Environment, systemEnvironment } from './environment.js';
+import { MigrationHandle } from './handle.js';
+import { Ownership } from './ownership.js';
+import { EventPublisher } from './publisher.js';
+import { type AuthorizeFn, RuntimeServices } from './services.js';
+
+const TICK_MS = 20;
+
+export interface DaemonRuntimeOptions {
+  readonly mesh: Mesh;
+  /** Default: native, and typescript where the addon cannot be loaded. */
+  readonly engine?: 'native' | 'typescript';
+  /** Nodes that may take daemons from here and place them here, beside this node itself. */
+  readonly orchestrators?: readonly bigint[];
+  /** Decides instead of `orchestrators`. */
+  readonly authorize?: AuthorizeFn;
+  /** What nobody waits for: a daemon that threw at an event, a refused frame. Default: a process warning. */
+  readonly onError?: (error: MigrationError) => void;
+  readonly environment?: Environment;
+}
+
+export interface StartMigrationOptions {
+  readonly onProgress?: (progress: MigrationProgress) => void;
+}
+
+/** A node that hosts daemons and moves them: what most users touch. */
+export class DaemonRuntime {
+  readonly #mesh: Mesh;
+  readonly #codec: MigrationCodec;
+  readonly #environment: Environment;
+  readonly #registry = new DaemonRegistry();
+  readonly #factories = new DaemonFactoryRegistry();
+  readonly #ownership: Ownership;
+  readonly #handler: MigrationSubprotocolHandler;
+  readonly #delivery: DeliveryEndpoint;
+  readonly #handles = new Map<bigint, MigrationHandle>();
+  readonly #onError: (error: MigrationError) => void;
+  /** Nodes to which frames have been sent while the current batch was handled. */
+  readonly #sentTo = new Set<bigint>();
+  #ready = false;
+  #refusedFrames = 0;
+  #stopTicking: (() => void) | undefined;
+
+  constructor(options: DaemonRuntimeOptions) {
+    const { mesh, environment = systemEnvironment } = options;
+    this.#mesh = mesh;
+    this.#environment = environment;
+    this.#codec = createCodec(options.engine === undefined ? {} : { engine: options.engine });
+    this.#onError = options.onError ?? ((error) => process.emitWarning(error.message, { code: error.kind }));
+    this.#ownership = new Ownership(mesh.register, mesh.nodeId);
+    const services = new RuntimeServices({
+      codec: this.#codec,
+      mesh,
+      registry: this.#registry,
+      factories: this.#factories,
+      ownership: this.#ownership,
+      authorize: options.authorize ?? allowList(mesh.nodeId, options.orchestrators ?? []),
+      isReady: () => this.#ready,
+      host: (identity, kind, daemon) => this.#hostOptions(identity, kind, daemon),
+    });
+    this.#handler = new MigrationSubprotocolHandler(
+      new MigrationOrchestrator(),
+      new MigrationSourceHandler(),
+      new MigrationTargetHandler(this.#codec),
+      mesh.nodeId,
+      {
+        codec: this.#codec,
+        services,
+        copies: this.#registry,
+        transport: {
+          send: (destNode, frame) => {
+            this.#sentTo.add(destNode);
+            this.#send(destNode, frame);
+          },
+          stream: (destNode, snapshot) => mesh.stream(destNode, SUBPROTOCOL_MIGRATION, snapshot),
+        },
+        onReport: (report) => this.#reported(report),
+        // A peer's frame that is refused has changed nothing, and late ones are part of every end; counted, no more.
+        onRefused: (error, fromNode) => (fromNode === undefined ? this.#onError(error) : this.#refusedFrames++),
+      },
+    );
+    this.#delivery = new DeliveryEndpoint(this.#codec, mesh, (origin, events) => this.deliver(origin, events));
+  }
+
+  get nodeId(): bigint {
+    return this.#mesh.nodeId;
+  }
+
+  /** The engine in use. */
+  get engine(): 'native' | 'typescript' {
+    return this.#codec.engine;
+  }
+
+  get isReady(): boolean {
+    return this.#ready;
+  }
+
+  /** How daemons of a kind are made here. */
+  registerFactory(kind: string, factory: DaemonFactory): void {
+    this.#factories.register(kind, factory);
+  }
+
+  /** Begins to take part in the mesh. Idempotent. */
+  start(): void {
+    if (this.#ready) return;
+    this.#mesh.listen(SUBPROTOCOL_MIGRATION, (from, batch) => this.#receive(from, batch));
+    this.#mesh.onPeerGone((nodeId) => {
+      this.#handler.peerGone(nodeId);
+      this.#delivery.peerGone(nodeId);
+    });
+    this.#delivery.listen();
+    this.#stopTicking = this.#environment.every(TICK_MS, () => this.#handler.tick(this.#environment.nowMs()));
+    this.#handler.tick(this.#environment.nowMs());
+    this.#ready = true;
+  }
+
+  /** Stops taking part, and lets go of every daemon here. Idempotent. */
+  async shutdown(): Promise<void> {
+    this.#ready = false;
+    this.#stopTicking?.();
+    this.#stopTicking = undefined;
+    const gone = new MigrationError('cancelled', `node ${this.nodeId} shut down`);
+    for (const handle of this.#handles.values()) handle.settle(gone);
+    this.#handles.clear();
+    this.#handler.dispose();
+    for (const host of [...this.#registry]) this.#registry.remove(host.origin)?.dispose();
+    await this.#mesh.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.shutdown();
+  }
+
+  /**
+   * Brings a daemon to life on this node.
+   *
+   * @param kind of a registered factory
+   * @param identity who it is; the origin hash must be that of the entity id
+   * @param config handed to the factory
+   * @returns its origin hash
+   * @throws MigrationError `factory-not-found`, `already-exists`
+   */
+  async spawn(kind: string, identity: DaemonIdentity, config?: unknown): Promise<bigint> {
+    const origin = identity.originHash;
+    if (this.#codec.originHash(identity.entityId) !== origin) {
+      throw new TypeError(`identity.originHash ${origin} is not the origin hash of identity.entityId`);
+    }
+    const host = new DaemonHost(this.#hostOptions(identity, kind, this.#factories.create(kind, config)));
+    try {
+      host.epoch = await this.#ownership.create(origin);
+      this.#registry.add(host);
+    } catch (error) {
+      host.dispose();
+      throw error;
+    }
+    return origin;
+  }
+
+  /** Ends a daemon that lives here. @throws MigrationError `daemon-not-found`, `already-migrating` */
+  async stop(origin: bigint): Promise<void> {
+    const host = this.#registry.require(origin);
+    if (this.#handler.isMigrating(origin)) {
+      throw new MigrationError(
+        'already-migrating',
+        `daemon ${origin} is migrating; cancel that first or wait for its end`,
+        { details: { origin } },
+      );
+    }
+    await host.fence();
+    await this.#ownership.remove(origin);
+    this.#registry.remove(origin)?.dispose();
+  }
+
+  /** Frames of peers that were refused since the start. */
+  get refusedFrames(): number {
+    return this.#refusedFrames;
+  }
+
+  /** Whether a live copy is here. */
+  has(origin: bigint): boolean {
+    const gate = this.#registry.get(origin)?.gate;
+    return gate === 'live' || gate === 'logging';
+  }
+
+  /** Events that the copy here has processed, and at how many of them the daemon threw. */
+  counts(origin: bigint): { readonly processed: number; readonly failures: number } {
+    const { processed, failures } = this.#registry.require(origin);
+    return { processed, failures };
+  }
+
+  /** The daemon's own state now, as its `snapshot` gives it. @throws MigrationError `daemon-not-found`, `state-failed` */
+  async snapshot(origin: bigint): Promise<Uint8Array> {
+    const { state } = await this.#registry.require(origin).snapshot({ carry: false, thenLog: false });
+    return state[0]!;
+  }
+
+  /**
+   * Hands events to a daemon here, in order. During a migration they are logged for its next home.
+   *
+   * @returns how many were accepted, and why the next was refused: `moving` names the target
+   * @throws MigrationError `daemon-not-found`
+   */
+  deliver(origin: bigint, events: readonly CausalEvent[]): MaybePromise<Acceptance> {
+    const departedTo = this.#registry.departedTo(origin);
+    if (departedTo !== undefined) return { accepted: 0, duplicates: 0, refusal: moving(origin, departedTo) };
+    return whenReady(this.#registry.require(origin).accept(events), (acceptance) => {
+      this.#handler.logged(origin);
+      return acceptance;
+    });
+  }
+
+  /** A publisher of events to a daemon on any node; it follows the daemon when that moves. */
+  publisher(origin: bigint, node: bigint): EventPublisher {
+    const deliver = this.#delivery.stream(origin);
+    return new EventPublisher(node, deliver, () => this.#environment.nowMs());
+  }
+
+  /** This origin may move in, as that kind. */
+  expectMigration(kind: string, origin: bigint, config?: unknown): void {
+    this.#factories.expect(kind, origin, config);
+  }
+
+  /**
+   * Moves a daemon from one node to another, led from here.
+   *
+   * @throws MigrationError `already-migrating`, `target-unavailable`
+   */
+  startMigration(origin: bigint, source: bigint, target: bigint, options: StartMigrationOptions = {}): MigrationHandle {
+    for (const node of [source, target]) {
+      if (this.#mesh.peer(node)) continue;
+      throw new MigrationError('target-unavailable', `node ${node} is not in the mesh of node ${this.nodeId}`, {
+        details: { node },
+      });
+    }
+    const begun: MigrationProgress = {
+      origin,
+      source,
+      target,
+      phase: 'Snapshot',
+      bytesDone: 0,
+      bytesTotal: 0,
+      eventsWaiting: 0,
+    };
+    const handle = new MigrationHandle(begun, () => void this.#handler.cancelMigration(origin), options.onProgress);
+    const standing = this.#handles.get(origin);
+    this.#handles.set(origin, handle);
+    try {
+      this.#handler.startMigration(origin, source, target, this.#environment.randomBytes(16));
+    } catch (error) {
+      if (standing) this.#handles.set(origin, standing);
+      else this.#handles.delete(origin);
+      throw error;
+    }
+    return handle;
+  }
+
+  #receive(from: bigint, batch: FrameBatch): MaybePromise<void> {
+    this.#sentTo.clear();
+    forEachFrame(batch, (frame) => this.#handler.receive(frame, from));
+    // The sender gets room for more when what it made us send on has room too: a slow target slows the source.
+    const slow = [...this.#sentTo].map((node) => this.#mesh.ready(node)).filter((ready) => ready !== undefined);
+    return slow.length === 0 ? undefined : Promise.all(slow).then(() => {});
+  }
+
+  /** A frame to a node that has just gone is lost, as on any network: deadlines and `peerGone` end what waits for it. */
+  #send(destNode: bigint, frame: Uint8Array): void {
+    if (this.#mesh.peer(destNode)) this.#mesh.send(destNode, SUBPROTOCOL_MIGRATION, frame);
+  }
+
+  #reported(report: MigrationReport): void {
+    if (report.kind === 'progress') this.#handles.get(report.progress.origin)?.update(report.progress);
+    if ((report.kind !== 'completed' && report.kind !== 'failed') || report.role !== 'orchestrator') return;
+    const handle = this.#handles.get(report.origin);
+    this.#handles.delete(report.origin);
+    handle?.settle(report.kind === 'failed' ? report.error : undefined);
+  }
+
+  #hostOptions(identity: DaemonIdentity, kind: string, daemon: DaemonHostOptions['daemon']): DaemonHostOptions {
+    const { originHash: origin } = identity;
+    const channel = daemon.channel ?? `daemon/${origin.toString(16)}`;
+    return {
+      codec: this.#codec,
+      identity,
+      kind,
+      daemon,
+      clock: () => this.#environment.wallNs(),
+      publish: (outputs, epoch) => this.#mesh.publish(channel, epoch, outputs),
+      onDaemonError: (error, event) => {
+        const { originHash, sequence } = event.link;
+        const why = asMigrationError(error).message;
+        this.#onError(
+          new MigrationError(
+            'state-failed',
+            `daemon "${daemon.name}" threw at event ${sequence} of origin ${originHash}: ${why}`,
+            { cause: error },
+          ),
+        );
+      },
+    };
+  }
+}
+
+/** The default: this node itself, and an explicit list. */
+function allowList(nodeId: bigint, orchestrators: readonly bigint[]): AuthorizeFn {
+  const allowed = new Set([nodeId, ...orchestrators]);
+  return ({ orchestrator }: AuthorizationRequest) => allowed.has(orchestrator);
+}

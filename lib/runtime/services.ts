@@ -1,0 +1,162 @@
+import type { MeshDaemon } from '../daemon/daemon.js';
+import type { DaemonFactoryRegistry } from '../daemon/factories.js';
+import { DaemonHost, type DaemonHostOptions, type DaemonIdentity } from '../daemon/host.js';
+import type { DaemonRegistry } from '../daemon/registry.js';
+import { MigrationError } from '../errors.js';
+import { type MaybePromise, whenReady } from '../maybe-promise.js';
+import type { Mesh } from '../mesh/mesh.js';
+import type { AuthorizationRequest, RequestTypes } from '../migration/core.js';
+import type { MigrationServices } from '../migration/handler.js';
+import { OutgoingSnapshot } from '../migration/outgoing-snapshot.js';
+import type { MigrationCodec } from '../wire/codec.js';
+import type { Ownership } from './ownership.js';
+
+/** Whether a daemon may be taken from here, or placed here. */
+export type AuthorizeFn = (request: AuthorizationRequest) => MaybePromise<boolean>;
+
+export interface RuntimeServicesOptions {
+  readonly codec: MigrationCodec;
+  readonly mesh: Mesh;
+  readonly registry: DaemonRegistry;
+  readonly factories: DaemonFactoryRegistry;
+  readonly ownership: Ownership;
+  readonly authorize: AuthorizeFn;
+  readonly isReady: () => boolean;
+  readonly host: (identity: DaemonIdentity, kind: string, daemon: MeshDaemon) => DaemonHostOptions;
+}
+
+/** What the dispatcher's core asks for, done on the daemons of this node and in the ownership register. */
+export class RuntimeServices implements MigrationServices {
+  readonly #options: RuntimeServicesOptions;
+
+  constructor(options: RuntimeServicesOptions) {
+    this.#options = options;
+  }
+
+  authorize = (ask: AuthorizationRequest): MaybePromise<undefined> => {
+    if (ask.role === 'target' && !this.#options.isReady()) {
+      throw new MigrationError('not-ready', `node ${ask.target} is not ready yet`, { details: { node: ask.target } });
+    }
+    return whenReady(this.#options.authorize(ask), (allowed) => {
+      if (allowed) return undefined;
+      throw new MigrationError(
+        'not-authorised',
+        `node ${ask.orchestrator} may not ${ask.role === 'source' ? 'take' : 'place'} daemon ${ask.origin} here; add it to this runtime's orchestrators, or pass an authorize function`,
+        { details: { origin: ask.origin, orchestrator: ask.orchestrator } },
+      );
+    });
+  };
+
+  beginTry = ({ origin }: RequestTypes['beginTry']['ask']) => {
+    const host = this.#options.registry.require(origin);
+    if (host.gate !== 'live') {
+      throw new MigrationError(
+        'already-migrating',
+        `daemon ${origin} cannot be moved now: its copy here is ${host.gate}`,
+        { details: { origin } },
+      );
+    }
+    return this.#options.ownership.beginTry(origin);
+  };
+
+  takeSnapshot = ({
+    origin,
+    target,
+    try: attempt,
+  }: RequestTypes['takeSnapshot']['ask']): MaybePromise<OutgoingSnapshot> => {
+    const { codec, mesh, registry } = this.#options;
+    const host = registry.require(origin);
+    const carry = mesh.peer(target)?.extensions ?? false;
+    return whenReady(host.snapshot({ carry, thenLog: true }), ({ fields, state }) => {
+      const stateLength = state.reduce((sum, part) => sum + part.length, 0);
+      const { head, tail } = codec.encodeSnapshotParts(fields, stateLength);
+      const trailer = { try: attempt, source: mesh.nodeId, daemonKind: host.kind };
+      return new OutgoingSnapshot(codec, origin, fields.throughSeq, [head, ...state, tail], trailer);
+    });
+  };
+
+  fence = ({ origin, target }: RequestTypes['fence']['ask']): MaybePromise<undefined> => {
+    const host = this.#options.registry.require(origin);
+    host.movingTo = target;
+    return whenReady(host.fence(), () => undefined);
+  };
+
+  offer = ({ origin, epoch, offer }: RequestTypes['offer']['ask']): Promise<undefined> =>
+    this.#options.ownership.offer(origin, epoch, offer).then(() => undefined);
+
+  withdraw = ({ origin, epoch }: RequestTypes['withdraw']['ask']) => this.#options.ownership.withdraw(origin, epoch);
+
+  resume = ({ origin, epoch }: RequestTypes['resume']['ask']): MaybePromise<undefined> => {
+    const host = this.#options.registry.require(origin);
+    host.epoch = epoch;
+    return whenReady(host.resume(), () => undefined);
+  };
+
+  release = ({ origin }: RequestTypes['release']['ask']): undefined => {
+    const { registry } = this.#options;
+    const host = registry.remove(origin);
+    if (host?.movingTo !== undefined) registry.noteDeparture(origin, host.movingTo);
+    host?.dispose();
+  };
+
+  restore = ({ origin, snapshot: assembled, daemonKind: named }: RequestTypes['restore']['ask']) => {
+    const { codec, factories, registry } = this.#options;
+    const snapshot = codec.decodeSnapshot(assembled.bytes);
+    if (snapshot.chainLink.originHash !== origin) {
+      throw new MigrationError(
+        'origin-mismatch',
+        `the snapshot for daemon ${origin} is one of daemon ${snapshot.chainLink.originHash}`,
+        {
+          details: { origin },
+        },
+      );
+    }
+    if (registry.get(origin)) {
+      throw new MigrationError('state-failed', `daemon ${origin} is on this node already`, { details: { origin } });
+    }
+    const expected = factories.expected(origin, named);
+    if (!expected) {
+      throw new MigrationError(
+        'factory-not-found',
+        `nothing here makes daemon ${origin}${named ? ` of kind "${named}"` : ''}; call registerFactory or expectMigration`,
+        {
+          details: { origin, daemonKind: named },
+        },
+      );
+    }
+    const identity = { entityId: snapshot.entityId.slice(), originHash: origin };
+    const host = new DaemonHost(
+      this.#options.host(identity, expected.kind, factories.create(expected.kind, expected.config)),
+    );
+    const dispose = (error: unknown): never => {
+      host.dispose();
+      throw error;
+    };
+    try {
+      const restored = host.restore(snapshot);
+      const done = () => {
+        registry.add(host);
+        return { restoredSeq: snapshot.throughSeq };
+      };
+      return restored instanceof Promise ? restored.then(done).catch(dispose) : done();
+    } catch (error) {
+      return dispose(error);
+    }
+  };
+
+  replay = ({ origin, events }: RequestTypes['replay']['ask']): MaybePromise<undefined> =>
+    whenReady(this.#options.registry.require(origin).replay(events), () => undefined);
+
+  claim = ({ origin, offer }: RequestTypes['claim']['ask']) => this.#options.ownership.claim(origin, offer);
+
+  activate = ({ origin, epoch }: RequestTypes['activate']['ask']): undefined => {
+    this.#options.registry.require(origin).goLive(epoch);
+    this.#options.factories.fulfil(origin);
+  };
+
+  discard = ({ origin }: RequestTypes['discard']['ask']): undefined => {
+    const { registry } = this.#options;
+    // Only a copy that was made for this migration is dropped, never one that lives here.
+    if (registry.get(origin)?.gate === 'held') registry.remove(origin)?.dispose();
+  };
+}

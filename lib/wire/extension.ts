@@ -1,0 +1,71 @@
+import { MigrationError } from '../errors.js';
+import type { MigrationCodec } from './codec.js';
+import { encodedLength, type MigrationMessage } from './message.js';
+import { appendTrailer, decodeTrailer, type Trailer } from './trailer.js';
+
+/**
+ * Byte 0 of the messages that the reference does not have (PROTOCOL.md §8): sent only to peers that have shown that they
+ * speak extensions. Each is `type u8 | origin u64` and a trailer, which always holds the try.
+ */
+export const ExtensionType = {
+  /** Target → source: every logged event up to `ackThrough` has been applied; the first one says that the restore is done. */
+  EventAck: 0x83,
+  /** Target → source: it is live, in that `epoch`. */
+  ActivationConfirmed: 0x85,
+  /** Source → orchestrator: what its log holds (`logCount`), and how much of it the target has (`ackThrough`). */
+  SourceStatus: 0x86,
+} as const;
+
+export type ExtensionKind = keyof typeof ExtensionType;
+
+export interface ExtensionMessage {
+  readonly kind: ExtensionKind;
+  readonly daemonOrigin: bigint;
+}
+
+/** A frame as the dispatcher reads it. */
+export interface MigrationFrame {
+  readonly message: MigrationMessage | ExtensionMessage;
+  readonly trailer: Trailer | undefined;
+}
+
+const BASE_LENGTH = 9;
+const KIND_BY_TYPE = new Map<number, ExtensionKind>(
+  Object.entries(ExtensionType).map(([kind, type]) => [type, kind as ExtensionKind]),
+);
+
+/** Base fields by the codec, then the trailer. */
+export function encodeMigrationFrame(
+  codec: MigrationCodec,
+  message: MigrationMessage | ExtensionMessage,
+  trailer: Trailer | undefined,
+): Uint8Array {
+  return appendTrailer(isExtension(message) ? encodeExtension(message) : codec.encode(message), trailer);
+}
+
+/** @throws MigrationError with a codec kind where the frame is refused */
+export function decodeMigrationFrame(codec: MigrationCodec, frame: Uint8Array): MigrationFrame {
+  const kind = KIND_BY_TYPE.get(frame[0] ?? -1);
+  if (kind === undefined) {
+    const message = codec.decode(frame);
+    return { message, trailer: decodeTrailer(frame, encodedLength(message)) };
+  }
+  if (frame.length < BASE_LENGTH) {
+    throw new MigrationError('truncated', `${kind} has ${frame.length} bytes, ${BASE_LENGTH} were expected`, {
+      details: { offset: frame.length },
+    });
+  }
+  const daemonOrigin = new DataView(frame.buffer, frame.byteOffset).getBigUint64(1, true);
+  return { message: { kind, daemonOrigin }, trailer: decodeTrailer(frame, BASE_LENGTH) };
+}
+
+function encodeExtension(message: ExtensionMessage): Uint8Array {
+  const frame = new Uint8Array(BASE_LENGTH);
+  frame[0] = ExtensionType[message.kind];
+  new DataView(frame.buffer).setBigUint64(1, message.daemonOrigin, true);
+  return frame;
+}
+
+function isExtension(message: MigrationMessage | ExtensionMessage): message is ExtensionMessage {
+  return message.kind in ExtensionType;
+}

@@ -1,0 +1,111 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import * as assert from 'uvu/assert';
+import { suite } from '../support.js';
+
+const MAIN = fileURLToPath(new URL('../../examples/flights/main.js', import.meta.url));
+const demo = suite('demo');
+
+function run(...args: string[]) {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [MAIN, ...args], {
+    encoding: 'utf8',
+    timeout: 120_000,
+  });
+  return { status, stdout, stderr };
+}
+
+function oneLine(text: string): string {
+  assert.equal(text.trim().split('\n').length, 1, text);
+  return text.trim();
+}
+
+demo('prints one JSON object, in which everything is equal', () => {
+  const { status, stdout } = run('--records', '50000', '--json');
+  assert.is(status, 0);
+  const result = JSON.parse(oneLine(stdout));
+  for (const [key, value] of Object.entries({
+    records: 50_000,
+    processed: 50_000,
+    lost: 0,
+    doubled: 0,
+    equal: true,
+    summaries: 50,
+    outcome: 'completed',
+  })) {
+    assert.is(result[key], value, key);
+  }
+  // A header, 25,000 flights and their routes, at the least.
+  assert.ok(result.snapshotBytes > 25_000 * 16, `snapshotBytes ${result.snapshotBytes}`);
+  assert.ok(result.pauseMs > 0 && result.transferMs > 0);
+});
+
+demo('uses the engine that it is told', () => {
+  const { status, stdout } = run('--records', '2000', '--json', '--engine', 'typescript');
+  assert.is(status, 0);
+  assert.is(JSON.parse(stdout).engine, 'typescript');
+});
+
+demo('pads the state', () => {
+  const { status, stdout } = run('--records', '2000', '--state-mib', '3', '--json');
+  assert.is(status, 0);
+  assert.ok(JSON.parse(stdout).snapshotBytes > 3 * 1024 * 1024);
+});
+
+demo('writes plain lines of progress into a pipe', () => {
+  const { status, stderr } = run('--records', '2000');
+  assert.is(status, 0);
+  assert.match(stderr, /^ {2}Snapshot +0\.0 of/m);
+  assert.match(stderr, /^ {2}Complete +0\.\d of 0\.\d MiB, \d+ MiB\/s, [\d,]+ events waiting$/m);
+  assert.not.ok(stderr.includes('\u001b['), 'no control sequences');
+});
+
+for (const call of ['snapshot', 'restore']) {
+  demo(`a daemon that throws in ${call} goes on at its source, with nothing lost`, () => {
+    const { status, stdout } = run('--records', '20000', '--json', '--fail', call);
+    assert.is(status, 1);
+    const result = JSON.parse(oneLine(stdout));
+    assert.match(
+      result.outcome,
+      new RegExp(`failed: .*daemon "flights" .*threw in ${call}\\(\\): told to throw in ${call}`),
+    );
+    assert.ok(result.equal && result.processed === 20_000 && result.lost === 0 && result.doubled === 0);
+    assert.is(result.summaries, 20);
+    assert.is(result.summaryFault, null);
+  });
+}
+
+demo('says in one line what is wrong with an option, and exits with 1', () => {
+  const mistakes: ReadonlyArray<readonly [string[], RegExp]> = [
+    [['--record', '5'], /Unknown option '--record'/],
+    [['--records', 'many'], /--records takes a whole number from 2 to 3000000, not "many"/],
+    [['--records', '3000001'], /not "3000001"/],
+    [['--engine', 'wasm'], /--engine takes native or typescript, not "wasm"/],
+    [['--state-mib', '-1'], /--state-mib/],
+    [['extra'], /Unexpected argument 'extra'/],
+  ];
+  for (const [args, message] of mistakes) {
+    const { status, stdout, stderr } = run(...args);
+    assert.is(status, 1, args.join(' '));
+    assert.is(stdout, '');
+    assert.match(oneLine(stderr), message);
+  }
+});
+
+demo('says in one line that the data is missing or no parquet file', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'demo-'));
+  try {
+    const missing = run('--data', join(folder, 'none.parquet'), '--json');
+    assert.is(missing.status, 1);
+    assert.match(oneLine(missing.stderr), /none\.parquet does not exist; name the file by --data/);
+    const text = join(folder, 'text.parquet');
+    writeFileSync(text, 'no flights in here');
+    const wrong = run('--data', text, '--json');
+    assert.is(wrong.status, 1);
+    assert.match(oneLine(wrong.stderr), /text\.parquet is no parquet file of flights/);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
