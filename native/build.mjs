@@ -12,7 +12,7 @@ const out = resolve(
   process.argv.find((arg) => arg.startsWith('--out='))?.slice('--out='.length) ?? 'build/Release',
 );
 const addon = 'daemon_migration.node';
-const typings = join(root, 'lib/wire/native-binding.ts');
+const typings = join(root, 'lib/wire/native/binding.ts');
 
 // make's own job server must not reach cargo: its pipe is gone by then.
 const env = { ...process.env, CARGO_TERM_COLOR: 'never' };

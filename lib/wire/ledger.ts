@@ -14,12 +14,18 @@ export type RebindState =
   | { readonly state: 'done'; readonly tries: number }
   | { readonly state: 'failed'; readonly tries: number; readonly reason: string };
 
+/** Subscriptions in order. An engine may make each when it is asked for: an array is one, but not every one is an array. */
+export interface BindingList extends Iterable<SubscriptionBinding> {
+  readonly length: number;
+  at(index: number): SubscriptionBinding | undefined;
+}
+
 /** What must change for one ledger to become another. */
 export interface LedgerDifference {
-  readonly add: readonly SubscriptionBinding[];
-  readonly drop: readonly SubscriptionBinding[];
+  readonly add: BindingList;
+  readonly drop: BindingList;
   /** With the new token. */
-  readonly tokenChanged: readonly SubscriptionBinding[];
+  readonly tokenChanged: BindingList;
 }
 
 export interface RebindCounts {

@@ -1,0 +1,53 @@
+import type { BindingList, SubscriptionBinding } from '../ledger.js';
+import { readU16, readU32, readU64 } from '../typescript/bytes.js';
+
+/**
+ * Subscriptions as the addon hands them over: bindings (PROTOCOL.md §5), of which an object is made when one is asked for.
+ */
+export class PackedBindings implements BindingList {
+  readonly length: number;
+  /** Where these bindings end, and the next begin, where several stand one after another. */
+  readonly end: number;
+  readonly #bytes: Buffer;
+  /** Where each binding begins. */
+  readonly #starts: Uint32Array;
+
+  /** @param bytes checked bindings, from `start` on; not changed while the list is in use */
+  constructor(bytes: Uint8Array, start = 0) {
+    this.#bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+    this.length = readU32(bytes, start);
+    this.#starts = new Uint32Array(this.length);
+    let at = start + 4;
+    for (let i = 0; i < this.length; i++) {
+      this.#starts[i] = at;
+      at = bindingEnd(bytes, at);
+    }
+    this.end = at;
+  }
+
+  at(index: number): SubscriptionBinding | undefined {
+    const start = this.#starts.at(index);
+    return start === undefined ? undefined : readBinding(this.#bytes, start);
+  }
+
+  *[Symbol.iterator](): IterableIterator<SubscriptionBinding> {
+    for (const start of this.#starts) yield readBinding(this.#bytes, start);
+  }
+}
+
+function bindingEnd(bytes: Uint8Array, at: number): number {
+  const flagAt = at + 10 + readU16(bytes, at + 8);
+  return bytes[flagAt] === 0 ? flagAt + 1 : flagAt + 3 + readU16(bytes, flagAt + 1);
+}
+
+/** The binding at `at` of checked bindings. Its token is a copy. */
+export function readBinding(bytes: Buffer, at: number): SubscriptionBinding {
+  const flagAt = at + 10 + readU16(bytes, at + 8);
+  const tokenAt = flagAt + 3;
+  return {
+    publisher: readU64(bytes, at),
+    channel: bytes.toString('latin1', at + 10, flagAt),
+    token:
+      bytes[flagAt] === 0 ? undefined : new Uint8Array(bytes.subarray(tokenAt, tokenAt + readU16(bytes, flagAt + 1))),
+  };
+}

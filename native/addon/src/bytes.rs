@@ -1,0 +1,40 @@
+//! Small conversions at the boundary.
+
+use napi::bindgen_prelude::{BigInt, Env, Uint8ArraySlice};
+
+use crate::errors::{misuse, Refusal};
+
+/// A bigint that the wrapper has checked to be a u64.
+pub fn word(value: &BigInt) -> u64 {
+    value.get_u64().1
+}
+
+/// Memory that JavaScript owns, to be written during a call.
+#[allow(unsafe_code)]
+pub fn writable<'a>(memory: &'a mut Uint8ArraySlice<'_>) -> &'a mut [u8] {
+    // SAFETY: JavaScript does not run during a synchronous call, so that nothing moves, detaches or writes the memory
+    // meanwhile; the wrapper in lib/wire/native has refused shared memory, and two arguments over the same memory.
+    unsafe { memory.as_mut() }
+}
+
+/// From so many bytes on, a result is handed over without a copy: making an external buffer costs as much as copying some
+/// tens of KiB, and its finalizer waits for a turn of the loop.
+const HAND_OVER_MIN: usize = 256 << 10;
+
+pub fn give(env: &Env, bytes: Vec<u8>) -> Result<Uint8ArraySlice<'_>, Refusal> {
+    let given = if bytes.len() < HAND_OVER_MIN {
+        Uint8ArraySlice::copy_from(env, bytes)
+    } else {
+        Uint8ArraySlice::from_data(env, bytes)
+    };
+    given.map_err(|error| misuse(&error.reason))
+}
+
+/// Copies a result into memory of exactly its size.
+pub fn fill(out: &mut [u8], bytes: &[u8]) -> Result<(), Refusal> {
+    if out.len() != bytes.len() {
+        return Err(misuse("the result needs memory of its size"));
+    }
+    out.copy_from_slice(bytes);
+    Ok(())
+}

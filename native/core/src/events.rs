@@ -1,0 +1,259 @@
+//! Events as BufferedEvents carries them (PROTOCOL.md §3).
+
+use crate::chunking::MAX_SNAPSHOT_CHUNK_SIZE;
+use crate::link::{parent_hash, CausalLink, CAUSAL_LINK_SIZE};
+use crate::Error;
+
+/// The most events in one BufferedEvents.
+pub const MAX_BUFFERED_EVENTS: u32 = 1_000_000;
+/// The fewest bytes that a buffered event takes: link, payload length, received_at.
+pub const MIN_EVENT_WIRE_SIZE: usize = 44;
+/// Bytes of BufferedEvents before its first event.
+pub const EVENTS_HEADER_SIZE: usize = 13;
+/// Bytes of an event before its payload.
+pub const EVENT_HEADER_SIZE: usize = CAUSAL_LINK_SIZE + 4;
+
+/// A causal event, its payload borrowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event<'a> {
+    pub link: CausalLink,
+    pub payload: &'a [u8],
+    /// Nanoseconds since the Unix epoch.
+    pub received_at: u64,
+}
+
+impl Event<'_> {
+    /// Appends the event as BufferedEvents has it. The payload must be below 4 GiB.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.link.to_bytes());
+        out.extend_from_slice(&(self.payload.len() as u32).to_le_bytes());
+        out.extend_from_slice(self.payload);
+        out.extend_from_slice(&self.received_at.to_le_bytes());
+    }
+}
+
+/// An event's raw parts, split off the front of bytes, and the rest of them.
+struct Split<'a> {
+    link: &'a [u8; CAUSAL_LINK_SIZE],
+    payload: &'a [u8],
+    received_at: u64,
+    rest: &'a [u8],
+}
+
+/// None where the parts are not all there.
+#[inline]
+fn split_event(bytes: &[u8]) -> Option<Split<'_>> {
+    let (link, rest) = bytes.split_first_chunk::<CAUSAL_LINK_SIZE>()?;
+    let (length, rest) = rest.split_first_chunk::<4>()?;
+    let (payload, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+    let (received_at, rest) = rest.split_first_chunk::<8>()?;
+    Some(Split {
+        link,
+        payload,
+        received_at: u64::from_le_bytes(*received_at),
+        rest,
+    })
+}
+
+/// Takes one event off the front of wire bytes. Its payload may have any length.
+pub fn take_event<'a>(bytes: &mut &'a [u8]) -> Option<Event<'a>> {
+    let Split {
+        link,
+        payload,
+        received_at,
+        rest,
+    } = split_event(bytes)?;
+    *bytes = rest;
+    Some(Event {
+        link: CausalLink::from_bytes(link),
+        payload,
+        received_at,
+    })
+}
+
+/// The events of one frame: checked bytes, read one event at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Events<'a> {
+    count: u32,
+    bytes: &'a [u8],
+}
+
+impl<'a> Events<'a> {
+    /// Checks `count` events at byte 13 of `frame` and finds where they end.
+    pub(crate) fn decode(frame: &'a [u8], count: u32) -> Result<Self, Error> {
+        let body = frame.get(EVENTS_HEADER_SIZE..).unwrap_or_default();
+        let room = (body.len() / MIN_EVENT_WIRE_SIZE).min(MAX_BUFFERED_EVENTS as usize);
+        if count as usize > room {
+            return Err(Error::EventCountTooLarge {
+                offset: Some(9),
+                count: count.into(),
+                max: room as u64,
+            });
+        }
+        let mut at = 0;
+        for _ in 0..count {
+            at += event_size(body, at)?;
+        }
+        Ok(Self {
+            count,
+            bytes: body.get(..at).unwrap_or_default(),
+        })
+    }
+
+    /// Events that are the checked, whole wire bytes of `count` events.
+    pub(crate) fn from_checked(count: u32, bytes: &'a [u8]) -> Self {
+        Self { count, bytes }
+    }
+
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// The events as they stand on the wire.
+    pub fn wire_bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = Event<'a>> + use<'a> {
+        let mut rest = self.bytes;
+        std::iter::from_fn(move || take_event(&mut rest))
+    }
+
+    /// How many events, from the first, continue the chain after `previous`.
+    pub fn verify_chain(&self, previous: CausalLink, previous_payload: &[u8]) -> u32 {
+        let mut held = 0;
+        let mut rest = self.bytes;
+        let mut previous_link = previous.to_bytes();
+        let mut previous = previous;
+        let mut payload_before = previous_payload;
+        while let Some(Split {
+            link,
+            payload,
+            rest: after,
+            ..
+        }) = split_event(rest)
+        {
+            let next = CausalLink::from_bytes(link);
+            let continues = next.origin_hash == previous.origin_hash
+                && previous.sequence.checked_add(1) == Some(next.sequence)
+                && next.parent_hash == parent_hash(&previous_link, payload_before);
+            if !continues {
+                break;
+            }
+            held += 1;
+            (previous, previous_link, payload_before, rest) = (next, *link, payload, after);
+        }
+        held
+    }
+}
+
+/// The whole size of the event at `at` in `body`, checked to be there.
+#[inline]
+fn event_size(body: &[u8], at: usize) -> Result<usize, Error> {
+    let rest = body.get(at..).unwrap_or_default();
+    let truncated = |size: usize| Error::Truncated {
+        what: "BufferedEvents",
+        length: (EVENTS_HEADER_SIZE + body.len()) as u64,
+        needed: (EVENTS_HEADER_SIZE + at + size) as u64,
+    };
+    if rest.len() < MIN_EVENT_WIRE_SIZE {
+        return Err(truncated(MIN_EVENT_WIRE_SIZE));
+    }
+    let length = rest
+        .get(CAUSAL_LINK_SIZE..)
+        .and_then(|rest| rest.first_chunk())
+        .map_or(0, |bytes| u32::from_le_bytes(*bytes));
+    if length as usize > MAX_SNAPSHOT_CHUNK_SIZE {
+        let offset = u32::try_from(EVENTS_HEADER_SIZE + at + CAUSAL_LINK_SIZE).ok();
+        return Err(Error::EventTooLarge {
+            offset,
+            length: length.into(),
+        });
+    }
+    let size = MIN_EVENT_WIRE_SIZE + length as usize;
+    if rest.len() < size {
+        return Err(truncated(size));
+    }
+    Ok(size)
+}
+
+/// Appends a whole BufferedEvents frame. Refuses what no decoder takes; `out` is then as before.
+pub fn encode_events(out: &mut Vec<u8>, origin: u64, events: &[Event<'_>]) -> Result<(), Error> {
+    let max = u64::from(MAX_BUFFERED_EVENTS);
+    let count = events.len() as u64;
+    if count > max {
+        return Err(Error::EventCountTooLarge {
+            offset: None,
+            count,
+            max,
+        });
+    }
+    if let Some(large) = events
+        .iter()
+        .find(|event| event.payload.len() > MAX_SNAPSHOT_CHUNK_SIZE)
+    {
+        return Err(Error::EventTooLarge {
+            offset: None,
+            length: large.payload.len() as u64,
+        });
+    }
+    out.push(7);
+    out.extend_from_slice(&origin.to_le_bytes());
+    out.extend_from_slice(&(count as u32).to_le_bytes());
+    for event in events {
+        event.write(out);
+    }
+    Ok(())
+}
+
+/// Bytes per event over the columns of [`write_columns`]: five u64 and two u32.
+pub const EVENT_ROW_SIZE: usize = 5 * 8 + 2 * 4;
+
+/// Writes the events of a frame as columns into `memory`, in native byte order: origin_hash, horizon, sequence,
+/// parent_hash, received_at (u64 each), then payload offset in the frame and payload length (u32 each), every column
+/// `events.count()` long. None where `memory` has not exactly that size.
+pub fn write_columns(events: &Events<'_>, memory: &mut [u8]) -> Option<()> {
+    let count = events.count as usize;
+    if memory.len() != count.checked_mul(EVENT_ROW_SIZE)? {
+        return None;
+    }
+    let (words, halves) = memory.split_at_mut_checked(40 * count)?;
+    let mut columns = words.as_chunks_mut::<8>().0.chunks_exact_mut(count.max(1));
+    let (origin, horizon, sequence) = (columns.next(), columns.next(), columns.next());
+    let (parent, received) = (columns.next(), columns.next());
+    let (Some(origin), Some(horizon), Some(sequence), Some(parent), Some(received)) =
+        (origin, horizon, sequence, parent, received)
+    else {
+        return (count == 0).then_some(());
+    };
+    let (offset, length) = halves.as_chunks_mut::<4>().0.split_at_mut_checked(count)?;
+    let mut at = EVENTS_HEADER_SIZE;
+    let mut rest = events.bytes;
+    let rows = origin
+        .iter_mut()
+        .zip(horizon)
+        .zip(sequence)
+        .zip(parent)
+        .zip(received)
+        .zip(offset)
+        .zip(length);
+    for ((((((origin, horizon), sequence), parent), received), offset), length) in rows {
+        let Split {
+            link,
+            payload,
+            received_at,
+            rest: after,
+        } = split_event(rest)?;
+        let link = CausalLink::from_bytes(link);
+        *origin = link.origin_hash.to_ne_bytes();
+        *horizon = link.horizon.to_ne_bytes();
+        *sequence = link.sequence.to_ne_bytes();
+        *parent = link.parent_hash.to_ne_bytes();
+        *received = received_at.to_ne_bytes();
+        *offset = ((at + EVENT_HEADER_SIZE) as u32).to_ne_bytes();
+        *length = (payload.len() as u32).to_ne_bytes();
+        at += MIN_EVENT_WIRE_SIZE + payload.len();
+        rest = after;
+    }
+    Some(())
+}
