@@ -141,6 +141,11 @@ export type MigrationReport =
   | { readonly kind: 'completed'; readonly role: MigrationRole; readonly origin: bigint }
   | { readonly kind: 'failed'; readonly role: MigrationRole; readonly origin: bigint; readonly error: MigrationError }
   | { readonly kind: 'restored'; readonly origin: bigint }
+  /** Source: it will stop as soon as little is left to replay. */
+  | { readonly kind: 'draining'; readonly origin: bigint }
+  /** Source: the target has replayed so many more logged events. */
+  | { readonly kind: 'replayed'; readonly origin: bigint; readonly events: number }
+  /** Source: it stops now. */
   | { readonly kind: 'cutover'; readonly origin: bigint };
 
 /** Where a migration stands, as its orchestrator sees it. */

@@ -14,7 +14,7 @@ const EVENTS_IN_FLIGHT = 20_000n;
 /** The source stops when no more than this many events are left to replay… */
 const CUTOVER_GAP = 1_000n;
 /** …or when it has waited this long for that. */
-const CUTOVER_PATIENCE_MS = 2_000;
+const CUTOVER_PATIENCE_MS = 10_000;
 
 const DEFAULT_PATIENCE_MS = 30_000;
 
@@ -345,6 +345,11 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
 
   #acknowledged(record: SourceRecord, input: SourceInputs['EventAck']): void {
     if (input.ackThrough > record.ackThrough) {
+      this.ctx.report({
+        kind: 'replayed',
+        origin: record.origin,
+        events: Number(input.ackThrough - record.ackThrough),
+      });
       record.ackThrough = input.ackThrough;
       record.progressAt = this.ctx.now;
     }
@@ -382,6 +387,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
 
   #cutover(record: SourceRecord): void {
     this.enter(record, 'draining');
+    this.ctx.report({ kind: 'draining', origin: record.origin });
     this.#fenceWhenSmall(record);
   }
 

@@ -21,6 +21,7 @@ import { createCodec } from '../wire/engine.js';
 import type { CausalEvent } from '../wire/link.js';
 import { SUBPROTOCOL_MIGRATION } from '../wire/message.js';
 import { DeliveryEndpoint } from './delivery-endpoint.js';
+import { DrainThrottle } from './drain.js';
 import { type Environment, systemEnvironment } from './environment.js';
 import { MigrationHandle } from './handle.js';
 import { Ownership } from './ownership.js';
@@ -65,6 +66,7 @@ export class DaemonRuntime {
   readonly #ownsNodeKeys: boolean;
   readonly #handler: MigrationSubprotocolHandler;
   readonly #delivery: DeliveryEndpoint;
+  readonly #drains = new DrainThrottle();
   readonly #handles = new Map<bigint, MigrationHandle>();
   readonly #onError: (error: MigrationError) => void;
   /** Nodes to which frames have been sent while the current batch was handled. */
@@ -246,7 +248,7 @@ export class DaemonRuntime {
     if (departedTo !== undefined) return { accepted: 0, duplicates: 0, refusal: moving(origin, departedTo) };
     return whenReady(this.#registry.require(origin).accept(events), (acceptance) => {
       this.#handler.logged(origin);
-      return acceptance;
+      return whenReady(this.#drains.admit(origin, acceptance.accepted), () => acceptance);
     });
   }
 
@@ -312,6 +314,9 @@ export class DaemonRuntime {
   }
 
   #reported(report: MigrationReport): void {
+    if (report.kind === 'draining') this.#drains.begin(report.origin);
+    else if (report.kind === 'replayed') this.#drains.replayed(report.origin, report.events);
+    else if (report.kind === 'cutover' || report.kind === 'failed') this.#drains.end(report.origin);
     if (report.kind === 'progress') this.#handles.get(report.progress.origin)?.update(report.progress);
     if ((report.kind !== 'completed' && report.kind !== 'failed') || report.role !== 'orchestrator') return;
     const handle = this.#handles.get(report.origin);
