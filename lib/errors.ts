@@ -14,7 +14,6 @@ export const CODEC_ERROR_KINDS = [
   'event-too-large',
   'event-count-too-large',
   'sequence-overflow',
-  'sequence-gap',
   // snapshots
   'bad-magic',
   'unsupported-version',
@@ -98,6 +97,7 @@ export type MigrationErrorKind =
   | 'cancelled'
   | 'timed-out'
   | 'position-expired'
+  | 'sequence-gap'
   | 'already-exists'
   | 'ownership-lost'
   | 'register-unavailable'

@@ -179,9 +179,13 @@ test('the difference of two ledgers turns the one into the other', () => {
         assert.is.not(comparable(own.get(publisher, channel)?.token), comparable(token), 'the token was another');
         own.record(publisher, channel, token);
       }
-      const none = { add: [], drop: [], tokenChanged: [] };
-      assert.equal(comparable({ ...own.difference(wanted) }), none, 'no difference is left');
-      return [add, drop, tokenChanged];
+      const left = own.difference(wanted);
+      assert.equal([left.add.length, left.drop.length, left.tokenChanged.length], [0, 0, 0], 'no difference is left');
+      for (const list of [add, drop, tokenChanged]) {
+        const one = (_: unknown, i: number) => list.at(i);
+        assert.equal(comparable(Array.from({ length: list.length }, one)), comparable([...list]), 'at');
+      }
+      return [[...add], [...drop], [...tokenChanged]];
     });
   });
 });

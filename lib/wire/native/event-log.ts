@@ -65,6 +65,14 @@ class EventLogOverAddon implements EventLog {
     return BigInt(this.#first);
   }
 
+  ensureRoom(payloadLength: number): void {
+    this.#alive();
+    checkU32(payloadLength, 'payloadLength');
+    if (this.count + 1 > this.#maxEvents || this.#bytes + payloadLength > this.#maxBytes) {
+      throw this.#full(payloadLength);
+    }
+  }
+
   append(event: CausalEvent): bigint {
     const native = this.#alive();
     checkObject(event, 'event');
@@ -73,7 +81,7 @@ class EventLogOverAddon implements EventLog {
     checkBytes(payload, 'event.payload');
     checkU64(receivedAt, 'event.receivedAt');
     const { length } = payload;
-    if (this.count + 1 > this.#maxEvents || this.#bytes + length > this.#maxBytes) throw this.#full(length);
+    this.ensureRoom(length);
     if (length > STAGED_EVENT_BYTES_MAX) this.#appendLarge(native, event);
     else this.#stage(event);
     this.#bytes += length;

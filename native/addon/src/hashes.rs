@@ -49,3 +49,29 @@ pub fn parent_hash(previous: &[u8], payload: &[u8]) -> Result<u64, Refusal> {
 pub fn horizon_bits(origin_hash: BigInt) -> u64 {
     link::horizon_bits(word(&origin_hash))
 }
+
+/// A BLAKE3-256 digest being made.
+#[napi]
+#[derive(Default)]
+pub struct NativeBlake3 {
+    inner: migration_core::hash::Blake3,
+}
+
+#[napi]
+impl NativeBlake3 {
+    #[napi(constructor, catch_unwind)]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    #[napi(catch_unwind)]
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.inner.update(bytes);
+    }
+
+    /// The digest of all so far into `out` (32 bytes).
+    #[napi(catch_unwind)]
+    pub fn digest(&self, mut out: Uint8ArraySlice<'_>) -> Result<(), Refusal> {
+        fill(writable(&mut out), &self.inner.digest())
+    }
+}

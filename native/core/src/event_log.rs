@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use crate::chunking::MAX_SNAPSHOT_CHUNK_SIZE;
 use crate::events::{Event, Events, EVENTS_HEADER_SIZE, MAX_BUFFERED_EVENTS, MIN_EVENT_WIRE_SIZE};
+use crate::hash::Blake3;
 use crate::link::{CausalLink, CAUSAL_LINK_SIZE};
 use crate::Error;
 
@@ -58,7 +59,7 @@ pub struct EventLog {
     payload_bytes: u64,
     max_events: u64,
     max_bytes: u64,
-    digest: blake3::Hasher,
+    digest: Blake3,
 }
 
 /// The events that go into one frame.
@@ -82,7 +83,7 @@ impl EventLog {
             payload_bytes: 0,
             max_events,
             max_bytes,
-            digest: blake3::Hasher::new(),
+            digest: Blake3::default(),
         }
     }
 
@@ -165,7 +166,7 @@ impl EventLog {
 
     /// The running digest of all that was appended since the log began, forgotten events too.
     pub fn digest(&self) -> [u8; 32] {
-        self.digest.finalize().into()
+        self.digest.digest()
     }
 
     /// Segment and place in it of an event that is held.

@@ -37,3 +37,18 @@ pub fn xxh3(bytes: &[u8]) -> u64 {
 pub fn blake3(bytes: &[u8]) -> [u8; 32] {
     blake3::hash(bytes).into()
 }
+
+/// BLAKE3-256 over bytes that come in pieces.
+#[derive(Clone, Default)]
+pub struct Blake3(blake3::Hasher);
+
+impl Blake3 {
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The digest of all so far.
+    pub fn digest(&self) -> [u8; 32] {
+        self.0.finalize().into()
+    }
+}

@@ -114,7 +114,10 @@ impl Pending {
 
     fn committed(&self) -> u64 {
         let books = self.present.size()
-            + self.lengths.as_ref().map_or(0, |lengths| lengths.len() * 2)
+            + self
+                .lengths
+                .as_ref()
+                .map_or(0, |lengths| lengths.len() * size_of::<u16>())
             + self.digest.as_ref().map_or(0, TreeDigest::size);
         (self.memory.committed() + books) as u64
     }
@@ -123,10 +126,21 @@ impl Pending {
         index as usize * MAX_SNAPSHOT_CHUNK_SIZE
     }
 
+    /// Whether the chunk is one by which lengths must be kept.
+    fn is_short(&self, chunk: &Chunk<'_>) -> bool {
+        chunk.index + 1 != self.total && chunk.bytes.len() < MAX_SNAPSHOT_CHUNK_SIZE
+    }
+
     /// What the chunk would commit over what is committed.
     fn would_commit(&self, chunk: &Chunk<'_>) -> u64 {
         let at = Self::place(chunk.index);
-        self.memory.would_commit(&(at..at + chunk.bytes.len())) as u64
+        let pages = self.memory.would_commit(&(at..at + chunk.bytes.len()));
+        let books = if self.lengths.is_none() && self.is_short(chunk) {
+            self.total as usize * size_of::<u16>()
+        } else {
+            0
+        };
+        (pages + books) as u64
     }
 
     /// The length of a chunk that is here; 0 where it is not.
@@ -164,7 +178,7 @@ impl Pending {
     fn take(&mut self, chunk: &Chunk<'_>, now_ms: f64) -> Result<(), Error> {
         let length = chunk.bytes.len();
         let is_last = chunk.index + 1 == self.total;
-        if !is_last && length < MAX_SNAPSHOT_CHUNK_SIZE {
+        if self.is_short(chunk) {
             self.keep_lengths()?;
         }
         let before = self.length_of(chunk.index);
