@@ -74,7 +74,8 @@ function install() {
 if (tool === 'install') install();
 else if (tool === 'baseline') {
   env.WITH_BASELINE = '1';
-  process.exitCode = run('node-gyp', ['rebuild']);
+  // Not rebuild: that would take the native engine away while a running process may need it.
+  process.exitCode = run('node-gyp', ['configure', 'build']);
 } else if (tool) process.exitCode = run(tool, args);
 else {
   console.error('usage: node native/gyp.mjs install | baseline | <node-gyp|node-gyp-build|prebuildify> [args…]');

@@ -1,13 +1,13 @@
+import { ensureBaseline } from '../../lib/wire/baseline/build.js';
+import { loadBaselineCodec } from '../../lib/wire/baseline/index.js';
 import type { EngineName, FrameCodec } from '../../lib/wire/codec.js';
 import { createCodec } from '../../lib/wire/engine.js';
 
 export const ENGINES: readonly EngineName[] = ['native', 'typescript', 'baseline'];
 
-/** Only a checkout has the baseline, and only when it was built: `npm run build:baseline`. */
-const BASELINE = '../../lib/wire/baseline/index.js';
-
-async function loadBaseline(): Promise<FrameCodec> {
-  const { loadBaselineCodec } = (await import(BASELINE)) as { loadBaselineCodec: () => FrameCodec };
+/** Only a checkout has the baseline. It is built when it is missing. */
+function loadBaseline(): FrameCodec {
+  ensureBaseline();
   return loadBaselineCodec();
 }
 
@@ -20,7 +20,7 @@ export type LoadedEngine = AvailableEngine | { readonly name: EngineName; readon
 
 export async function loadEngine(name: EngineName): Promise<LoadedEngine> {
   try {
-    return { name, codec: name === 'baseline' ? await loadBaseline() : createCodec({ engine: name }) };
+    return { name, codec: name === 'baseline' ? loadBaseline() : createCodec({ engine: name }) };
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
     return { name, unavailable: message.split('\n')[0]! };
