@@ -1,7 +1,29 @@
 export type { DaemonFactory, DaemonOutputs, MeshDaemon } from './daemon/daemon.js';
 export type { Acceptance } from './daemon/host.js';
 export { MigrationError, type MigrationErrorDetails, type MigrationErrorKind } from './errors.js';
-export * from './identity/index.js';
+export {
+  configureSecureMemory,
+  createMigrationIdentityContext,
+  EntityId,
+  EntityKeypair,
+  EnvelopeError,
+  type EnvelopeSealFn,
+  type EnvelopeUnsealFn,
+  IdentityEnvelope,
+  IdentityError,
+  type MigrationIdentityContext,
+  type MigrationIdentityContextOptions,
+  type MissingPrerequisite,
+  NodeKeys,
+  type SealableSnapshot,
+  type SecureMemoryOptions,
+  type SecureMemoryStatus,
+  StaticKeypair,
+  secureMemoryStatus,
+  type TransportPrerequisiteInput,
+  type TransportPrerequisiteKind,
+  transportPrerequisites,
+} from './identity/index.js';
 export { InProcessMesh } from './mesh/in-process.js';
 export type { ChannelListener, ChannelSubscription, Mesh, PeerInfo } from './mesh/mesh.js';
 export type { OwnershipEntry, OwnershipRegister } from './mesh/register.js';

@@ -88,6 +88,9 @@ const CHANGES: Readonly<Record<string, (vectors: never) => void>> = {
   snapshot_accepts_oddities: (v: { reencoded: string }[]) => (v[0]!.reencoded = v[1]!.reencoded),
   bindings: (v: { channel_names: Record<string, unknown>[] }) => (v.channel_names[0]!.wire_hash = 0),
   chunking: (v: { lens: number[] }[]) => (v[7]!.lens[0] = 6_999),
+  envelopes: (v: { envelopes: { tampered: { outcome: Record<string, string> }[] }[] }) => {
+    v.envelopes[3]!.tampered.at(-3)!.outcome.error_kind = 'seal-open-failed';
+  },
   reassembly: (v: { steps: { pending: number }[] }[]) => (v[0]!.steps[1]!.pending = 2),
 };
 
