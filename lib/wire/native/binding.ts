@@ -50,7 +50,7 @@ export declare class NativeLedger {
   get encodedLength(): number
   /** Writes the bindings into `out`, which has exactly `encodedLength` bytes. */
   encode(out: Uint8Array): void
-  /** Three bindings one after another: what to add, to drop, and whose token has changed. */
+  /** The lengths in bytes of the first two (u32 LE), then three bindings: what to add, to drop, and whose token changed. */
   difference(wanted: NativeLedger): Uint8Array
   beginRebind(): void
   /** Up to `limit` pending entries as bindings. */
@@ -107,7 +107,7 @@ export declare function checkSnapshot(bytes: Uint8Array): void
  */
 export declare function decodeBatch(batch: Uint8Array, memory: Uint8Array, start: number): number
 
-/** Fills `memory` with the columns of a BufferedEvents frame, which has room for the count at its byte 9 exactly. */
+/** Fills `memory` with the columns of a BufferedEvents frame (type 7). It has room for exactly the count at byte 9. */
 export declare function decodeEvents(frame: Uint8Array, memory: Uint8Array): void
 
 /** Writes rows `0 .. rows`, which were measured, into `target`. */

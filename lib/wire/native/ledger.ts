@@ -8,7 +8,7 @@ import type {
   SubscriptionBinding,
   SubscriptionLedger,
 } from '../ledger.js';
-import { writeU64 } from '../typescript/bytes.js';
+import { readU32, writeU64 } from '../typescript/bytes.js';
 import { validateChannelName } from '../typescript/channel-name.js';
 import { allocate } from '../typescript/frame.js';
 import type { Addon } from './addon.js';
@@ -19,6 +19,8 @@ import { refusal } from './refusal.js';
 const NO_BYTES = new Uint8Array(0);
 const MAX_LIMIT = 0xffff_ffff;
 const PUBLISHER_SIZE = 8;
+/** What the addon puts before the bindings of a difference: the lengths of the first two. */
+const DIFFERENCE_HEADER_SIZE = 8;
 
 /** A name of 255 UTF-16 units has at most 765 bytes of UTF-8. One key at a time is on its way; no call keeps it. */
 const key = Buffer.alloc(PUBLISHER_SIZE + 3 * MAX_CHANNEL_NAME_BYTES);
@@ -96,9 +98,13 @@ class LedgerOverAddon implements SubscriptionLedger {
     } catch (error) {
       throw refusal(error);
     }
-    const add = new PackedBindings(bytes);
-    const drop = new PackedBindings(bytes, add.end);
-    return { add, drop, tokenChanged: new PackedBindings(bytes, drop.end) };
+    const dropAt = DIFFERENCE_HEADER_SIZE + readU32(bytes, 0);
+    const tokenChangedAt = dropAt + readU32(bytes, 4);
+    return {
+      add: new PackedBindings(bytes.subarray(DIFFERENCE_HEADER_SIZE, dropAt)),
+      drop: new PackedBindings(bytes.subarray(dropAt, tokenChangedAt)),
+      tokenChanged: new PackedBindings(bytes.subarray(tokenChangedAt)),
+    };
   }
 
   beginRebind(): void {

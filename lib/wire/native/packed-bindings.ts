@@ -1,37 +1,46 @@
 import type { BindingList, SubscriptionBinding } from '../ledger.js';
 import { readU16, readU32, readU64 } from '../typescript/bytes.js';
 
+/** The first binding stands behind the count. */
+const FIRST_AT = 4;
+
 /**
  * Subscriptions as the addon hands them over: bindings (PROTOCOL.md §5), of which an object is made when one is asked for.
  */
 export class PackedBindings implements BindingList {
   readonly length: number;
-  /** Where these bindings end, and the next begin, where several stand one after another. */
-  readonly end: number;
   readonly #bytes: Buffer;
-  /** Where each binding begins. */
-  readonly #starts: Uint32Array;
+  /** Where each binding begins, once one was asked for by its index. */
+  #starts: Uint32Array | undefined;
 
-  /** @param bytes checked bindings, from `start` on; not changed while the list is in use */
-  constructor(bytes: Uint8Array, start = 0) {
+  /** @param bytes checked bindings, not changed while the list is in use */
+  constructor(bytes: Uint8Array) {
     this.#bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-    this.length = readU32(bytes, start);
-    this.#starts = new Uint32Array(this.length);
-    let at = start + 4;
-    for (let i = 0; i < this.length; i++) {
-      this.#starts[i] = at;
-      at = bindingEnd(bytes, at);
-    }
-    this.end = at;
+    this.length = readU32(bytes, 0);
   }
 
   at(index: number): SubscriptionBinding | undefined {
+    this.#starts ??= this.#findStarts();
     const start = this.#starts.at(index);
     return start === undefined ? undefined : readBinding(this.#bytes, start);
   }
 
   *[Symbol.iterator](): IterableIterator<SubscriptionBinding> {
-    for (const start of this.#starts) yield readBinding(this.#bytes, start);
+    let at = FIRST_AT;
+    for (let i = 0; i < this.length; i++) {
+      yield readBinding(this.#bytes, at);
+      at = bindingEnd(this.#bytes, at);
+    }
+  }
+
+  #findStarts(): Uint32Array {
+    const starts = new Uint32Array(this.length);
+    let at = FIRST_AT;
+    for (let i = 0; i < this.length; i++) {
+      starts[i] = at;
+      at = bindingEnd(this.#bytes, at);
+    }
+    return starts;
   }
 }
 

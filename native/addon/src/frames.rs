@@ -1,5 +1,5 @@
 use migration_core::columns::ColumnsMut;
-use migration_core::events::{write_columns, Events};
+use migration_core::events::{decode_columns, Events};
 use migration_core::link::{CausalLink, CAUSAL_LINK_SIZE};
 use migration_core::message::{self, Message};
 use migration_core::{chunking, Error};
@@ -72,11 +72,14 @@ fn events_of(frame: &[u8]) -> Result<Events<'_>, Refusal> {
     }
 }
 
-/// Fills `memory` with the columns of a BufferedEvents frame, which has room for the count at its byte 9 exactly.
+/// Fills `memory` with the columns of a BufferedEvents frame (type 7). It has room for exactly the count at byte 9.
 #[napi(catch_unwind)]
 pub fn decode_events(frame: &[u8], mut memory: Uint8ArraySlice<'_>) -> Result<(), Refusal> {
     let memory = writable(&mut memory);
-    write_columns(&events_of(frame)?, memory).ok_or_else(|| misuse("memory has not the size of the events"))
+    match decode_columns(frame, memory).map_err(refusal)? {
+        true => Ok(()),
+        false => Err(misuse("memory has not the size of the events")),
+    }
 }
 
 pub fn link(bytes: &[u8]) -> Result<&[u8; CAUSAL_LINK_SIZE], Refusal> {

@@ -83,13 +83,17 @@ impl NativeLedger {
         }
     }
 
-    /// Three bindings one after another: what to add, to drop, and whose token has changed.
+    /// The lengths in bytes of the first two (u32 LE), then three bindings: what to add, to drop, and whose token changed.
     #[napi(catch_unwind)]
     pub fn difference<'env>(&self, env: &'env Env, wanted: &NativeLedger) -> Result<Uint8ArraySlice<'env>, Refusal> {
         let difference = self.inner.difference(&wanted.inner).map_err(refusal)?;
-        let mut out = Vec::new();
+        let mut out = vec![0; 8];
         wanted.inner.write_places(&difference.add, &mut out);
+        let add = out.len() - 8;
         self.inner.write_places(&difference.drop, &mut out);
+        let drop = out.len() - 8 - add;
+        out[..4].copy_from_slice(&(add as u32).to_le_bytes());
+        out[4..8].copy_from_slice(&(drop as u32).to_le_bytes());
         wanted.inner.write_places(&difference.token_changed, &mut out);
         give(env, out)
     }

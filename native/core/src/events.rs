@@ -79,17 +79,9 @@ pub struct Events<'a> {
 }
 
 impl<'a> Events<'a> {
-    /// Checks `count` events at byte 13 of `frame` and finds where they end.
-    pub(crate) fn decode(frame: &'a [u8], count: u32) -> Result<Self, Error> {
-        let body = frame.get(EVENTS_HEADER_SIZE..).unwrap_or_default();
-        let room = (body.len() / MIN_EVENT_WIRE_SIZE).min(MAX_BUFFERED_EVENTS as usize);
-        if count as usize > room {
-            return Err(Error::EventCountTooLarge {
-                offset: Some(9),
-                count: count.into(),
-                max: room as u64,
-            });
-        }
+    /// Checks the events of a BufferedEvents frame, whose header is whole, and finds where they end.
+    pub(crate) fn decode(frame: &'a [u8]) -> Result<Self, Error> {
+        let (count, body) = check_count(frame)?;
         let mut at = 0;
         for _ in 0..count {
             at += event_size(body, at)?;
@@ -145,6 +137,28 @@ impl<'a> Events<'a> {
         }
         held
     }
+}
+
+/// The count that a BufferedEvents frame announces, checked against what follows it, and that.
+fn check_count(frame: &[u8]) -> Result<(u32, &[u8]), Error> {
+    let Some((header, body)) = frame.split_first_chunk::<EVENTS_HEADER_SIZE>() else {
+        let (length, needed) = (frame.len() as u64, EVENTS_HEADER_SIZE as u64);
+        return Err(Error::Truncated {
+            what: "BufferedEvents",
+            length,
+            needed,
+        });
+    };
+    let count = header.last_chunk().map_or(0, |count| u32::from_le_bytes(*count));
+    let room = (body.len() / MIN_EVENT_WIRE_SIZE).min(MAX_BUFFERED_EVENTS as usize);
+    if count as usize > room {
+        return Err(Error::EventCountTooLarge {
+            offset: Some(9),
+            count: count.into(),
+            max: room as u64,
+        });
+    }
+    Ok((count, body))
 }
 
 /// The whole size of the event at `at` in `body`, checked to be there.
@@ -209,51 +223,80 @@ pub fn encode_events(out: &mut Vec<u8>, origin: u64, events: &[Event<'_>]) -> Re
 /// Bytes per event over the columns of [`write_columns`]: five u64 and two u32.
 pub const EVENT_ROW_SIZE: usize = 5 * 8 + 2 * 4;
 
-/// Writes the events of a frame as columns into `memory`, in native byte order: origin_hash, horizon, sequence,
-/// parent_hash, received_at (u64 each), then payload offset in the frame and payload length (u32 each), every column
-/// `events.count()` long. None where `memory` has not exactly that size.
-pub fn write_columns(events: &Events<'_>, memory: &mut [u8]) -> Option<()> {
-    let count = events.count as usize;
-    if memory.len() != count.checked_mul(EVENT_ROW_SIZE)? {
-        return None;
+/// The columns of one frame's events over one memory.
+struct EventColumnsMut<'a> {
+    /// origin_hash, horizon, sequence, parent_hash, received_at.
+    words: [&'a mut [[u8; 8]]; 5],
+    payload_offset: &'a mut [[u8; 4]],
+    payload_length: &'a mut [[u8; 4]],
+}
+
+impl<'a> EventColumnsMut<'a> {
+    /// None where `memory` has not exactly the size of `count` rows.
+    fn new(memory: &'a mut [u8], count: usize) -> Option<Self> {
+        if memory.len() != count.checked_mul(EVENT_ROW_SIZE)? {
+            return None;
+        }
+        let (words, halves) = memory.split_at_mut_checked(40 * count)?;
+        let mut rest = words.as_chunks_mut().0;
+        let words = std::array::from_fn(|_| {
+            let (column, after) = std::mem::take(&mut rest)
+                .split_at_mut_checked(count)
+                .unwrap_or_default();
+            rest = after;
+            column
+        });
+        let (payload_offset, payload_length) = halves.as_chunks_mut().0.split_at_mut_checked(count)?;
+        Some(Self {
+            words,
+            payload_offset,
+            payload_length,
+        })
     }
-    let (words, halves) = memory.split_at_mut_checked(40 * count)?;
-    let mut columns = words.as_chunks_mut::<8>().0.chunks_exact_mut(count.max(1));
-    let (origin, horizon, sequence) = (columns.next(), columns.next(), columns.next());
-    let (parent, received) = (columns.next(), columns.next());
-    let (Some(origin), Some(horizon), Some(sequence), Some(parent), Some(received)) =
-        (origin, horizon, sequence, parent, received)
-    else {
-        return (count == 0).then_some(());
+
+    /// Writes row `i`, in native byte order.
+    #[inline]
+    fn set(&mut self, i: usize, event: &Event<'_>, payload_offset: usize) {
+        let CausalLink {
+            origin_hash,
+            horizon,
+            sequence,
+            parent_hash,
+        } = event.link;
+        let values = [origin_hash, horizon, sequence, parent_hash, event.received_at];
+        for (column, value) in self.words.iter_mut().zip(values) {
+            if let Some(place) = column.get_mut(i) {
+                *place = value.to_ne_bytes();
+            }
+        }
+        let halves = [
+            (&mut self.payload_offset, payload_offset as u32),
+            (&mut self.payload_length, event.payload.len() as u32),
+        ];
+        for (column, value) in halves {
+            if let Some(place) = column.get_mut(i) {
+                *place = value.to_ne_bytes();
+            }
+        }
+    }
+}
+
+/// Decodes a BufferedEvents frame in one pass into `memory`, in native byte order: origin_hash, horizon, sequence,
+/// parent_hash, received_at (u64 each), then payload offset in the frame and payload length (u32 each), every column as long
+/// as the frame has events. False where `memory` has not exactly that size. After a refusal `memory` holds anything.
+pub fn decode_columns(frame: &[u8], memory: &mut [u8]) -> Result<bool, Error> {
+    let (count, body) = check_count(frame)?;
+    let Some(mut columns) = EventColumnsMut::new(memory, count as usize) else {
+        return Ok(false);
     };
-    let (offset, length) = halves.as_chunks_mut::<4>().0.split_at_mut_checked(count)?;
-    let mut at = EVENTS_HEADER_SIZE;
-    let mut rest = events.bytes;
-    let rows = origin
-        .iter_mut()
-        .zip(horizon)
-        .zip(sequence)
-        .zip(parent)
-        .zip(received)
-        .zip(offset)
-        .zip(length);
-    for ((((((origin, horizon), sequence), parent), received), offset), length) in rows {
-        let Split {
-            link,
-            payload,
-            received_at,
-            rest: after,
-        } = split_event(rest)?;
-        let link = CausalLink::from_bytes(link);
-        *origin = link.origin_hash.to_ne_bytes();
-        *horizon = link.horizon.to_ne_bytes();
-        *sequence = link.sequence.to_ne_bytes();
-        *parent = link.parent_hash.to_ne_bytes();
-        *received = received_at.to_ne_bytes();
-        *offset = ((at + EVENT_HEADER_SIZE) as u32).to_ne_bytes();
-        *length = (payload.len() as u32).to_ne_bytes();
-        at += MIN_EVENT_WIRE_SIZE + payload.len();
-        rest = after;
+    let mut at = 0;
+    for i in 0..count as usize {
+        let size = event_size(body, at)?;
+        let mut rest = body.get(at..).unwrap_or_default();
+        if let Some(event) = take_event(&mut rest) {
+            columns.set(i, &event, EVENTS_HEADER_SIZE + at + EVENT_HEADER_SIZE);
+        }
+        at += size;
     }
-    Some(())
+    Ok(true)
 }

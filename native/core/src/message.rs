@@ -167,7 +167,7 @@ pub fn decode(frame: &[u8]) -> Result<Message<'_>, Error> {
         },
         7 => Message::BufferedEvents {
             origin,
-            events: Events::decode(frame, fields.u32(9))?,
+            events: Events::decode(frame)?,
         },
         8 => Message::ActivateTarget { origin },
         _ => Message::ActivateAck {
