@@ -1,7 +1,7 @@
-import { createRequire } from 'node:module';
 import { getEnvironmentData, setEnvironmentData } from 'node:worker_threads';
 import { MigrationError } from '../errors.js';
 import type { MigrationCodec } from './codec.js';
+import { loadNativeCodec } from './native/index.js';
 import { typescriptCodec } from './typescript/index.js';
 
 /** The engines that {@link createCodec} gives; the baseline is for comparison only. */
@@ -15,8 +15,6 @@ function loadNative(): MigrationCodec {
   if (native !== undefined) return native;
   if (failure !== undefined) throw failure;
   try {
-    const require = createRequire(import.meta.url);
-    const { loadNativeCodec } = require('./native/index.js') as { loadNativeCodec: () => MigrationCodec };
     native = loadNativeCodec();
     return native;
   } catch (error) {
@@ -31,7 +29,7 @@ const WARNED = 'daemon-migration.engine-warned';
 function fallBack(cause: unknown): MigrationCodec {
   if (!getEnvironmentData(WARNED)) {
     setEnvironmentData(WARNED, true);
-    const reason = cause instanceof Error ? cause.message : String(cause);
+    const reason = cause instanceof Error && cause.cause instanceof Error ? cause.cause.message : String(cause);
     process.emitWarning(
       `the native engine cannot be loaded, the typescript engine takes over: slower, otherwise the same (${reason})`,
       { code: 'DAEMON_MIGRATION_ENGINE' },
@@ -53,15 +51,7 @@ export function createCodec(options: { readonly engine?: CodecEngine | undefined
     case 'typescript':
       return typescriptCodec;
     case 'native':
-      try {
-        return loadNative();
-      } catch (cause) {
-        throw new MigrationError(
-          'engine-unavailable',
-          'the native engine cannot be loaded: build it with "npm run build:native" (needs Rust), or leave engine out',
-          { details: { engine }, cause },
-        );
-      }
+      return loadNative();
     case undefined:
       try {
         return loadNative();
