@@ -1,0 +1,3 @@
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|script: migration_fuzz::reassembler::Script| migration_fuzz::reassembler::check(&script));
