@@ -7,11 +7,13 @@ export function digits(value: number): string {
   return value.toLocaleString('en-US', { maximumFractionDigits: Math.min(decimals, 3) });
 }
 
-/** How much better the best of the others of the same measurement is than this one, or this one than it. */
-export function comparedWith(measurement: Measurement, entry: Entry, other: string): number | undefined {
-  const base = measurement.entries.find(({ contender }) => contender === other);
-  if (base === undefined || base === entry) return undefined;
-  return isRate(measurement.unit) ? entry.median / base.median : base.median / entry.median;
+/** An entry beside another contender's of the same measurement, in words; undefined where there is no such other one. */
+export function comparedWith({ unit, entries }: Measurement, entry: Entry, other: string): string | undefined {
+  const base = entries.find(({ contender }) => contender === other);
+  if (base === undefined || base === entry || base.median === 0 || entry.median === 0) return undefined;
+  if (unit === 'MiB' || unit === 'bytes per frame') return `${digits(entry.median / base.median)} × that of ${other}`;
+  const times = isRate(unit) ? entry.median / base.median : base.median / entry.median;
+  return `${digits(times)} × as fast as ${other}`;
 }
 
 export function spread(entry: Entry): string {
@@ -28,8 +30,8 @@ export function reportLines(report: BenchReport): string[] {
   for (const measurement of report.measurements) {
     lines.push(`  ${measurement.subject} (${measurement.unit})`);
     for (const entry of measurement.entries) {
-      const times = comparedWith(measurement, entry, 'typescript');
-      const than = times === undefined ? '' : `  ${digits(times)} × as fast as typescript`;
+      const compared = comparedWith(measurement, entry, 'typescript');
+      const than = compared === undefined ? '' : `  ${compared}`;
       lines.push(`    ${entry.contender.padEnd(34)} ${digits(entry.median).padStart(9)}  (${spread(entry)})${than}`);
     }
   }
