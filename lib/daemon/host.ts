@@ -8,8 +8,12 @@ import type { MigrationCodec } from '../wire/codec.js';
 import type { EventLog } from '../wire/event-log.js';
 import type { SubscriptionLedger } from '../wire/ledger.js';
 import type { CausalEvent, CausalLink } from '../wire/link.js';
+import { MAX_SNAPSHOT_CHUNK_SIZE } from '../wire/message.js';
 import type { SnapshotFields, StateSnapshot } from '../wire/snapshot.js';
 import type { DaemonOutputs, MeshDaemon } from './daemon.js';
+
+/** Events processed before the event loop gets its turn. */
+const SLICE = 1_000;
 
 /**
  * What becomes of events that are handed in.
@@ -49,6 +53,8 @@ export interface DaemonHostOptions {
   /** Outputs of a live copy, in order. */
   readonly publish: (outputs: readonly CausalEvent[], epoch: bigint) => void;
   /** An event made the daemon throw: it is counted, reported and passed over. */
+  /** Resolves in a later turn of the event loop: long work is cut into slices. */
+  readonly turn: () => Promise<void>;
   readonly onDaemonError?: (error: unknown, event: CausalEvent) => void;
 }
 
@@ -62,6 +68,8 @@ export class DaemonHost {
   epoch = 0n;
   /** Where refused events should go. */
   movingTo: bigint | undefined;
+  /** Where a held copy came from: its publishers go back there when it is dropped. */
+  cameFrom: bigint | undefined;
 
   readonly #options: DaemonHostOptions;
   #gate: Gate = 'live';
@@ -75,6 +83,7 @@ export class DaemonHost {
   #tail: Promise<unknown> | undefined;
   #processed = 0;
   #failures = 0;
+  #oversized: CausalEvent | undefined;
 
   constructor(options: DaemonHostOptions) {
     this.#options = options;
@@ -127,7 +136,7 @@ export class DaemonHost {
         // Asked first, so that the horizon never notes an event that the log then refuses.
         if (this.#gate === 'logging') this.log.ensureRoom(events[accepted]!.payload.length);
         if (this.#notice(events[accepted]!) === 'new') {
-          if (this.#gate === 'logging') this.log.append(events[accepted]!);
+          if (this.#gate === 'logging') this.#append(events[accepted]!);
           else fresh.push(events[accepted]!);
         } else duplicates++;
       } catch (error) {
@@ -148,6 +157,11 @@ export class DaemonHost {
     return this.#inOrder(() => this.#processAll(events.filter((event) => this.#notice(event) === 'new')));
   }
 
+  /** The first logged event whose payload is larger than a frame takes: with it the daemon cannot be moved. */
+  get oversized(): CausalEvent | undefined {
+    return this.#oversized;
+  }
+
   /** Stops for good, unless `resume` follows. Waits for what is being processed. */
   fence(): MaybePromise<void> {
     this.#gate = 'fenced';
@@ -159,16 +173,32 @@ export class DaemonHost {
     this.#gate = 'held';
   }
 
-  /** The source goes on: it processes what it has logged, in order, and is live again. */
+  /**
+   * The source goes on: it processes what it has logged, in order, and is live again. An event leaves the log when it has
+   * been processed.
+   */
   resume(): MaybePromise<void> {
     return this.#inOrder(() => {
-      const logged: CausalEvent[] = [];
-      for (let n = this.log.firstNumber; n < this.log.nextNumber; n++) logged.push(this.log.get(n)!);
       // Live first, so that what these events publish goes out, and in this order before anything newer.
       this.#gate = 'live';
       this.movingTo = undefined;
+      this.#oversized = undefined;
+      return this.#processLog();
+    });
+  }
+
+  #processLog(): MaybePromise<void> {
+    const { firstNumber, nextNumber } = this.log;
+    const logged: CausalEvent[] = [];
+    for (let n = firstNumber; n < nextNumber && logged.length < SLICE; n++) logged.push(this.log.get(n)!);
+    if (logged.length === 0) {
       this.log.clear();
-      return this.#processAll(logged);
+      return;
+    }
+    return whenReady(this.#processAll(logged), () => {
+      this.log.truncate(firstNumber + BigInt(logged.length) - 1n);
+      if (this.log.count === 0) return this.#processLog();
+      return this.#options.turn().then(() => this.#processLog());
     });
   }
 
@@ -258,10 +288,15 @@ export class DaemonHost {
     };
   }
 
+  #append(event: CausalEvent): void {
+    this.log.append(event);
+    if (event.payload.length > MAX_SNAPSHOT_CHUNK_SIZE) this.#oversized ??= event;
+  }
+
   #notice(event: CausalEvent) {
     const sighting = this.#horizon.observe(event.link);
     if (sighting === 'conflict') {
-      this.#options.onDaemonError?.(
+      this.#complain(
         new MigrationError(
           'origin-mismatch',
           `event ${event.link.sequence} of origin ${event.link.originHash} came again with another link`,
@@ -297,37 +332,45 @@ export class DaemonHost {
     for (let i = from; i < events.length; i++) {
       const payloads = this.#processOne(events[i]!);
       if (isPromise(payloads)) {
+        this.#emit(outputs);
         return payloads.then((later) => {
-          this.#chainOutputs(events[i]!, later, outputs);
-          this.#emit(outputs);
+          this.#emit(this.#chainOutputs(events[i]!, later));
           return this.#processAll(events, i + 1);
         });
       }
-      this.#chainOutputs(events[i]!, payloads, outputs);
+      for (const output of this.#chainOutputs(events[i]!, payloads)) outputs.push(output);
     }
     this.#emit(outputs);
   }
 
-  #processOne(event: CausalEvent): MaybePromise<DaemonOutputs> {
+  /** The event's outputs; none where the daemon throws, or gives anything but payloads. */
+  #processOne(event: CausalEvent): MaybePromise<readonly Uint8Array[]> {
     this.#processed++;
+    const failed = (error: unknown): readonly Uint8Array[] => {
+      this.#failures++;
+      this.#complain(error, event);
+      return [];
+    };
     try {
       const outputs = this.#options.daemon.process(event);
-      return isPromise(outputs) ? outputs.catch((error) => this.#failed(error, event)) : outputs;
+      return isPromise(outputs) ? outputs.then(payloadsOf).catch(failed) : payloadsOf(outputs);
     } catch (error) {
-      return this.#failed(error, event);
+      return failed(error);
     }
   }
 
-  #failed(error: unknown, event: CausalEvent): undefined {
-    this.#failures++;
-    this.#options.onDaemonError?.(error, event);
-    return undefined;
+  /** Whoever listens to errors must not become one. */
+  #complain(error: unknown, event: CausalEvent): void {
+    try {
+      this.#options.onDaemonError?.(error, event);
+    } catch (cause) {
+      process.emitWarning(`onError threw: ${cause instanceof Error ? cause.message : String(cause)}`);
+    }
   }
 
-  #chainOutputs(cause: CausalEvent, payloads: DaemonOutputs, into: CausalEvent[]): void {
+  #chainOutputs(cause: CausalEvent, payloads: readonly Uint8Array[]): CausalEvent[] {
     this.#observed |= this.#horizonBits(cause.link.originHash);
-    if (!payloads) return;
-    for (const payload of payloads) into.push(this.#chain.append(payload, this.#observed, this.#options.clock()));
+    return payloads.map((payload) => this.#chain.append(payload, this.#observed, this.#options.clock()));
   }
 
   #horizonBits(originHash: bigint): bigint {
@@ -361,6 +404,15 @@ export class DaemonHost {
   #name(): string {
     return `daemon "${this.#options.daemon.name}" (origin ${this.origin})`;
   }
+}
+
+/** @throws TypeError where a daemon gave anything but payloads */
+function payloadsOf(outputs: DaemonOutputs): readonly Uint8Array[] {
+  if (outputs === undefined || outputs === null) return [];
+  const iterable = typeof outputs === 'object' && !ArrayBuffer.isView(outputs) && Symbol.iterator in outputs;
+  const payloads = iterable ? [...outputs] : [];
+  if (iterable && payloads.every((payload) => payload instanceof Uint8Array)) return payloads;
+  throw new TypeError('process() must give an iterable of Uint8Arrays, or nothing');
 }
 
 /** The refusal that sends a publisher to where the daemon is going, or has it try again. Retriable. */

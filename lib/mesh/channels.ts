@@ -16,7 +16,20 @@ export class Channels {
     const fresh = events.filter((event) => this.#admit(epoch, event));
     const listeners = this.#listeners.get(channel);
     if (fresh.length === 0 || !listeners) return;
-    for (const listener of [...listeners]) listener(channel, fresh);
+    for (const listener of [...listeners]) {
+      try {
+        listener(channel, fresh);
+      } catch (error) {
+        // A reader's fault is not the publisher's, nor the other readers'.
+        process.emitWarning(
+          `a listener of channel "${channel}" threw: ${error instanceof Error ? error.message : String(error)}`,
+        );
+      }
+    }
+  }
+
+  forget(originHash: bigint): void {
+    this.#published.delete(originHash);
   }
 
   subscribe(channel: string, listener: ChannelListener): ChannelSubscription {

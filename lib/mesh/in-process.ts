@@ -8,9 +8,11 @@ export class InProcessMesh {
   readonly #register = new OwnershipTable();
   readonly #channels = new Channels();
   readonly #nodes = new Map<bigint, LinkedMesh>();
+  #lastNodeId = 0n;
 
-  /** Adds a node that sees all others. @param nodeId u64, unique in this mesh; the next free number by default */
-  join(nodeId: bigint = BigInt(this.#nodes.size + 1)): Mesh {
+  /** Adds a node that sees all others. @param nodeId u64, unique in this mesh; one more than the highest so far by default */
+  join(nodeId: bigint = this.#nextNodeId()): Mesh {
+    if (nodeId > this.#lastNodeId) this.#lastNodeId = nodeId;
     if (this.#nodes.has(nodeId)) throw new TypeError(`node ${nodeId} is in this mesh already`);
     const node = new LinkedMesh(nodeId, this.#register, this.#channels, () => this.#leave(nodeId));
     this.#nodes.set(nodeId, node);
@@ -20,6 +22,10 @@ export class InProcessMesh {
       if (other !== node) other.addPeer({ nodeId, extensions: true }, this.#port(other, nodeId));
     }
     return node;
+  }
+
+  #nextNodeId(): bigint {
+    return ++this.#lastNodeId;
   }
 
   #leave(nodeId: bigint): void {

@@ -19,6 +19,7 @@ export interface PeerPort {
 export interface ChannelService {
   publish(channel: string, epoch: bigint, events: readonly CausalEvent[]): void;
   subscribe(channel: string, listener: ChannelListener): MaybePromise<ChannelSubscription>;
+  forget(originHash: bigint): void;
 }
 
 interface Peer {
@@ -68,9 +69,14 @@ export class LinkedMesh implements Mesh {
   /** A batch has come from a peer. */
   receive(from: bigint, batch: Batch): void {
     const taken = () => this.#peers.get(from)?.port.credit(batch.bytes.length);
-    const pending = this.#listeners.get(batch.subprotocol)?.(from, batch.bytes);
-    if (pending) void pending.finally(taken);
-    else taken();
+    let later: Promise<void> | undefined;
+    try {
+      const pending = this.#listeners.get(batch.subprotocol)?.(from, batch.bytes);
+      if (pending) later = pending.finally(taken);
+    } finally {
+      // Whatever the listener did: a peer that gets no credit is stuck.
+      if (!later) taken();
+    }
   }
 
   /** A peer has taken bytes of ours. */
@@ -115,6 +121,10 @@ export class LinkedMesh implements Mesh {
 
   subscribe(channel: string, listener: ChannelListener): MaybePromise<ChannelSubscription> {
     return this.#channels.subscribe(channel, listener);
+  }
+
+  forget(originHash: bigint): void {
+    this.#channels.forget(originHash);
   }
 
   onPeerGone(listener: (nodeId: bigint) => void): void {

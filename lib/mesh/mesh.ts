@@ -67,6 +67,9 @@ export interface Mesh {
   publish(channel: string, epoch: bigint, events: readonly CausalEvent[]): void;
   subscribe(channel: string, listener: ChannelListener): MaybePromise<ChannelSubscription>;
 
+  /** A daemon has ended for good: should it ever live again, its outputs begin anew. */
+  forget(originHash: bigint): void;
+
   /** Called once per node that is gone for certain. */
   onPeerGone(listener: (nodeId: bigint) => void): void;
 

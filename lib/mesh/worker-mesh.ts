@@ -70,6 +70,10 @@ export class WorkerMesh {
     });
     this.#seats.set(nodeId, { worker, hub: hub.port1, subscriptions: new Map() });
     hub.port1.on('message', (request: HubRequest) => this.#serve(nodeId, request));
+    // Its end follows as `exit`; without a listener the error would be the parent's.
+    worker.on('error', (error) =>
+      process.emitWarning(`node ${nodeId} of the mesh ended by an error: ${error.message}`),
+    );
     worker.once('exit', () => this.#gone(nodeId));
     return { nodeId, worker };
   }
@@ -123,6 +127,9 @@ export class WorkerMesh {
       case 'unsubscribe':
         seat.subscriptions.get(request.id)?.unsubscribe();
         seat.subscriptions.delete(request.id);
+        break;
+      case 'forget':
+        this.#channels.forget(request.originHash);
     }
   }
 }

@@ -72,6 +72,10 @@ class Hub implements OwnershipRegister, ChannelService {
     };
   }
 
+  forget(originHash: bigint): void {
+    this.#tell({ op: 'forget', originHash });
+  }
+
   #ask<T>(request: (id: number) => HubRequest): Promise<T> {
     const id = this.#nextId++;
     return new Promise<T>((resolve) => {

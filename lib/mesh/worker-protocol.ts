@@ -24,7 +24,8 @@ export type HubRequest =
       readonly events: readonly CausalEvent[];
     }
   | { readonly op: 'subscribe'; readonly id: number; readonly channel: string }
-  | { readonly op: 'unsubscribe'; readonly id: number };
+  | { readonly op: 'unsubscribe'; readonly id: number }
+  | { readonly op: 'forget'; readonly originHash: bigint };
 
 /** What the parent tells a worker. */
 export type HubMessage =

@@ -132,6 +132,10 @@ export interface RoleContext {
   head(origin: bigint): CausalLink;
   /** The log of a local copy. */
   log(origin: bigint): EventLog;
+  /** The first event in it that no frame takes; undefined where there is none. */
+  oversized(origin: bigint): CausalEvent | undefined;
+  /** Something went wrong that no peer is to be told of. */
+  fault(error: MigrationError): void;
   report(report: MigrationReport): void;
 }
 

@@ -3,7 +3,7 @@ import { isPromise, type MaybePromise } from '../maybe-promise.js';
 import type { MigrationCodec } from '../wire/codec.js';
 import type { EventLog } from '../wire/event-log.js';
 import { decodeMigrationFrame, encodeMigrationFrame, type MigrationFrame } from '../wire/extension.js';
-import type { CausalLink } from '../wire/link.js';
+import type { CausalEvent, CausalLink } from '../wire/link.js';
 import { appendTrailer, type Trailer } from '../wire/trailer.js';
 import type {
   MigrationAnswer,
@@ -39,7 +39,9 @@ export interface MigrationTransport {
 
 /** What the dispatcher reads of the daemons on its node. */
 export interface LocalCopies {
-  get(origin: bigint): { readonly head: CausalLink; readonly log: EventLog } | undefined;
+  get(
+    origin: bigint,
+  ): { readonly head: CausalLink; readonly log: EventLog; readonly oversized: CausalEvent | undefined } | undefined;
 }
 
 export interface MigrationHandlerOptions {
@@ -192,7 +194,7 @@ export class MigrationSubprotocolHandler {
         this.#target.bufferedEvents(message, from, trailer);
         break;
       case 'CutoverNotify':
-        this.#source.cutoverNotify(origin, from);
+        this.#source.cutoverNotify(origin, from, trailer);
         break;
       case 'ActivateTarget':
         this.#target.activateTarget(origin, from, trailer);
@@ -292,6 +294,8 @@ export class MigrationSubprotocolHandler {
       },
       head: (origin) => copy(origin).head,
       log: (origin) => copy(origin).log,
+      oversized: (origin) => copy(origin).oversized,
+      fault: (error) => this.#options.onRefused?.(error, undefined),
       report: (report) => this.#options.onReport?.(report),
     };
   }

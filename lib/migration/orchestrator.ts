@@ -1,7 +1,7 @@
 import { MigrationError } from '../errors.js';
 import type { MigrationFailureReason } from '../wire/failure.js';
 import { MAX_SNAPSHOT_CHUNK_SIZE, type SnapshotReady } from '../wire/message.js';
-import type { Trailer } from '../wire/trailer.js';
+import { sameBytes, type Trailer } from '../wire/trailer.js';
 import type { MigrationPhase, MigrationProgress } from './core.js';
 import { errorOf, reasonOf } from './failure.js';
 import { RoleHandler, type RoleRecord, requirePeer, type TransitionTable } from './role.js';
@@ -13,6 +13,8 @@ const ROLLBACK_PATIENCE_MS = 5_000;
 interface OrchestratorRecord extends RoleRecord<MigrationPhase> {
   readonly source: bigint;
   readonly target: bigint;
+  /** Names the request until the source has told the try. */
+  readonly requestId: Uint8Array | undefined;
   progressAt: number;
   try: bigint | undefined;
   bytesDone: number;
@@ -79,6 +81,7 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
       phase: 'Snapshot',
       phaseSince: this.ctx.now,
       awaiting: undefined,
+      requestId: request.requestId,
       progressAt: this.ctx.now,
       try: undefined,
       bytesDone: 0,
@@ -126,14 +129,15 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
   ): void {
     const record = this.#require(origin, kind);
     requirePeer(origin, kind, from, record.source);
-    if (this.#sameTry(record, trailer)) this.apply(record, kind, { trailer });
+    if (this.#fromSourcesTry(record, trailer)) this.apply(record, kind, { trailer });
   }
 
   /** @returns whether the sender takes part in a migration led from here, so that the frame meant this half */
   migrationFailed(origin: bigint, from: bigint, reason: MigrationFailureReason, trailer: Trailer | undefined): boolean {
     const record = this.records.get(origin);
     if (!record || (from !== record.source && from !== record.target)) return false;
-    if (this.#sameTry(record, trailer)) this.apply(record, 'MigrationFailed', { from, reason });
+    const meant = from === record.source ? this.#fromSourcesTry(record, trailer) : this.#sameTry(record, trailer);
+    if (meant) this.apply(record, 'MigrationFailed', { from, reason });
     return true;
   }
 
@@ -159,8 +163,10 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
 
   /** A node that takes part is gone for certain. */
   peerGone(node: bigint): void {
-    for (const record of [...this.records.values()]) {
-      if (record.source !== node && record.target !== node) continue;
+    this.forEachRecord((record) => {
+      if (record.source !== node && record.target !== node) return;
+      // A source that has stopped may have made its offer: the target, which tries to claim then, has the word.
+      if (record.source === node && record.phase === 'Cutover') return;
       const { origin } = record;
       const error = new MigrationError(
         'target-unavailable',
@@ -171,16 +177,16 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
       );
       this.#rollBack(record, error);
       if (record.source === node) this.#end(record);
-    }
+    });
   }
 
   tick(): void {
-    for (const record of [...this.records.values()]) {
+    this.forEachRecord((record) => {
       const idleMs = this.ctx.now - record.progressAt;
       if (record.phase === 'Rollback') {
         if (idleMs > ROLLBACK_PATIENCE_MS) this.#end(record);
       } else if (idleMs > this.#patienceMs) this.#outOfPatience(record);
-    }
+    });
   }
 
   #outOfPatience(record: OrchestratorRecord): void {
@@ -199,7 +205,7 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
     return {
       Snapshot: { ...always, SnapshotReady: forward },
       Transfer: { ...always, SnapshotReady: forward, RestoreComplete: (r) => this.#restored(r) },
-      Restore: { ...always },
+      Restore: { ...always, SnapshotReady: forward, RestoreComplete: (r) => this.#restored(r) },
       Replay: {
         ...always,
         SnapshotReady: forward,
@@ -238,9 +244,16 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
     });
   }
 
+  /** Only the source tells the try, by a frame that its phase takes: what else comes must be of that try. */
   #sameTry(record: OrchestratorRecord, trailer: Trailer | undefined): boolean {
+    // A peer without extensions sends no trailer; one that has shown them is not talked down.
+    if (record.try !== undefined) return trailer?.try === record.try;
+    return trailer === undefined || sameBytes(trailer.requestId, record.requestId);
+  }
+
+  #fromSourcesTry(record: OrchestratorRecord, trailer: Trailer | undefined): boolean {
     record.try ??= trailer?.try;
-    return trailer?.try === undefined || trailer.try === record.try;
+    return this.#sameTry(record, trailer);
   }
 
   #goTo(record: OrchestratorRecord, phase: MigrationPhase): void {
@@ -249,11 +262,12 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
   }
 
   #forward(record: OrchestratorRecord, { message, frame, trailer }: OrchestratorInputs['SnapshotReady']): void {
-    if (!this.#sameTry(record, trailer)) return;
+    if (!this.#fromSourcesTry(record, trailer)) return;
     this.ctx.forward(record.target, frame);
     record.bytesDone += message.snapshotBytes.length;
     record.bytesTotal = Number(trailer?.snapshotLength ?? BigInt(message.totalChunks * MAX_SNAPSHOT_CHUNK_SIZE));
     if (record.phase === 'Snapshot') this.#goTo(record, 'Transfer');
+    if (record.phase === 'Transfer' && record.bytesDone >= record.bytesTotal) this.#goTo(record, 'Restore');
     else this.#report(record);
   }
 
@@ -286,12 +300,17 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
   }
 
   #completed(record: OrchestratorRecord): void {
+    record.eventsWaiting = 0;
+    record.bytesDone = record.bytesTotal;
     this.#goTo(record, 'Complete');
     this.records.delete(record.origin);
     this.ctx.report({ kind: 'completed', role: 'orchestrator', origin: record.origin });
   }
 
   #status(record: OrchestratorRecord, { trailer }: OrchestratorInputs['SourceStatus']): void {
+    record.bytesTotal = Math.max(record.bytesTotal, Number(trailer?.snapshotLength ?? 0n));
+    // What has left the source; chunks that pass through here are counted as they do.
+    if (record.source === this.ctx.localNode) record.bytesDone = Number(trailer?.snapshotSent ?? 0n);
     record.eventsWaiting = Number((trailer?.logCount ?? 0n) - (trailer?.ackThrough ?? 0n));
     this.#report(record);
   }
@@ -323,7 +342,8 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
   }
 
   #trailer(record: OrchestratorRecord): Trailer {
-    return record.try === undefined ? {} : { try: record.try };
+    if (record.try !== undefined) return { try: record.try };
+    return record.requestId ? { requestId: record.requestId } : {};
   }
 
   #report(record: OrchestratorRecord): void {

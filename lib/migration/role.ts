@@ -1,5 +1,6 @@
 import { MigrationError } from '../errors.js';
 import type { MigrationAnswer, RoleContext } from './core.js';
+import { asMigrationError } from './failure.js';
 
 /** What every half keeps of a migration. */
 export interface RoleRecord<Phase extends string> {
@@ -54,6 +55,19 @@ export abstract class RoleHandler<Phase extends string, Inputs, Record extends R
       );
     }
     rule(record, input);
+  }
+
+  /** Does something with each record; what goes wrong with one is reported, and keeps no other from its turn. */
+  protected forEachRecord(run: (record: Record) => void): void {
+    for (const record of [...this.records.values()]) this.guarded(() => run(record));
+  }
+
+  protected guarded(run: () => void): void {
+    try {
+      run();
+    } catch (error) {
+      this.ctx.fault(asMigrationError(error));
+    }
   }
 
   /** The record that waits for this answer; undefined where nobody does any more. */

@@ -1,6 +1,7 @@
 import { MigrationError } from '../errors.js';
 import { MigrationFailureReason } from '../wire/failure.js';
-import type { Trailer } from '../wire/trailer.js';
+import { MAX_SNAPSHOT_CHUNK_SIZE } from '../wire/message.js';
+import { sameBytes, type Trailer } from '../wire/trailer.js';
 import type { IdentityTransport, MigrationAnswer, RequestTypes } from './core.js';
 import { asMigrationError, errorOf, reasonOf } from './failure.js';
 import type { OutgoingSnapshot } from './outgoing-snapshot.js';
@@ -60,7 +61,6 @@ interface SourceRecord extends RoleRecord<SourcePhase> {
 type Answered<K extends keyof RequestTypes> = RequestTypes[K]['answer'];
 
 interface SourceInputs {
-  TakeSnapshot: { readonly requestId: Uint8Array | undefined };
   CutoverNotify: undefined;
   MigrationFailed: { readonly reason: MigrationFailureReason };
   EventAck: { readonly ackThrough: bigint };
@@ -101,8 +101,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   takeSnapshot(origin: bigint, target: bigint, from: bigint, trailer: Trailer | undefined): void {
     const known = this.records.get(origin);
     if (known) {
-      requirePeer(origin, 'TakeSnapshot', from, known.orchestrator);
-      this.apply(known, 'TakeSnapshot', { requestId: trailer?.requestId });
+      if (!sameRequest(known, from, trailer)) this.#refuseSecond(origin, from, trailer);
       return;
     }
     const record: SourceRecord = {
@@ -134,9 +133,10 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     });
   }
 
-  cutoverNotify(origin: bigint, from: bigint): void {
+  cutoverNotify(origin: bigint, from: bigint, trailer: Trailer | undefined): void {
     const record = this.#require(origin, 'CutoverNotify');
     requirePeer(origin, 'CutoverNotify', from, record.orchestrator);
+    if (!meansThis(record, trailer)) return;
     this.apply(record, 'CutoverNotify', undefined);
   }
 
@@ -157,7 +157,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   migrationFailed(origin: bigint, from: bigint, reason: MigrationFailureReason, trailer: Trailer | undefined): boolean {
     const record = this.records.get(origin);
     if (!record || (from !== record.orchestrator && from !== record.target)) return false;
-    if (trailer?.try !== undefined && record.try !== 0n && trailer.try !== record.try) return true;
+    if (!meansThis(record, trailer)) return true;
     this.apply(record, 'MigrationFailed', { reason });
     return true;
   }
@@ -173,22 +173,22 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   /** New events stand in the daemon's log. */
   logged(origin: bigint): void {
     const record = this.records.get(origin);
-    if (record && (record.phase === 'streaming' || record.phase === 'draining')) this.#pump(record);
+    if (record && (record.phase === 'streaming' || record.phase === 'draining')) this.guarded(() => this.#pump(record));
   }
 
   /** A node that takes part is gone for certain: as if it had said that the migration failed. */
   peerGone(node: bigint): void {
     const reason = MigrationFailureReason.stateFailed(`node ${node} is gone`);
-    for (const record of this.records.values()) {
+    this.forEachRecord((record) => {
       if (record.target === node || record.orchestrator === node) this.apply(record, 'MigrationFailed', { reason });
-    }
+    });
   }
 
   tick(): void {
-    for (const record of this.records.values()) {
+    this.forEachRecord((record) => {
       this.apply(record, 'tick', undefined);
       if (this.ctx.now - record.progressAt > this.#patienceMs && !record.abort) this.#outOfPatience(record);
-    }
+    });
   }
 
   #outOfPatience(record: SourceRecord): void {
@@ -205,7 +205,6 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       r.abort = errorOf(r.origin, input.reason);
     };
     const waiting = {
-      TakeSnapshot: (r: SourceRecord, i: SourceInputs['TakeSnapshot']) => this.#again(r, i),
       MigrationFailed: note,
       tick: pass,
     };
@@ -224,7 +223,8 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       snapshotting: {
         ...waiting,
         takeSnapshot: (r, snapshot) => this.#transfer(r, snapshot),
-        refused: (r, error) => this.#refuse(r, error),
+        // The log may have begun before it failed.
+        refused: (r, error) => this.#goBack(r, error),
       },
       transferring: {
         ...waiting,
@@ -271,7 +271,13 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
         release: (r) => this.#released(r),
         refused: (r) => this.#released(r),
       },
-      resuming: { ...late, resume: (r) => this.#resumed(r), refused: (r) => this.#resumed(r) },
+      resuming: {
+        ...late,
+        resume: (r) => this.#resumed(r),
+        // The daemon must go on: asked again at the next tick, where it is still here.
+        refused: (r, error) => (error.kind === 'daemon-not-found' ? this.#resumed(r) : this.ctx.fault(error)),
+        tick: (r) => this.#resumeAgain(r),
+      },
     };
   }
 
@@ -289,21 +295,23 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   }
 
   #trailer(record: SourceRecord): Trailer {
+    if (record.try === 0n) return record.requestId ? { requestId: record.requestId } : {};
     return { try: record.try };
+  }
+
+  /** A refusal is answered, never silent: whoever asks must not wait. */
+  #refuseSecond(origin: bigint, from: bigint, trailer: Trailer | undefined): void {
+    const reason = MigrationFailureReason.alreadyMigrating();
+    this.ctx.send(
+      from,
+      { kind: 'MigrationFailed', daemonOrigin: origin, reason },
+      trailer?.requestId ? { requestId: trailer.requestId } : {},
+    );
   }
 
   #tell(record: SourceRecord, error: MigrationError): void {
     const message = { kind: 'MigrationFailed', daemonOrigin: record.origin, reason: reasonOf(error) } as const;
-    this.ctx.send(record.orchestrator, message, record.try === 0n ? {} : this.#trailer(record));
-  }
-
-  /** A TakeSnapshot for a daemon that moves already: the same request changes nothing, another one is refused. */
-  #again(record: SourceRecord, input: SourceInputs['TakeSnapshot']): void {
-    const same =
-      input.requestId !== undefined &&
-      record.requestId !== undefined &&
-      Buffer.compare(input.requestId, record.requestId) === 0;
-    if (!same) throw alreadyMigrating(record.origin);
+    this.ctx.send(record.orchestrator, message, this.#trailer(record));
   }
 
   #begin(record: SourceRecord): void {
@@ -333,6 +341,8 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     }
     record.snapshot = snapshot;
     this.enter(record, 'transferring');
+    // Before the first chunk, so that an orchestrator on this node, through which none passes, knows the try.
+    this.#status(record);
     // Without an orchestrator between, the chunks go straight to the target.
     const via = record.orchestrator === this.ctx.localNode ? record.target : record.orchestrator;
     this.ctx.stream(via, snapshot);
@@ -359,6 +369,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   /** Sends logged events on, as many as may be on their way. */
   #pump(record: SourceRecord): void {
     const log = this.ctx.log(record.origin);
+    if (this.#cannotBeCarried(record)) return;
     while (record.sentThrough < log.nextNumber - 1n && record.sentThrough - record.ackThrough < EVENTS_IN_FLIGHT) {
       const from = record.sentThrough + 1n;
       const { frame, next } = log.encodeFrame(record.origin, from, EVENT_FRAME_BYTES, EVENT_FRAME_COUNT);
@@ -367,8 +378,24 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     }
   }
 
+  /** An event larger than a frame: found before the offer, so that the daemon goes on here. */
+  #cannotBeCarried(record: SourceRecord): boolean {
+    const event = this.ctx.oversized(record.origin);
+    if (!event) return false;
+    const { originHash, sequence } = event.link;
+    const message = `event ${sequence} of origin ${originHash} has ${event.payload.length} bytes, and a migration carries at most ${MAX_SNAPSHOT_CHUNK_SIZE} per event; move the daemon again after it`;
+    this.#goBack(
+      record,
+      new MigrationError('event-too-large', message, {
+        details: { origin: originHash, sequence, size: event.payload.length },
+      }),
+    );
+    return true;
+  }
+
   #status(record: SourceRecord): void {
     if (record.phase === 'streaming' || record.phase === 'draining') this.#pump(record);
+    if (record.phase === 'resuming') return;
     const bytesOut = record.snapshot?.bytesWritten ?? 0;
     if (bytesOut > record.bytesSeen) {
       record.bytesSeen = bytesOut;
@@ -381,6 +408,8 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
         ...this.#trailer(record),
         logCount: this.ctx.log(record.origin).nextNumber - 1n,
         ackThrough: record.ackThrough,
+        snapshotLength: BigInt(record.snapshot?.byteLength ?? 0),
+        snapshotSent: BigInt(bytesOut),
       },
     );
   }
@@ -402,6 +431,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   }
 
   #fenceWhenSmall(record: SourceRecord): void {
+    if (record.phase !== 'draining' || this.#cannotBeCarried(record)) return;
     const gap = this.ctx.log(record.origin).nextNumber - 1n - record.ackThrough;
     if (gap > CUTOVER_GAP && this.ctx.now - record.phaseSince < CUTOVER_PATIENCE_MS) return;
     this.ctx.report({ kind: 'cutover', origin: record.origin });
@@ -414,6 +444,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       this.#goBack(record, record.abort);
       return;
     }
+    if (this.#cannotBeCarried(record)) return;
     this.#pump(record);
     const log = this.ctx.log(record.origin);
     const offer = {
@@ -486,6 +517,10 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     this.enter(record, 'resuming', this.ctx.request('source', 'resume', { origin, epoch }));
   }
 
+  #resumeAgain(record: SourceRecord): void {
+    if (record.awaiting === undefined) this.#goBack(record, record.abort!);
+  }
+
   #resumed(record: SourceRecord): void {
     this.#refuse(record, asMigrationError(record.abort));
   }
@@ -496,12 +531,16 @@ function identityTransport(trailer: Trailer | undefined): IdentityTransport {
   return trailer.transportIdentity === 0n ? 'none' : 'required';
 }
 
-function alreadyMigrating(origin: bigint): MigrationError {
-  return new MigrationError(
-    'already-migrating',
-    `daemon ${origin} is already migrating; cancel that first or wait for its end`,
-    {
-      details: { origin },
-    },
-  );
+/** Whether a frame is of this migration: by its try, or by its request before the orchestrator knows the try. */
+function meansThis(record: SourceRecord, trailer: Trailer | undefined): boolean {
+  if (!record.requestId) return true;
+  if (trailer?.try !== undefined) return trailer.try === record.try;
+  return sameBytes(trailer?.requestId, record.requestId);
+}
+
+/** Whether a TakeSnapshot is the one that began this migration, once more. */
+function sameRequest(record: SourceRecord, from: bigint, trailer: Trailer | undefined): boolean {
+  if (from !== record.orchestrator) return false;
+  if (!record.requestId && !trailer?.requestId) return true;
+  return sameBytes(record.requestId, trailer?.requestId);
 }

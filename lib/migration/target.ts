@@ -9,6 +9,10 @@ import type { MigrationAnswer, RequestTypes } from './core.js';
 import { errorOf, reasonOf } from './failure.js';
 import { RoleHandler, type RoleRecord, requirePeer, type TransitionTable } from './role.js';
 
+/** Events replayed by one request: then they are acknowledged, and others get their turn. */
+const REPLAY_SLICE = 1_000;
+/** Longer than a source's: that one goes back first. */
+const DEFAULT_PATIENCE_MS = 60_000;
 /** How many finished migrations are remembered, so that a repeated ActivateTarget gets the same answer. */
 const REMEMBERED = 1_024;
 
@@ -40,6 +44,8 @@ interface TargetRecord extends RoleRecord<TargetPhase> {
   /** Logged events in order, kept until they are applied; counts and digests all that ever came. */
   log: EventLog;
   appliedThrough: bigint;
+  /** When something last came. */
+  progressAt: number;
   replaying: number | undefined;
   /** ActivateTarget has come; what the source's log must hold, where the frame said so. */
   activation: { readonly logCount: bigint | undefined } | undefined;
@@ -79,9 +85,15 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   readonly #codec: MigrationCodec;
   readonly #reassembler: SnapshotReassembler;
   readonly #finished = new Map<bigint, Finished>();
+  /** Ended by a higher try, but not gone yet. */
+  readonly #leaving = new Map<bigint, TargetRecord>();
 
-  constructor(codec: MigrationCodec, options: ReassemblerOptions = {}) {
+  readonly #patienceMs: number;
+
+  /** @param patienceMs how long nothing may come before the copy is dropped */
+  constructor(codec: MigrationCodec, options: ReassemblerOptions = {}, patienceMs = DEFAULT_PATIENCE_MS) {
     super();
+    this.#patienceMs = patienceMs;
     this.#codec = codec;
     this.#reassembler = codec.createReassembler({ ...options, digest: true });
   }
@@ -99,8 +111,9 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
 
   snapshotReady(message: SnapshotReady, from: bigint, trailer: Trailer | undefined): void {
     const origin = message.daemonOrigin;
-    const record = this.records.get(origin) ?? this.#open(message, from, trailer);
-    requirePeer(origin, 'SnapshotReady', from, record.orchestrator);
+    const standing = this.records.get(origin);
+    if (standing) requirePeer(origin, 'SnapshotReady', from, standing.orchestrator);
+    const record = standing && !this.#supersedes(standing, trailer) ? standing : this.#open(message, from, trailer);
     if (trailer?.try !== record.try) {
       throw new MigrationError(
         'already-migrating',
@@ -137,12 +150,14 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   migrationFailed(origin: bigint, from: bigint, reason: MigrationFailureReason, trailer: Trailer | undefined): boolean {
     const record = this.records.get(origin);
     if (!record || (from !== record.orchestrator && from !== record.source)) return false;
-    if (trailer?.try !== undefined && trailer.try !== record.try) return true;
+    if (record.try !== undefined && trailer?.try !== record.try) return true;
     this.apply(record, 'MigrationFailed', { reason });
     return true;
   }
 
   answer(answer: MigrationAnswer): void {
+    const leaving = this.#leaving.get(answer.origin);
+    if (leaving && answer.id === leaving.awaiting) this.guarded(() => this.#answerLeaving(leaving, answer));
     const record = this.records.get(answer.origin);
     if (!record || (answer.id !== record.awaiting && answer.id !== record.replaying)) return;
     if (answer.id === record.awaiting) record.awaiting = undefined;
@@ -154,13 +169,29 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   /** A node that takes part is gone for certain: as if it had said that the migration failed. */
   peerGone(node: bigint): void {
     const reason = MigrationFailureReason.stateFailed(`node ${node} is gone`);
-    for (const record of this.records.values()) {
-      if (record.orchestrator === node || record.source === node) this.apply(record, 'MigrationFailed', { reason });
-    }
+    this.forEachRecord((record) => {
+      // With its source gone, a copy that holds what was offered is the daemon: the register tells.
+      if (record.source === node && record.phase === 'holding') record.activation = { logCount: undefined };
+      if (record.source === node && record.phase === 'holding') this.#claimWhenWhole(record);
+      else if (record.orchestrator === node || record.source === node)
+        this.apply(record, 'MigrationFailed', { reason });
+    });
   }
 
   tick(): void {
     this.#reassembler.sweep(this.ctx.now);
+    this.forEachRecord((record) => {
+      if (record.phase === 'claiming' && record.awaiting === undefined) this.#claim(record);
+      else if (this.ctx.now - record.progressAt > this.#patienceMs) this.#outOfPatience(record);
+    });
+  }
+
+  /** Nothing has come for too long. A claim, and what follows it, is the register's alone. */
+  #outOfPatience(record: TargetRecord): void {
+    const { phase, origin } = record;
+    if (phase !== 'assembling' && phase !== 'holding') return;
+    const message = `nothing came for daemon ${origin} for ${this.#patienceMs} ms in phase ${phase} at the target`;
+    this.#fail(record, new MigrationError('timed-out', message, { details: { origin, phase } }));
   }
 
   #rules(): TargetTable {
@@ -198,7 +229,8 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
         ActivateTarget: pass,
         MigrationFailed: pass,
         claim: (r, won) => this.#claimed(r, won),
-        refused: fail,
+        // Out of reach: the claim may have landed, so the copy stays, and it is asked again at the next tick.
+        refused: (r, error) => (error.kind === 'register-unavailable' ? this.ctx.fault(error) : fail(r, error)),
       },
       activating: {
         SnapshotReady: pass,
@@ -206,6 +238,11 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
         ActivateTarget: pass,
         MigrationFailed: pass,
         activate: (r) => this.#live(r),
+        // The claim is won, so the copy is the daemon, whatever went wrong in telling it.
+        refused: (r, error) => {
+          this.ctx.fault(error);
+          this.#live(r);
+        },
       },
       discarding: {
         SnapshotReady: pass,
@@ -227,6 +264,32 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     });
   }
 
+  /** A higher try ends a lower one, unless the register has the word already. Its copy is dropped first. */
+  #supersedes(record: TargetRecord, trailer: Trailer | undefined): boolean {
+    if (record.try === undefined || trailer?.try === undefined || trailer.try <= record.try) return false;
+    if (record.phase === 'claiming' || record.phase === 'activating') return false;
+    if (record.phase === 'restoring' || record.phase === 'discarding') this.#leaving.set(record.origin, record);
+    else if (record.phase === 'holding') {
+      this.#discard(record, superseded(record));
+      this.#leaving.set(record.origin, record);
+    } else this.#free(record);
+    this.records.delete(record.origin);
+    return true;
+  }
+
+  /** An answer for a record that a higher try has ended: its copy goes, then the new one may be restored. */
+  #answerLeaving(record: TargetRecord, answer: MigrationAnswer): void {
+    record.awaiting = undefined;
+    if (answer.kind === 'restore' && !answer.error) {
+      this.#discard(record, superseded(record));
+      return;
+    }
+    this.#leaving.delete(record.origin);
+    this.#free(record);
+    const next = this.records.get(record.origin);
+    if (next?.phase === 'assembling' && next.snapshot) this.#restore(next);
+  }
+
   #open(message: SnapshotReady, from: bigint, trailer: Trailer | undefined): TargetRecord {
     const origin = message.daemonOrigin;
     const record: TargetRecord = {
@@ -244,6 +307,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
       restoredSeq: 0n,
       log: this.#codec.createEventLog(),
       appliedThrough: 0n,
+      progressAt: this.ctx.now,
       replaying: undefined,
       activation: undefined,
       epoch: 0n,
@@ -264,6 +328,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   }
 
   #feed(record: TargetRecord, { message, trailer }: TargetInputs['SnapshotReady']): void {
+    record.progressAt = this.ctx.now;
     if (trailer?.snapshotDigest) record.snapshotDigest = trailer.snapshotDigest;
     const { daemonOrigin, seqThrough, chunkIndex, totalChunks, snapshotBytes } = message;
     try {
@@ -291,6 +356,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   }
 
   #restore(record: TargetRecord): void {
+    if (this.#leaving.has(record.origin)) return;
     const snapshot = record.snapshot!;
     if (record.snapshotDigest && Buffer.compare(record.snapshotDigest, snapshot.digest!) !== 0) {
       this.#fail(
@@ -331,6 +397,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   }
 
   #receive(record: TargetRecord, { message, trailer, from }: TargetInputs['BufferedEvents']): void {
+    record.progressAt = this.ctx.now;
     const firstNumber = trailer?.logFrom ?? record.log.nextNumber;
     // A gap is left for the source to send again; what came before is passed over.
     if (firstNumber <= record.log.nextNumber) {
@@ -344,12 +411,14 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   #replayNext(record: TargetRecord): void {
     if (record.replaying !== undefined || record.log.count === 0) return;
     const events = [];
-    for (let n = record.log.firstNumber; n < record.log.nextNumber; n++) events.push(record.log.get(n)!);
-    record.log.truncate(record.log.nextNumber - 1n);
+    const { firstNumber, nextNumber } = record.log;
+    for (let n = firstNumber; n < nextNumber && events.length < REPLAY_SLICE; n++) events.push(record.log.get(n)!);
+    record.log.truncate(firstNumber + BigInt(events.length) - 1n);
     record.replaying = this.ctx.request('target', 'replay', { origin: record.origin, events });
   }
 
   #replayed(record: TargetRecord): void {
+    record.progressAt = this.ctx.now;
     record.appliedThrough = record.log.firstNumber - 1n;
     this.#acknowledgeEvents(record);
     this.#replayNext(record);
@@ -363,8 +432,12 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
 
   /** Claims only after the source's last event, whatever overtakes what. */
   #claimWhenWhole(record: TargetRecord): void {
-    if (!record.activation || record.replaying !== undefined) return;
+    if (!record.activation || record.replaying !== undefined || record.log.count > 0) return;
     if (record.activation.logCount !== undefined && record.appliedThrough < record.activation.logCount) return;
+    this.#claim(record);
+  }
+
+  #claim(record: TargetRecord): void {
     const offer = {
       try: record.try ?? 0n,
       target: this.ctx.localNode,
@@ -431,9 +504,13 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   }
 
   #drop(record: TargetRecord, error: MigrationError): void {
+    this.#reassembler.forget(record.origin);
+    this.#discard(record, error);
+  }
+
+  #discard(record: TargetRecord, error: MigrationError): void {
     record.failure = error;
     record.replaying = undefined;
-    this.#reassembler.forget(record.origin);
     this.enter(record, 'discarding', this.ctx.request('target', 'discard', { origin: record.origin }));
   }
 
@@ -447,4 +524,10 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     record.snapshot?.dispose();
     record.log.dispose();
   }
+}
+
+function superseded(record: TargetRecord): MigrationError {
+  return new MigrationError('cancelled', `try ${record.try} of daemon ${record.origin} was ended by a higher one`, {
+    details: { origin: record.origin },
+  });
 }

@@ -1,12 +1,13 @@
 import type { Acceptance } from '../daemon/host.js';
 import { MigrationError } from '../errors.js';
-import { type MaybePromise, whenReady } from '../maybe-promise.js';
+import { isPromise, type MaybePromise } from '../maybe-promise.js';
 import type { FrameBatch, Mesh } from '../mesh/mesh.js';
 import { asMigrationError } from '../migration/failure.js';
 import { forEachFrame } from '../wire/batch.js';
 import type { MigrationCodec } from '../wire/codec.js';
 import type { CausalEvent } from '../wire/link.js';
 import {
+  type DeliveryFrame,
   type DeliveryPlace,
   decodeDelivery,
   encodeDelivery,
@@ -17,6 +18,7 @@ import type { DeliverFn } from './publisher.js';
 
 interface Waiting {
   readonly node: bigint;
+  readonly sent: number;
   readonly resolve: (acceptance: Acceptance) => void;
 }
 
@@ -28,14 +30,20 @@ export class DeliveryEndpoint {
   readonly #waiting = new Map<bigint, Waiting>();
   /** Per publisher of which a batch was refused: the round, and why. */
   readonly #refused = new Map<string, { readonly round: number; readonly refusal: MigrationError }>();
+  /** Per publisher, what is being served and not answered yet. */
+  readonly #serving = new Map<string, Promise<void>>();
+  readonly #onRefused: (error: MigrationError) => void;
   #nextId = 1n;
   #nextStream = 1;
 
+  /** @param onRefused a frame of a peer's was refused; nothing has changed */
   constructor(
     codec: MigrationCodec,
     mesh: Mesh,
     deliver: (origin: bigint, events: readonly CausalEvent[]) => MaybePromise<Acceptance>,
+    onRefused: (error: MigrationError) => void,
   ) {
+    this.#onRefused = onRefused;
     this.#codec = codec;
     this.#mesh = mesh;
     this.#deliver = deliver;
@@ -53,7 +61,7 @@ export class DeliveryEndpoint {
       const frame = this.#codec.encode({ kind: 'BufferedEvents', daemonOrigin, events });
       if (!this.#mesh.peer(node)) return Promise.resolve(refused(gone(node)));
       return new Promise((resolve) => {
-        this.#waiting.set(place.id, { node, resolve });
+        this.#waiting.set(place.id, { node, sent: events.length, resolve });
         this.#mesh.send(node, SUBPROTOCOL_DELIVERY, encodeDelivery(place, frame));
       });
     };
@@ -72,43 +80,85 @@ export class DeliveryEndpoint {
   #receive(from: bigint, batch: FrameBatch): MaybePromise<void> {
     const pending: Promise<void>[] = [];
     forEachFrame(batch, (bytes) => {
-      const frame = decodeDelivery(bytes);
-      if (frame.kind === 'answer') {
-        this.#waiting.get(frame.id)?.resolve(frame.acceptance);
-        this.#waiting.delete(frame.id);
-        return;
+      try {
+        const served = this.#take(from, decodeDelivery(bytes));
+        if (served) pending.push(served);
+      } catch (error) {
+        this.#onRefused(asMigrationError(error));
       }
-      const served = this.#serve(from, frame.place, frame.events);
-      if (served) pending.push(served);
     });
     return pending.length === 0 ? undefined : Promise.all(pending).then(() => {});
   }
 
+  #take(from: bigint, frame: DeliveryFrame): MaybePromise<void> {
+    if (frame.kind === 'events') return this.#serve(from, frame.place, frame.events);
+    const waiting = this.#waiting.get(frame.id);
+    if (!waiting) return;
+    requirePeer('answer to a delivery', from, waiting.node);
+    const { accepted } = frame.acceptance;
+    if (accepted > waiting.sent) {
+      throw new MigrationError(
+        'wrong-phase',
+        `node ${from} says that it accepted ${accepted} events of ${waiting.sent}`,
+      );
+    }
+    this.#waiting.delete(frame.id);
+    waiting.resolve(frame.acceptance);
+  }
+
+  /** One batch of a publisher after another: what is refused later than the next one came still holds that back. */
   #serve(from: bigint, place: DeliveryPlace, events: Uint8Array): MaybePromise<void> {
     const key = `${from}/${place.stream}`;
+    const before = this.#serving.get(key);
+    if (!before) return this.#follow(key, this.#serveNow(key, from, place, events));
+    return this.#follow(
+      key,
+      before.then(() => this.#serveNow(key, from, place, events)),
+    );
+  }
+
+  #follow(key: string, served: MaybePromise<void>): MaybePromise<void> {
+    if (!served) return;
+    this.#serving.set(key, served);
+    return served.finally(() => {
+      if (this.#serving.get(key) === served) this.#serving.delete(key);
+    });
+  }
+
+  #serveNow(key: string, from: bigint, place: DeliveryPlace, events: Uint8Array): MaybePromise<void> {
     const earlier = this.#refused.get(key);
     const answer = (acceptance: Acceptance) => {
       if (acceptance.refusal) this.#refused.set(key, { round: place.round, refusal: acceptance.refusal });
-      if (this.#mesh.peer(from))
+      if (this.#mesh.peer(from)) {
         this.#mesh.send(from, SUBPROTOCOL_DELIVERY, encodeDeliveryAnswer(place.id, acceptance));
+      }
     };
     if (earlier && earlier.round >= place.round) return answer(refused(earlier.refusal));
     this.#refused.delete(key);
+    const fail = (error: unknown) => answer(refused(asMigrationError(error)));
     try {
       const message = this.#codec.decode(events);
-      if (message.kind !== 'BufferedEvents')
+      if (message.kind !== 'BufferedEvents') {
         throw new MigrationError('unknown-type', `a delivery holds ${message.kind} instead of BufferedEvents`);
+      }
       // The batch's memory is the receiver's to keep, so payloads stay views of it.
       const acceptance = this.#deliver(message.daemonOrigin, message.events);
-      return whenReady(acceptance, answer);
+      return isPromise(acceptance) ? acceptance.then(answer, fail) : answer(acceptance);
     } catch (error) {
-      return answer(refused(asMigrationError(error)));
+      return fail(error);
     }
   }
 }
 
 function refused(refusal: MigrationError): Acceptance {
   return { accepted: 0, duplicates: 0, refusal };
+}
+
+function requirePeer(what: string, from: bigint, expected: bigint): void {
+  if (from === expected) return;
+  throw new MigrationError('wrong-peer', `an ${what} came from node ${from}; only node ${expected} may send it`, {
+    details: { from, expected },
+  });
 }
 
 function gone(node: bigint): MigrationError {

@@ -9,6 +9,8 @@ export interface Environment {
   randomBytes(length: number): Uint8Array;
   /** Calls `run` every `ms` milliseconds until the returned function is called. */
   every(ms: number, run: () => void): () => void;
+  /** Resolves in a later turn of the event loop. */
+  turn(): Promise<void>;
 }
 
 export const systemEnvironment: Environment = {
@@ -19,4 +21,5 @@ export const systemEnvironment: Environment = {
     const timer = setInterval(run, ms);
     return () => clearInterval(timer);
   },
+  turn: () => new Promise((resolve) => setImmediate(resolve)),
 };

@@ -70,7 +70,16 @@ export class MigrationHandle {
   /** For the runtime. */
   update(progress: MigrationProgress): void {
     this.#progress = progress;
-    this.#onProgress?.(progress);
+    // Never inside the dispatcher: a listener may throw, or call back.
+    if (this.#onProgress) queueMicrotask(() => this.#tell(progress));
+  }
+
+  #tell(progress: MigrationProgress): void {
+    try {
+      this.#onProgress?.(progress);
+    } catch (error) {
+      process.emitWarning(`onProgress threw: ${error instanceof Error ? error.message : String(error)}`);
+    }
   }
 
   /** For the runtime. */

@@ -21,8 +21,8 @@ export class Ownership {
   /** A daemon begins to live here. @throws MigrationError `already-exists` */
   async create(origin: bigint): Promise<bigint> {
     const epoch = 1n;
-    if (await this.#register.compareAndSet(origin, 0n, { epoch, owner: this.#node, tries: 0n })) return epoch;
-    const standing = await this.#register.read(origin);
+    if (await this.#write(origin, 0n, { epoch, owner: this.#node, tries: 0n })) return epoch;
+    const standing = await this.#read(origin);
     throw new MigrationError(
       'already-exists',
       `daemon ${origin} lives on node ${standing?.entry.owner} already; a daemon cannot be spawned twice`,
@@ -85,14 +85,14 @@ export class Ownership {
     next: (entry: OwnershipEntry) => T,
   ): Promise<T & OwnershipEntry> {
     for (let round = 0; round < ROUNDS; round++) {
-      const standing: RegisteredOwnership | undefined = await this.#register.read(origin);
+      const standing = await this.#read(origin);
       if (!standing)
         throw new MigrationError('daemon-not-found', `daemon ${origin} is in no ownership register`, {
           details: { origin },
         });
       const entry = next(standing.entry);
       if (entry === standing.entry) return entry as T & OwnershipEntry;
-      if (await this.#register.compareAndSet(origin, standing.revision, entry)) return entry as T & OwnershipEntry;
+      if (await this.#write(origin, standing.revision, entry)) return entry as T & OwnershipEntry;
     }
     throw new MigrationError(
       'register-unavailable',
@@ -101,6 +101,30 @@ export class Ownership {
         details: { origin },
       },
     );
+  }
+
+  async #read(origin: bigint): Promise<RegisteredOwnership | undefined> {
+    try {
+      return await this.#register.read(origin);
+    } catch (cause) {
+      throw new MigrationError(
+        'register-unavailable',
+        `the ownership register cannot be read for daemon ${origin}; try again`,
+        {
+          details: { origin },
+          cause,
+        },
+      );
+    }
+  }
+
+  /** Without an answer nobody knows whether it was written: what stands there is read again. */
+  async #write(origin: bigint, revision: bigint, entry: OwnershipEntry | undefined): Promise<boolean> {
+    try {
+      return await this.#register.compareAndSet(origin, revision, entry);
+    } catch {
+      return false;
+    }
   }
 
   #requireOwner(origin: bigint, entry: OwnershipEntry): OwnershipEntry {

@@ -98,7 +98,7 @@ export class EventPublisher {
   async #settleRefused(): Promise<void> {
     while (this.#refused.length > 0 && this.#failure === undefined) {
       await Promise.all(this.#outstanding);
-      if (this.#moved === undefined) await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
       this.#node = this.#moved ?? this.#node;
       this.#moved = undefined;
       const again = this.#refused;

@@ -92,6 +92,7 @@ export class DaemonRuntime {
       ownership: this.#ownership,
       authorize: options.authorize ?? allowList(mesh.nodeId, options.orchestrators ?? []),
       isReady: () => this.#ready,
+      turn: () => environment.turn(),
       identity: createMigrationIdentityContext({
         nodeKeys: this.#nodeKeys,
         peerStaticLookup: (node) => mesh.peer(node)?.staticKey,
@@ -119,7 +120,14 @@ export class DaemonRuntime {
         onRefused: (error, fromNode) => (fromNode === undefined ? this.#onError(error) : this.#refusedFrames++),
       },
     );
-    this.#delivery = new DeliveryEndpoint(this.#codec, mesh, (origin, events) => this.deliver(origin, events));
+    this.#delivery = new DeliveryEndpoint(
+      this.#codec,
+      mesh,
+      (origin, events) => this.deliver(origin, events),
+      () => {
+        this.#refusedFrames++;
+      },
+    );
   }
 
   get nodeId(): bigint {
@@ -157,6 +165,7 @@ export class DaemonRuntime {
 
   /** Stops taking part, and lets go of every daemon here. Idempotent. */
   async shutdown(): Promise<void> {
+    if (!this.#ready) return;
     this.#ready = false;
     this.#stopTicking?.();
     this.#stopTicking = undefined;
@@ -164,7 +173,7 @@ export class DaemonRuntime {
     for (const handle of this.#handles.values()) handle.settle(gone);
     this.#handles.clear();
     this.#handler.dispose();
-    for (const host of [...this.#registry]) this.#registry.remove(host.origin)?.dispose();
+    for (const host of [...this.#registry]) await this.#end(host);
     if (this.#ownsNodeKeys) this.#nodeKeys.dispose();
     await this.#mesh.close();
   }
@@ -185,6 +194,7 @@ export class DaemonRuntime {
   async spawn(kind: string, keypair: EntityKeypair, config?: unknown): Promise<bigint> {
     if (!(keypair instanceof EntityKeypair))
       throw new TypeError('keypair must be an EntityKeypair; EntityKeypair.generate() makes one');
+    this.#requireReady('spawn');
     const origin = keypair.originHash;
     const daemon = this.#factories.create(kind, config);
     const epoch = await this.#ownership.create(origin);
@@ -204,8 +214,19 @@ export class DaemonRuntime {
         { details: { origin } },
       );
     }
+    await this.#end(host);
+  }
+
+  /** A copy ends with its node, or by itself; the register keeps only what may live elsewhere. */
+  async #end(host: DaemonHost): Promise<void> {
+    const { origin } = host;
+    const lived = host.gate === 'live' || host.gate === 'logging';
+    this.#drains.end(origin);
     await host.fence();
-    await this.#ownership.remove(origin);
+    if (lived) {
+      await this.#ownership.remove(origin);
+      this.#mesh.forget(origin);
+    }
     this.#registry.remove(origin)?.dispose();
   }
 
@@ -269,6 +290,7 @@ export class DaemonRuntime {
    * @throws MigrationError `already-migrating`, `target-unavailable`
    */
   startMigration(origin: bigint, source: bigint, target: bigint, options: StartMigrationOptions = {}): MigrationHandle {
+    this.#requireReady('startMigration');
     for (const node of [source, target]) {
       if (this.#mesh.peer(node)) continue;
       throw new MigrationError('target-unavailable', `node ${node} is not in the mesh of node ${this.nodeId}`, {
@@ -284,7 +306,11 @@ export class DaemonRuntime {
       bytesTotal: 0,
       eventsWaiting: 0,
     };
-    const handle = new MigrationHandle(begun, () => void this.#handler.cancelMigration(origin), options.onProgress);
+    const cancel = () => {
+      // Of a migration that is over, nothing: the daemon's next one is another handle's.
+      if (this.#handles.get(origin) === handle) this.#handler.cancelMigration(origin);
+    };
+    const handle: MigrationHandle = new MigrationHandle(begun, cancel, options.onProgress);
     const standing = this.#handles.get(origin);
     this.#handles.set(origin, handle);
     try {
@@ -298,6 +324,14 @@ export class DaemonRuntime {
       throw error;
     }
     return handle;
+  }
+
+  #requireReady(call: string): void {
+    if (this.#ready) return;
+    throw new MigrationError(
+      'not-ready',
+      `${call}: the runtime of node ${this.nodeId} does not run; call start() first, and not after shutdown()`,
+    );
   }
 
   #receive(from: bigint, batch: FrameBatch): MaybePromise<void> {
@@ -333,6 +367,7 @@ export class DaemonRuntime {
       kind,
       daemon,
       clock: () => this.#environment.wallNs(),
+      turn: () => this.#environment.turn(),
       publish: (outputs, epoch) => this.#mesh.publish(channel, epoch, outputs),
       onDaemonError: (error, event) => {
         const { originHash, sequence } = event.link;

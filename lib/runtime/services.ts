@@ -26,6 +26,7 @@ export interface RuntimeServicesOptions {
   readonly ownership: Ownership;
   readonly authorize: AuthorizeFn;
   readonly isReady: () => boolean;
+  readonly turn: () => Promise<void>;
   readonly identity: MigrationIdentityContext;
   readonly host: (keypair: EntityKeypair, kind: string, daemon: MeshDaemon) => DaemonHostOptions;
 }
@@ -119,7 +120,7 @@ export class RuntimeServices implements MigrationServices {
     host?.dispose();
   };
 
-  restore = ({ origin, snapshot: assembled, daemonKind: named }: RequestTypes['restore']['ask']) => {
+  restore = ({ origin, snapshot: assembled, daemonKind: named, source }: RequestTypes['restore']['ask']) => {
     const { codec, factories, registry } = this.#options;
     const snapshot = codec.decodeSnapshot(assembled.bytes);
     if (snapshot.chainLink.originHash !== origin) {
@@ -156,6 +157,7 @@ export class RuntimeServices implements MigrationServices {
     try {
       const restored = host.restore(snapshot);
       const done = () => {
+        host.cameFrom = source;
         registry.add(host);
         return { restoredSeq: snapshot.throughSeq };
       };
@@ -166,7 +168,8 @@ export class RuntimeServices implements MigrationServices {
   };
 
   replay = ({ origin, events }: RequestTypes['replay']['ask']): MaybePromise<undefined> =>
-    whenReady(this.#options.registry.require(origin).replay(events), () => undefined);
+    // A slice in a turn of its own: the event loop stays free however much there is to replay.
+    whenReady(this.#options.registry.require(origin).replay(events), () => this.#options.turn().then(() => undefined));
 
   claim = ({ origin, offer }: RequestTypes['claim']['ask']) => this.#options.ownership.claim(origin, offer);
 
@@ -178,6 +181,11 @@ export class RuntimeServices implements MigrationServices {
   discard = ({ origin }: RequestTypes['discard']['ask']): undefined => {
     const { registry } = this.#options;
     // Only a copy that was made for this migration is dropped, never one that lives here.
-    if (registry.get(origin)?.gate === 'held') registry.remove(origin)?.dispose();
+    const host = registry.get(origin);
+    if (host?.gate !== 'held') return;
+    registry.remove(origin);
+    // A publisher that was sent here too early goes back to where the daemon lives.
+    if (host.cameFrom !== undefined) registry.noteDeparture(origin, host.cameFrom);
+    host.dispose();
   };
 }

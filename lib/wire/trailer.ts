@@ -35,6 +35,8 @@ export interface Trailer {
   readonly ackThrough?: bigint;
   /** The daemon's generation. */
   readonly epoch?: bigint;
+  /** On SourceStatus: bytes of the snapshot that have left the source. */
+  readonly snapshotSent?: bigint;
   /** On TakeSnapshot: 1 (default): the daemon's private key must travel along, sealed; 0: it must not. */
   readonly transportIdentity?: bigint;
 }
@@ -57,6 +59,7 @@ const FIELDS: ReadonlyArray<readonly [tag: number, name: FieldName, encoding: En
   [12, 'ackThrough', 'u64'],
   [13, 'epoch', 'u64'],
   [14, 'transportIdentity', 'u64'],
+  [15, 'snapshotSent', 'u64'],
 ];
 const BY_TAG = new Map(FIELDS.map(([tag, name, encoding, size]) => [tag, { name, encoding, size }]));
 
@@ -68,6 +71,11 @@ function fieldBytes(value: bigint | string | Uint8Array): Uint8Array {
   const bytes = new Uint8Array(8);
   new DataView(bytes.buffer).setBigUint64(0, value, true);
   return bytes;
+}
+
+/** Whether both are there and equal. */
+export function sameBytes(a: Uint8Array | undefined, b: Uint8Array | undefined): boolean {
+  return a !== undefined && b !== undefined && Buffer.compare(a, b) === 0;
 }
 
 /** The trailer's bytes: marker, then `tag u8 | len u32 | bytes` per field that is present. */

@@ -204,14 +204,19 @@ migration('is refused where it makes no sense, with a reason', () =>
   }),
 );
 
-migration('a target without a factory says so', () =>
-  inWorld(async ({ nodes, origin }) => {
-    const mesh = new InProcessMesh();
-    await using bare = new DaemonRuntime({ mesh: mesh.join() });
-    await refusal('factory-not-found', () => bare.spawn('recorder', EntityKeypair.generate()));
-    assert.ok(nodes[0]!.has(origin));
-  }),
-);
+migration('a node without a factory says so, and can be neither home nor target', async () => {
+  const mesh = new InProcessMesh();
+  await using source = new DaemonRuntime({ mesh: mesh.join() });
+  await using bare = new DaemonRuntime({ mesh: mesh.join(), orchestrators: [source.nodeId] });
+  source.registerFactory('recorder', () => new Recorder());
+  for (const node of [source, bare]) node.start();
+  await refusal('factory-not-found', () => bare.spawn('recorder', EntityKeypair.generate()));
+  const origin = await source.spawn('recorder', EntityKeypair.generate());
+  await refusal('factory-not-found', () =>
+    source.startMigration(origin, source.nodeId, bare.nodeId).wait({ timeout: 5_000 }),
+  );
+  assert.ok(source.has(origin));
+});
 
 migration('can be cancelled; the daemon goes on, and can be moved again', () =>
   inWorld(async (world) => {
