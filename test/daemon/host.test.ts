@@ -49,7 +49,10 @@ host('a fenced copy refuses all, names the target, and neither processes, logs n
 host('a fence holds for what still waits behind slow work', async () => {
   const { copy, daemon } = hosted();
   let goOn = () => {};
-  daemon.before = () => new Promise((resolve) => (goOn = resolve));
+  const blocked = new Promise<void>((resolve) => {
+    goOn = resolve;
+  });
+  daemon.before = () => blocked;
   const first = copy.accept(events(PUBLISHER, 1, 1));
   const second = copy.accept(events(PUBLISHER, 2, 1));
   const fenced = copy.fence();

@@ -73,6 +73,21 @@ claims('waits for the daemon to have applied them', async () => {
   assert.is(node.asks('claim').length, 1);
 });
 
+claims('waits for what is being applied, where ActivateTarget does not say how much there is', async () => {
+  const node = holding();
+  let goOn = () => {};
+  node.answers.replay = () =>
+    new Promise((resolve) => {
+      goOn = () => resolve(undefined);
+    });
+  feed(node, 1, 2);
+  node.takes(ORCHESTRATOR, { kind: 'ActivateTarget', daemonOrigin: ORIGIN }, { try: TRY });
+  assert.is(node.asks('claim').length, 0);
+  goOn();
+  await turns();
+  assert.is(node.asks('claim')[0]?.offer.logCount, 2n);
+});
+
 claims('does not count what came behind a gap, and takes what comes twice once', () => {
   const node = holding();
   activate(node, 4n);
