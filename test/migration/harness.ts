@@ -1,0 +1,163 @@
+import { createCodec } from '../../lib/index.js';
+import type { MaybePromise } from '../../lib/maybe-promise.js';
+import type { MigrationReport, RequestKind, RequestTypes } from '../../lib/migration/core.js';
+import { type MigrationServices, MigrationSubprotocolHandler } from '../../lib/migration/handler.js';
+import { MigrationOrchestrator } from '../../lib/migration/orchestrator.js';
+import { OutgoingSnapshot } from '../../lib/migration/outgoing-snapshot.js';
+import { MigrationSourceHandler } from '../../lib/migration/source.js';
+import { MigrationTargetHandler } from '../../lib/migration/target.js';
+import type { EventLog } from '../../lib/wire/event-log.js';
+import { decodeMigrationFrame, type ExtensionMessage, encodeMigrationFrame } from '../../lib/wire/extension.js';
+import type { CausalEvent, CausalLink } from '../../lib/wire/link.js';
+import type { MigrationMessage } from '../../lib/wire/message.js';
+import type { Trailer } from '../../lib/wire/trailer.js';
+
+export const codec = createCodec({ engine: 'typescript' });
+/** The node under test, and those around it. */
+export const HERE = 10n;
+export const SOURCE = 1n;
+export const TARGET = 2n;
+export const ORCHESTRATOR = 3n;
+export const STRANGER = 9n;
+export const TRY = 4n;
+export const EPOCH = 6n;
+export const REQUEST: Trailer = { requestId: new Uint8Array(16).fill(1), transportIdentity: 0n };
+
+const ENTITY = new Uint8Array(32).fill(5);
+export const ORIGIN = codec.originHash(ENTITY);
+export const HEAD: CausalLink = { originHash: ORIGIN, horizon: 0n, sequence: 12n, parentHash: 3n };
+
+/** A message's frame, as a peer sends it. */
+export function frame(message: MigrationMessage | ExtensionMessage, trailer?: Trailer): Uint8Array {
+  return encodeMigrationFrame(codec, message, trailer);
+}
+
+/** Frames of a snapshot with that much state: chunks as a source writes them. */
+export function chunkFrames(stateLength: number, attempt = TRY): Uint8Array[] {
+  const snapshot = outgoing(stateLength, { try: attempt, source: SOURCE, daemonKind: 'recorder' });
+  const frames: Uint8Array[] = [];
+  while (!snapshot.done) {
+    const bytes = new Uint8Array(snapshot.maxFrameLength);
+    frames.push(bytes.slice(0, snapshot.writeNext(bytes, 0)));
+  }
+  return frames;
+}
+
+function outgoing(stateLength: number, trailer: Trailer): OutgoingSnapshot {
+  const bytes = codec.encodeSnapshot({
+    entityId: ENTITY,
+    throughSeq: HEAD.sequence,
+    chainLink: HEAD,
+    createdAt: 0n,
+    state: new Uint8Array(stateLength).fill(7),
+    bindings: new Uint8Array(0),
+    identityEnvelope: undefined,
+  });
+  return new OutgoingSnapshot(codec, ORIGIN, HEAD.sequence, [bytes], trailer);
+}
+
+interface Copy {
+  readonly head: CausalLink;
+  readonly log: EventLog;
+}
+
+/** The dispatcher of a node with all three halves; the world around it answers at once, unless `answers` says otherwise. */
+export class Node {
+  readonly asked: Array<{ readonly kind: RequestKind; readonly ask: unknown }> = [];
+  readonly reports: MigrationReport[] = [];
+  readonly refused: Error[] = [];
+  readonly copies = new Map<bigint, Copy>();
+  readonly replayed: CausalEvent[] = [];
+  /** In place of a service's own answer. */
+  readonly answers: { [K in RequestKind]?: (ask: RequestTypes[K]['ask']) => MaybePromise<RequestTypes[K]['answer']> } =
+    {};
+  readonly handler: MigrationSubprotocolHandler;
+
+  constructor() {
+    this.handler = new MigrationSubprotocolHandler(
+      new MigrationOrchestrator(),
+      new MigrationSourceHandler(),
+      new MigrationTargetHandler(codec),
+      HERE,
+      {
+        codec,
+        copies: this.copies,
+        services: this.#services(),
+        onReport: (report) => this.reports.push(report),
+        onRefused: (error) => this.refused.push(error),
+      },
+    );
+  }
+
+  /** What the dispatcher answers to a frame. */
+  takes(from: bigint, message: MigrationMessage | ExtensionMessage, trailer?: Trailer) {
+    return this.takesFrame(from, frame(message, trailer));
+  }
+
+  takesFrame(from: bigint, bytes: Uint8Array) {
+    return sent(this.handler.handleMessage(bytes, from));
+  }
+
+  /** What was asked of that kind. */
+  asks<K extends RequestKind>(kind: K): Array<RequestTypes[K]['ask']> {
+    return this.asked.filter((request) => request.kind === kind).map(({ ask }) => ask as RequestTypes[K]['ask']);
+  }
+
+  /** All that a frame can change, as far as it shows. */
+  get traces() {
+    const { asked, reports, refused, copies } = this;
+    return { asked: asked.length, reports: reports.length, refused: refused.length, copies: copies.size };
+  }
+
+  /** A daemon lives here. */
+  own(): EventLog {
+    const log = codec.createEventLog();
+    this.copies.set(ORIGIN, { head: HEAD, log });
+    return log;
+  }
+
+  #services(): MigrationServices {
+    const done = () => undefined;
+    return {
+      authorize: this.#service('authorize', done),
+      beginTry: this.#service('beginTry', () => ({ try: TRY, epoch: EPOCH })),
+      takeSnapshot: this.#service('takeSnapshot', (ask) =>
+        outgoing(100, { try: ask.try, source: HERE, daemonKind: 'recorder' }),
+      ),
+      fence: this.#service('fence', done),
+      offer: this.#service('offer', done),
+      withdraw: this.#service('withdraw', () => 'withdrawn'),
+      resume: this.#service('resume', done),
+      release: this.#service('release', ({ origin }) => void this.copies.delete(origin)),
+      restore: this.#service('restore', ({ origin, snapshot }) => {
+        const { throughSeq, chainLink } = codec.decodeSnapshot(snapshot.bytes);
+        this.copies.set(origin, { head: chainLink, log: codec.createEventLog() });
+        return { restoredSeq: throughSeq };
+      }),
+      replay: this.#service('replay', ({ events }) => void this.replayed.push(...events)),
+      claim: this.#service('claim', () => ({ epoch: EPOCH + 1n })),
+      activate: this.#service('activate', done),
+      discard: this.#service('discard', ({ origin }) => void this.copies.delete(origin)),
+    };
+  }
+
+  #service<K extends RequestKind>(
+    kind: K,
+    usual: (ask: RequestTypes[K]['ask']) => RequestTypes[K]['answer'],
+  ): (ask: RequestTypes[K]['ask']) => MaybePromise<RequestTypes[K]['answer']> {
+    return (ask) => {
+      this.asked.push({ kind, ask });
+      return (this.answers[kind] ?? usual)(ask);
+    };
+  }
+}
+
+/** Frames as what they say. */
+export function sent(frames: ReadonlyArray<{ readonly destNode: bigint; readonly payload: Uint8Array }>) {
+  return frames.map(({ destNode, payload }) => ({ to: destNode, ...decodeMigrationFrame(codec, payload) }));
+}
+
+/** Lets what has been answered later go on. */
+export async function turns(): Promise<void> {
+  for (let i = 0; i < 5; i++) await new Promise((resolve) => setImmediate(resolve));
+}

@@ -1,0 +1,158 @@
+import * as assert from 'uvu/assert';
+import type { CausalEvent } from '../../lib/wire/link.js';
+import { SNAPSHOT_READY_HEADER_SIZE } from '../../lib/wire/message.js';
+import { events, suite } from '../support.js';
+import { chunkFrames, codec, HERE, Node, ORCHESTRATOR, ORIGIN, SOURCE, TRY, turns } from './harness.js';
+
+const claims = suite("a target's claim");
+const snapshots = suite("a target's snapshot");
+const PUBLISHER = 7n;
+
+/** A target that holds a restored copy. */
+function holding(): Node {
+  const node = new Node();
+  for (const chunk of chunkFrames(100)) node.takesFrame(ORCHESTRATOR, chunk);
+  assert.is(node.asks('restore').length, 1);
+  return node;
+}
+
+/** Logged events `first` to `last`, by their log numbers. */
+function feed(node: Node, first: number, last: number) {
+  return node.takes(
+    SOURCE,
+    { kind: 'BufferedEvents', daemonOrigin: ORIGIN, events: events(PUBLISHER, first, last - first + 1) },
+    { try: TRY, logFrom: BigInt(first) },
+  );
+}
+
+function activate(node: Node, logCount: bigint) {
+  return node.takes(ORCHESTRATOR, { kind: 'ActivateTarget', daemonOrigin: ORIGIN }, { try: TRY, logCount });
+}
+
+function logOf(logged: readonly CausalEvent[]): Uint8Array {
+  const log = codec.createEventLog();
+  for (const event of logged) log.append(event);
+  return log.digest();
+}
+
+function replayed(node: Node): bigint[] {
+  return node.replayed.map(({ link }) => link.sequence);
+}
+
+claims('waits for every event that the source has logged, though ActivateTarget overtakes them', () => {
+  const node = holding();
+  assert.equal(activate(node, 3n), []);
+  assert.is(node.asks('claim').length, 0);
+  feed(node, 1, 2);
+  assert.is(node.asks('claim').length, 0);
+  feed(node, 3, 3);
+  const [claim, ...more] = node.asks('claim');
+  assert.is(more.length, 0);
+  assert.is(claim?.origin, ORIGIN);
+  assert.is(claim?.offer.logCount, 3n);
+  assert.equal(claim?.offer.logDigest, logOf(events(PUBLISHER, 1, 3)));
+  assert.is(claim?.offer.try, TRY);
+  assert.is(claim?.offer.target, HERE);
+  assert.equal(replayed(node), [1n, 2n, 3n]);
+});
+
+claims('waits for the daemon to have applied them', async () => {
+  const node = holding();
+  const answers: Array<() => void> = [];
+  node.answers.replay = () => new Promise((resolve) => answers.push(() => resolve(undefined)));
+  feed(node, 1, 2);
+  feed(node, 3, 3);
+  activate(node, 3n);
+  await turns();
+  assert.is(node.asks('claim').length, 0);
+  answers.shift()!();
+  await turns();
+  assert.is(node.asks('claim').length, 0);
+  answers.shift()!();
+  await turns();
+  assert.is(node.asks('claim').length, 1);
+});
+
+claims('waits for what is being applied, where ActivateTarget does not say how much there is', async () => {
+  const node = holding();
+  let goOn = () => {};
+  node.answers.replay = () =>
+    new Promise((resolve) => {
+      goOn = () => resolve(undefined);
+    });
+  feed(node, 1, 2);
+  node.takes(ORCHESTRATOR, { kind: 'ActivateTarget', daemonOrigin: ORIGIN }, { try: TRY });
+  assert.is(node.asks('claim').length, 0);
+  goOn();
+  await turns();
+  assert.is(node.asks('claim')[0]?.offer.logCount, 2n);
+});
+
+claims('does not count what came behind a gap, and takes what comes twice once', () => {
+  const node = holding();
+  activate(node, 4n);
+  feed(node, 1, 1);
+  feed(node, 3, 4);
+  assert.is(node.asks('claim').length, 0);
+  assert.equal(replayed(node), [1n]);
+  feed(node, 1, 3);
+  assert.is(node.asks('claim').length, 0);
+  feed(node, 3, 4);
+  assert.equal(replayed(node), [1n, 2n, 3n, 4n]);
+  assert.equal(node.asks('claim')[0]?.offer.logDigest, logOf(events(PUBLISHER, 1, 4)));
+});
+
+claims('names the digest of the snapshot that was restored', () => {
+  const node = holding();
+  activate(node, 0n);
+  const [claim] = node.asks('claim');
+  const restored = chunkFrames(100).map((chunk) => codec.decode(chunk));
+  const bytes = restored.map((message) =>
+    message.kind === 'SnapshotReady' ? message.snapshotBytes : assert.unreachable(),
+  );
+  assert.equal(claim?.offer.snapshotDigest, codec.blake3(Buffer.concat(bytes as Uint8Array[])));
+});
+
+/** Three chunks of which one has another byte in its state; `order` as they arrive. */
+function tampered(order: readonly number[]): Uint8Array[] {
+  const chunks = chunkFrames(15_000);
+  assert.is(chunks.length, 3);
+  chunks[1]![SNAPSHOT_READY_HEADER_SIZE + 1_000]! ^= 1;
+  return order.map((index) => chunks[index]!);
+}
+
+snapshots('in several chunks is restored, in whatever order they come', () => {
+  const node = new Node();
+  const [first, second, third] = chunkFrames(15_000);
+  node.takesFrame(ORCHESTRATOR, third!);
+  node.takesFrame(ORCHESTRATOR, first!);
+  assert.is(node.asks('restore').length, 0);
+  const told = node.takesFrame(ORCHESTRATOR, second!);
+  assert.equal(
+    told.map(({ to, message }) => [to, message.kind]),
+    [
+      [ORCHESTRATOR, 'RestoreComplete'],
+      [SOURCE, 'EventAck'],
+    ],
+  );
+  assert.is(node.copies.size, 1);
+});
+
+for (const order of [
+  [0, 1, 2],
+  [2, 0, 1],
+]) {
+  snapshots(`with another state than its digest says is refused, and no copy held (chunks ${order})`, () => {
+    const node = new Node();
+    const told = tampered(order).flatMap((chunk) => node.takesFrame(ORCHESTRATOR, chunk));
+    assert.equal(
+      told.map(({ to, message, trailer }) => [to, message.kind, trailer?.try]),
+      [[ORCHESTRATOR, 'MigrationFailed', TRY]],
+    );
+    assert.is(node.asks('restore').length, 0);
+    assert.is(node.asks('discard').length, 1);
+    assert.is(node.copies.size, 0);
+    assert.not.ok(node.handler.isMigrating(ORIGIN));
+    assert.is(node.reports.at(-1)?.kind, 'failed');
+  });
+}
