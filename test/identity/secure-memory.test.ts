@@ -1,7 +1,10 @@
 import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { execPath, getuid, platform } from 'node:process';
 import { setImmediate } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { Worker } from 'node:worker_threads';
 import * as assert from 'uvu/assert';
 import {
   configureSecureMemory,
@@ -110,6 +113,27 @@ async function collect(gc: () => void): Promise<void> {
     await setImmediate();
   }
 }
+
+const threads = suite('threads that hold secrets');
+
+/** Locked memory of the whole process, in KiB; nothing elsewhere than on Linux. */
+function lockedKiB(): number {
+  return platform === 'linux' ? Number(/VmLck:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'latin1'))![1]) : 0;
+}
+
+threads('end in the middle of signing, and their pages go with them', async () => {
+  const keypair = EntityKeypair.generate();
+  const before = { locked: lockedKiB(), status: secureMemoryStatus() };
+  for (let i = 0; i < 8; i++) {
+    const thread = new Worker(new URL('secret-thread.js', import.meta.url), { workerData: 2_000 });
+    const [signature] = await once(thread, 'message');
+    assert.is(signature.length, 64);
+    await thread.terminate();
+  }
+  assert.equal(secureMemoryStatus(), before.status, 'each thread has memory of its own');
+  assert.ok(keypair.id.verify(MESSAGE, keypair.sign(MESSAGE)));
+  assert.is(lockedKiB(), before.locked);
+});
 
 const locking = suite('locking into RAM');
 
