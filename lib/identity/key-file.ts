@@ -18,7 +18,7 @@ import { platform } from 'node:process';
 import { IdentityError } from './errors.js';
 
 /*
- * A node's key file, version 1: three lines of text, each ended by a line feed, 168 bytes in all:
+ * A node's key file, version 1: three lines of text, each ended by a line feed, 167 bytes in all:
  *
  *   daemon-migration node key, version 1
  *   <Ed25519 seed, 64 lower-case hexadecimal digits>

@@ -69,7 +69,18 @@ every('is there, checked its results, and gives figures', async () => {
     run.benches.map(({ name }) => name),
     files,
   );
-  const asked = ['frames', 'boundary', 'chunks-in', 'chunks-out', 'memory', 'loop', 'snapshot', 'ledger', 'events'];
+  const asked = [
+    'frames',
+    'boundary',
+    'chunks-in',
+    'chunks-out',
+    'memory',
+    'loop',
+    'snapshot',
+    'ledger',
+    'events',
+    'identity',
+  ];
   for (const name of asked) assert.ok(files.includes(name), name);
   assert.is(files[0], 'frames');
   for (const { name, report, failure } of run.benches) {
