@@ -16,11 +16,11 @@ cargo fuzz --version >/dev/null 2>&1 || cargo install cargo-fuzz --version 0.13.
 # What a run finds goes into a folder of its own, not into the committed corpus.
 work=fuzz/corpus-work
 cargo run --quiet --release --locked --manifest-path fuzz/Cargo.toml --example seed_corpus -- "$work"
-cargo "+$toolchain" fuzz build --sanitizer "${SANITIZER:-none}"
+cargo "+$toolchain" fuzz build --features libfuzzer --sanitizer "${SANITIZER:-none}"
 
 for target in $targets; do
   mkdir -p "$work/$target" "fuzz/corpus/$target"
   echo "fuzzing $target: $runs executions"
-  cargo "+$toolchain" fuzz run --sanitizer "${SANITIZER:-none}" "$target" "$work/$target" "fuzz/corpus/$target" -- \
+  cargo "+$toolchain" fuzz run --features libfuzzer --sanitizer "${SANITIZER:-none}" "$target" "$work/$target" "fuzz/corpus/$target" -- \
     -runs="$runs" -max_len=20000 -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 -verbosity=0
 done

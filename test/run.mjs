@@ -49,14 +49,14 @@ function bin(name, file) {
 }
 
 /** `cargo test` prints one result line per test program. */
-function cargoTest() {
-  const { ok, output } = run('cargo', ['test', '--locked', '--workspace', '--quiet']);
+function cargoTest(name, args) {
+  const { ok, output } = run('cargo', ['test', '--locked', '--quiet', ...args]);
   let [passed, failed] = [0, 0];
   for (const [, p, f, ignored] of output.matchAll(/test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored/g)) {
     passed += Number(p);
     failed += Number(f) + Number(ignored);
   }
-  count('cargo test', passed, failed + (ok || failed > 0 ? 0 : 1));
+  count(name, passed, failed + (ok || failed > 0 ? 0 : 1));
 }
 
 function testFiles(folder) {
@@ -93,7 +93,8 @@ function checks() {
     '-Werror',
     ...baseline,
   ]);
-  cargoTest();
+  cargoTest('cargo test', ['--workspace']);
+  cargoTest('fuzz corpus', ['--manifest-path', 'fuzz/Cargo.toml']);
   if (!existsSync(join(root, 'build/Release/baseline.addon'))) {
     check('baseline engine', process.execPath, ['native/gyp.mjs', 'baseline']);
   }
