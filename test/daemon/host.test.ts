@@ -17,6 +17,7 @@ function hosted() {
     kind: 'recorder',
     daemon,
     clock: () => 0n,
+    turn: () => new Promise((resolve) => setImmediate(resolve)),
     publish: (outputs, epoch) => published.push({ outputs, epoch }),
   });
   return { copy, daemon, published };

@@ -323,7 +323,10 @@ const TAKE: Message = { kind: 'TakeSnapshot', daemonOrigin, targetNode: TARGET }
 opening('TakeSnapshot begins one, for whom the node authorises', () => {
   const node = new Node();
   node.own();
-  assert.equal(kinds(node.takes(ORCHESTRATOR, TAKE, REQUEST)), [`SnapshotReady to ${ORCHESTRATOR}`]);
+  assert.equal(kinds(node.takes(ORCHESTRATOR, TAKE, REQUEST)), [
+    `SourceStatus to ${ORCHESTRATOR}`,
+    `SnapshotReady to ${ORCHESTRATOR}`,
+  ]);
   const [ask] = node.asks('authorize');
   assert.equal([ask?.role, ask?.orchestrator, ask?.source, ask?.target], ['source', ORCHESTRATOR, HERE, TARGET]);
 });
@@ -334,12 +337,21 @@ opening('TakeSnapshot that comes again changes nothing; another one is refused',
   assert.equal(node.takes(ORCHESTRATOR, TAKE, REQUEST), []);
   assert.equal(node.traces, before);
   const other = { ...REQUEST, requestId: new Uint8Array(16).fill(2) };
-  await assertRefused(node, 'already-migrating', ORCHESTRATOR, TAKE, other);
-  await assertRefused(node, 'already-migrating', ORCHESTRATOR, TAKE);
+  for (const trailer of [other, undefined]) assertAnsweredAlreadyMigrating(node, ORCHESTRATOR, trailer);
 });
 
-opening('TakeSnapshot from another node than the one that leads is refused, with the same request too', async () => {
-  for (const from of [TARGET, STRANGER, HERE]) await assertRefused(sourceNode(), 'wrong-peer', from, TAKE, REQUEST);
+/** A refusal is answered, so that who asked does not wait; nothing else changes. */
+function assertAnsweredAlreadyMigrating(node: Node, from: bigint, trailer: Trailer | undefined): void {
+  const before = node.traces;
+  const [answer, ...more] = node.takes(from, TAKE, trailer);
+  assert.equal(more, []);
+  assert.is(answer?.to, from);
+  assert.ok(answer?.message.kind === 'MigrationFailed' && answer.message.reason.kind === 'AlreadyMigrating');
+  assert.equal(node.traces, before);
+}
+
+opening('TakeSnapshot from another node than the one that leads is refused, with the same request too', () => {
+  for (const from of [TARGET, STRANGER, HERE]) assertAnsweredAlreadyMigrating(sourceNode(), from, REQUEST);
 });
 
 opening('SnapshotReady begins one, for whom the node authorises', () => {
@@ -358,14 +370,20 @@ opening('a chunk from another node than the one that leads is refused', async ()
   }
 });
 
-opening('a chunk of another try is refused', async () => {
-  for (const other of [TRY - 1n, TRY + 1n]) {
-    const node = assemblingNode();
-    const before = node.traces;
-    await refusal('already-migrating', () => node.takesFrame(ORCHESTRATOR, chunkFrames(10_000, other)[1]!));
-    assert.equal(node.traces, before);
-    assert.is(node.takesFrame(ORCHESTRATOR, chunkFrames(10_000)[1]!)[0]?.message.kind, 'RestoreComplete');
-  }
+opening('a chunk of a lower try is refused', async () => {
+  const node = assemblingNode();
+  const before = node.traces;
+  await refusal('already-migrating', () => node.takesFrame(ORCHESTRATOR, chunkFrames(10_000, TRY - 1n)[1]!));
+  assert.equal(node.traces, before);
+  assert.is(node.takesFrame(ORCHESTRATOR, chunkFrames(10_000)[1]!)[0]?.message.kind, 'RestoreComplete');
+});
+
+opening('a chunk of a higher try ends the lower one, and no chunk of that is joined with it', async () => {
+  const node = assemblingNode();
+  const [first, second] = chunkFrames(10_000, TRY + 1n);
+  assert.equal(node.takesFrame(ORCHESTRATOR, second!), []);
+  await refusal('already-migrating', () => node.takesFrame(ORCHESTRATOR, chunkFrames(10_000)[0]!));
+  assert.is(node.takesFrame(ORCHESTRATOR, first!)[0]?.message.kind, 'RestoreComplete');
 });
 
 opening("an orchestrator forwards its source's chunks as they came, and nobody else's", () => {

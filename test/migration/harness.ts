@@ -59,6 +59,7 @@ function outgoing(stateLength: number, trailer: Trailer): OutgoingSnapshot {
 interface Copy {
   readonly head: CausalLink;
   readonly log: EventLog;
+  readonly oversized: CausalEvent | undefined;
 }
 
 /** The dispatcher of a node with all three halves; the world around it answers at once, unless `answers` says otherwise. */
@@ -112,7 +113,7 @@ export class Node {
   /** A daemon lives here. */
   own(): EventLog {
     const log = codec.createEventLog();
-    this.copies.set(ORIGIN, { head: HEAD, log });
+    this.copies.set(ORIGIN, { head: HEAD, log, oversized: undefined });
     return log;
   }
 
@@ -131,7 +132,7 @@ export class Node {
       release: this.#service('release', ({ origin }) => void this.copies.delete(origin)),
       restore: this.#service('restore', ({ origin, snapshot }) => {
         const { throughSeq, chainLink } = codec.decodeSnapshot(snapshot.bytes);
-        this.copies.set(origin, { head: chainLink, log: codec.createEventLog() });
+        this.copies.set(origin, { head: chainLink, log: codec.createEventLog(), oversized: undefined });
         return { restoredSeq: throughSeq };
       }),
       replay: this.#service('replay', ({ events }) => void this.replayed.push(...events)),

@@ -11,17 +11,27 @@ const PUBLISHER = 7n;
 
 type Deliver = (events: readonly CausalEvent[]) => MaybePromise<Acceptance>;
 
+/** No frame here is to be refused. */
+function unexpected(error: Error): never {
+  throw error;
+}
+
 /** Node 1 publishes; node 2 takes events as `deliver` says, and what reached it is in `reached`. */
 function inPair() {
   const mesh = new InProcessMesh();
   const codec = createCodec({ engine: 'typescript' });
   const reached: bigint[] = [];
   const world = { reached, deliver: accept as Deliver, stream, lose: () => {} };
-  const publisher = new DeliveryEndpoint(codec, mesh.join(1n), () => accept([]));
-  const daemon = new DeliveryEndpoint(codec, mesh.join(2n), (_, batch) => {
-    reached.push(...batch.map(({ link }) => link.sequence));
-    return world.deliver(batch);
-  });
+  const publisher = new DeliveryEndpoint(codec, mesh.join(1n), () => accept([]), unexpected);
+  const daemon = new DeliveryEndpoint(
+    codec,
+    mesh.join(2n),
+    (_, batch) => {
+      reached.push(...batch.map(({ link }) => link.sequence));
+      return world.deliver(batch);
+    },
+    unexpected,
+  );
   publisher.listen();
   daemon.listen();
   function stream() {
