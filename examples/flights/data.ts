@@ -3,7 +3,7 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { type AsyncBuffer, asyncBufferFromFile, type FileMetaData, parquetMetadataAsync, parquetRead } from 'hyparquet';
 import { compressors } from 'hyparquet-compressors';
-import { encodeFlight } from './flight.js';
+import { encodeFlight, FLIGHT_SIZE } from './flight.js';
 import { UsageError } from './options.js';
 
 /** The data set's file in the npm package vega-datasets. @throws UsageError where it is not installed */
@@ -17,11 +17,11 @@ function packagedFile(): string {
   }
 }
 
-/** Payloads of flights, a row group at a time: the whole file would take half a gigabyte. */
-export type Flights = AsyncIterable<Uint8Array[]>;
+/** Flights as payloads, one behind the other, a row group at a time: the whole file would take half a gigabyte. */
+export type Flights = AsyncIterable<Uint8Array>;
 
 /**
- * The first `records` flights of a parquet file, as events' payloads.
+ * The first `records` flights of a parquet file, as payloads of events.
  *
  * @throws UsageError where the file is not there, cannot be read, or holds fewer flights
  */
@@ -68,7 +68,7 @@ async function readMetadata(file: AsyncBuffer, path: string): Promise<FileMetaDa
   }
 }
 
-function payloads(columns: ReadonlyMap<string, ArrayLike<unknown>>, count: number): Uint8Array[] {
+function payloads(columns: ReadonlyMap<string, ArrayLike<unknown>>, count: number): Uint8Array {
   const column = (name: string) => {
     const found = columns.get(name);
     if (!found || found.length < count) throw new UsageError(`the file has no column "${name}" of ${count} rows`);
@@ -76,13 +76,15 @@ function payloads(columns: ReadonlyMap<string, ArrayLike<unknown>>, count: numbe
   };
   const [date, delay, distance] = [column('date'), column('delay'), column('distance')];
   const [origin, destination] = [column('origin'), column('destination')];
-  return Array.from({ length: count }, (_, i) =>
-    encodeFlight({
+  const bytes = new Uint8Array(count * FLIGHT_SIZE);
+  for (let i = 0; i < count; i++) {
+    encodeFlight(bytes, i * FLIGHT_SIZE, {
       date: date[i] as Date,
       delay: Number(delay[i]),
       distance: Number(distance[i]),
       origin: origin[i] as string,
       destination: destination[i] as string,
-    }),
-  );
+    });
+  }
+  return bytes;
 }

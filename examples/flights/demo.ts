@@ -7,14 +7,15 @@ import {
   type MigrationProgress,
   WorkerMesh,
 } from '../../lib/index.js';
-import { type Flights, openFlights } from './data.js';
+import { FLIGHT_SIZE } from './flight.js';
+import { FlightReader } from './flight-reader.js';
 import { flightsIn, SUMMARY_EVERY } from './flights-daemon.js';
 import { type NodeData, NodeRemote } from './node-protocol.js';
 import type { DemoOptions } from './options.js';
 import type { ProgressView } from './progress.js';
 import { SummaryReader } from './summaries.js';
 
-const BATCH = 1_000;
+const MAX_BATCH = 1_000;
 
 /** What the demo found, for people and for `--json`. */
 export interface DemoResult {
@@ -45,7 +46,7 @@ export interface DemoResult {
 
 /** Streams the flights to a daemon that moves halfway and to one that never does, and compares them. */
 export async function runDemo(options: DemoOptions, view: ProgressView): Promise<DemoResult> {
-  const flights = await openFlights(options.records, options.data);
+  const flights = await FlightReader.open(options.records, options.data);
   const mesh = new WorkerMesh();
   const runtime = new DaemonRuntime({ mesh: mesh.local, ...(options.engine && { engine: options.engine }) });
   try {
@@ -53,13 +54,14 @@ export async function runDemo(options: DemoOptions, view: ProgressView): Promise
     return await new Demo(options, flights, mesh, runtime, view).run();
   } finally {
     view.end();
+    await flights.close();
     await runtime.shutdown();
   }
 }
 
 class Demo {
   readonly #options: DemoOptions;
-  readonly #flights: Flights;
+  readonly #flights: FlightReader;
   readonly #mesh: WorkerMesh;
   readonly #runtime: DaemonRuntime;
   readonly #view: ProgressView;
@@ -67,7 +69,13 @@ class Demo {
   #published = 0;
   #snapshotBytes = 0;
 
-  constructor(options: DemoOptions, flights: Flights, mesh: WorkerMesh, runtime: DaemonRuntime, view: ProgressView) {
+  constructor(
+    options: DemoOptions,
+    flights: FlightReader,
+    mesh: WorkerMesh,
+    runtime: DaemonRuntime,
+    view: ProgressView,
+  ) {
     this.#options = options;
     this.#flights = flights;
     this.#mesh = mesh;
@@ -135,11 +143,13 @@ class Demo {
   /** Publishes every flight to both daemons, in order, and calls `halfway` there without stopping. */
   async #stream<T>(publishers: readonly EventPublisher[], halfway: () => T): Promise<T> {
     const { records } = this.#options;
+    const batch = Math.max(1, Math.min(MAX_BATCH, Math.floor(records / 10)));
     let result: { value: T } | undefined;
-    for await (const payloads of this.#flights) {
-      for (let at = 0; at < payloads.length; at += BATCH) {
+    for await (const flights of this.#flights.groups()) {
+      const count = flights.length / FLIGHT_SIZE;
+      for (let at = 0; at < count; at += batch) {
         if (!result && this.#published >= records / 2) result = { value: halfway() };
-        const events = payloads.slice(at, at + BATCH).map((payload) => this.#event(payload));
+        const events = this.#events(flights, at, Math.min(batch, count - at));
         for (const publisher of publishers) await publisher.send(events);
       }
     }
@@ -148,13 +158,17 @@ class Demo {
     return result.value;
   }
 
-  #event(payload: Uint8Array): CausalEvent {
-    const sequence = BigInt(++this.#published);
-    return {
-      link: { originHash: this.#publisherOrigin, horizon: 0n, sequence, parentHash: 0n },
-      payload,
-      receivedAt: 0n,
-    };
+  #events(flights: Uint8Array, at: number, count: number): CausalEvent[] {
+    return Array.from({ length: count }, (_, i) => {
+      const link = {
+        originHash: this.#publisherOrigin,
+        horizon: 0n,
+        sequence: BigInt(++this.#published),
+        parentHash: 0n,
+      };
+      const payload = flights.subarray((at + i) * FLIGHT_SIZE, (at + i + 1) * FLIGHT_SIZE);
+      return { link, payload, receivedAt: 0n };
+    });
   }
 
   async #migrate(origin: bigint, source: bigint, target: bigint): Promise<{ outcome: string; transferMs: number }> {

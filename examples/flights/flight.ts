@@ -14,26 +14,20 @@ export interface Flight {
   readonly destination: string;
 }
 
-/** @throws RangeError where a value does not fit its field */
-export function encodeFlight(flight: Flight): Uint8Array {
+/** Writes a flight at `at`. @throws RangeError where a value does not fit its field */
+export function encodeFlight(into: Uint8Array, at: number, flight: Flight): void {
   const minutes = flight.date.getTime() / 60_000;
-  if (
-    !(
-      minutes >= 0 &&
-      minutes < 2 ** 32 &&
-      Math.abs(flight.delay) < 2 ** 15 &&
-      flight.distance >= 0 &&
-      flight.distance < 2 ** 16
-    )
-  ) {
-    throw new RangeError(`a flight does not fit into ${FLIGHT_SIZE} bytes: ${JSON.stringify(flight)}`);
-  }
-  const payload = new Uint8Array(FLIGHT_SIZE);
-  const view = new DataView(payload.buffer);
+  const fits =
+    minutes >= 0 &&
+    minutes < 2 ** 32 &&
+    Math.abs(flight.delay) < 2 ** 15 &&
+    flight.distance >= 0 &&
+    flight.distance < 2 ** 16;
+  if (!fits) throw new RangeError(`a flight does not fit into ${FLIGHT_SIZE} bytes: ${JSON.stringify(flight)}`);
+  const view = new DataView(into.buffer, into.byteOffset + at, FLIGHT_SIZE);
   view.setUint32(0, minutes, true);
-  encoder.encodeInto(flight.origin, payload.subarray(4, 8));
-  encoder.encodeInto(flight.destination, payload.subarray(8, 12));
+  encoder.encodeInto(flight.origin, into.subarray(at + 4, at + 8));
+  encoder.encodeInto(flight.destination, into.subarray(at + 8, at + 12));
   view.setInt16(12, flight.delay, true);
   view.setUint16(14, flight.distance, true);
-  return payload;
 }

@@ -54,6 +54,9 @@ async function main(): Promise<number> {
   return succeeded(result) ? 0 : 1;
 }
 
+// Whoever closes the pipe early has seen enough.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
+
 main().then(
   (code) => {
     process.exitCode = code;
