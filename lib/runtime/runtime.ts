@@ -93,6 +93,7 @@ export class DaemonRuntime {
       authorize: options.authorize ?? allowList(mesh.nodeId, options.orchestrators ?? []),
       isReady: () => this.#ready,
       turn: () => environment.turn(),
+      nowMs: () => environment.nowMs(),
       identity: createMigrationIdentityContext({
         nodeKeys: this.#nodeKeys,
         peerStaticLookup: (node) => mesh.peer(node)?.staticKey,

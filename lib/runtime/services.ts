@@ -15,6 +15,9 @@ import type { MigrationCodec } from '../wire/codec.js';
 import type { CausalLink } from '../wire/link.js';
 import type { Ownership } from './ownership.js';
 
+/** How long a target's key is waited for. */
+const KEY_PATIENCE_MS = 500;
+
 /** Whether a daemon may be taken from here, or placed here. */
 export type AuthorizeFn = (request: AuthorizationRequest) => MaybePromise<boolean>;
 
@@ -27,6 +30,7 @@ export interface RuntimeServicesOptions {
   readonly authorize: AuthorizeFn;
   readonly isReady: () => boolean;
   readonly turn: () => Promise<void>;
+  readonly nowMs: () => number;
   readonly identity: MigrationIdentityContext;
   readonly host: (keypair: EntityKeypair, kind: string, daemon: MeshDaemon) => DaemonHostOptions;
 }
@@ -65,7 +69,20 @@ export class RuntimeServices implements MigrationServices {
     return this.#options.ownership.beginTry(origin);
   };
 
-  takeSnapshot = (ask: RequestTypes['takeSnapshot']['ask']): MaybePromise<OutgoingSnapshot> => {
+  takeSnapshot = (ask: RequestTypes['takeSnapshot']['ask']): MaybePromise<OutgoingSnapshot> =>
+    whenReady(this.#awaitKey(ask), () => this.#takeSnapshot(ask));
+
+  /** A node that has just joined may be known before its key is: what must be sealed to it waits a moment for that. */
+  #awaitKey({ target, identity }: RequestTypes['takeSnapshot']['ask']): MaybePromise<void> {
+    const { mesh, nowMs, turn } = this.#options;
+    const isMissing = () =>
+      identity === 'required' && mesh.peer(target) !== undefined && mesh.peer(target)?.staticKey === undefined;
+    const until = nowMs() + KEY_PATIENCE_MS;
+    const wait = (): Promise<void> => turn().then(() => (isMissing() && nowMs() < until ? wait() : undefined));
+    return isMissing() ? wait() : undefined;
+  }
+
+  #takeSnapshot(ask: RequestTypes['takeSnapshot']['ask']): MaybePromise<OutgoingSnapshot> {
     const { codec, mesh, registry } = this.#options;
     const { origin, target } = ask;
     const host = registry.require(origin);
@@ -76,7 +93,7 @@ export class RuntimeServices implements MigrationServices {
       const trailer = { try: ask.try, source: mesh.nodeId, daemonKind: host.kind };
       return new OutgoingSnapshot(codec, origin, fields.throughSeq, [head, ...state, tail], trailer);
     });
-  };
+  }
 
   /** How the daemon's key goes along; refused here, before anything has been touched, where it must and cannot. */
   #seal(host: DaemonHost, { target, identity }: RequestTypes['takeSnapshot']['ask']) {

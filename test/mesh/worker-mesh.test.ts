@@ -17,6 +17,15 @@ async function ask<T>({ worker }: WorkerNode, command: string): Promise<T> {
   return (await once(worker, 'message'))[0];
 }
 
+/** Resolves when the node has made its daemon. */
+async function untilMade(node: WorkerNode): Promise<void> {
+  for (const end = Date.now() + 10_000; Date.now() < end; ) {
+    if (await ask<boolean>(node, 'made')) return;
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  throw new Error(`node ${node.nodeId} has made no daemon in 10 s`);
+}
+
 async function inWorld(run: (world: World) => Promise<void>): Promise<void> {
   const mesh = new WorkerMesh();
   const runtime = new DaemonRuntime({ mesh: mesh.local });
@@ -57,7 +66,7 @@ threads('a target whose thread ends fails the migration at once, and the source 
     await ask(b, 'made');
     const origin = await ask<bigint>(a, 'spawn');
     const handle = runtime.startMigration(origin, a.nodeId, b.nodeId);
-    for (let made = false; !made; ) made = await ask<boolean>(b, 'made');
+    await untilMade(b);
     const publisher = runtime.publisher(origin, a.nodeId);
     await publisher.send(events(PUBLISHER, 1, 10));
     await publisher.flush();
@@ -81,7 +90,7 @@ threads('a source whose thread ends fails the migration at once', () =>
     await ask(b, 'made');
     const origin = await ask<bigint>(a, 'spawn');
     const handle = runtime.startMigration(origin, a.nodeId, b.nodeId);
-    for (let made = false; !made; ) made = await ask<boolean>(b, 'made');
+    await untilMade(b);
     await a.worker.terminate();
     await refusal('target-unavailable', () => handle.wait({ timeout: 5_000 }));
     await refusal('target-unavailable', () => runtime.startMigration(origin, a.nodeId, b.nodeId));

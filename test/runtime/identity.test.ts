@@ -106,3 +106,16 @@ identity('must be a key pair', () =>
     }
   }),
 );
+
+identity('is sealed to a node that announces its key a moment after it was known', async () => {
+  const mesh = new InProcessMesh();
+  await using source = new DaemonRuntime({ mesh: mesh.join(1n) });
+  await using target = new DaemonRuntime({ mesh: mesh.join(2n), orchestrators: [1n] });
+  for (const node of [source, target]) node.registerFactory('recorder', () => new Recorder());
+  source.start();
+  const origin = await source.spawn('recorder', EntityKeypair.generate());
+  const handle = source.startMigration(origin, 1n, 2n);
+  setTimeout(() => target.start(), 30);
+  await handle.wait({ timeout: 5_000 });
+  assert.ok(target.keypair(origin).canSign);
+});
