@@ -180,7 +180,7 @@ function allocations({ frames, full }: Engines, rounds: number): { table: Measur
   return { table: [...table.values()], goals };
 }
 
-export function run({ quick, engines }: BenchOptions): BenchReport {
+export async function run({ quick, engines }: BenchOptions): Promise<BenchReport> {
   const loaded = loadEngines(engines);
   const codecs = loaded.frames;
   const names = codecs.map(({ engine }) => engine);
@@ -192,9 +192,9 @@ export function run({ quick, engines }: BenchOptions): BenchReport {
     sliceMs: quick ? 1 : 50,
   });
   const measurements = [
-    interleave(plan('an empty call'), emptyCalls(names)),
-    interleave(plan('a call with a borrowed slice'), sliceCalls(names)),
-    interleave(plan('decodeBatch with nothing to decode'), realCalls(codecs)),
+    await interleave(plan('an empty call'), emptyCalls(names)),
+    await interleave(plan('a call with a borrowed slice'), sliceCalls(names)),
+    await interleave(plan('decodeBatch with nothing to decode'), realCalls(codecs)),
   ];
   const { table, goals } = allocations(loaded, quick ? 2 : 7);
   return {

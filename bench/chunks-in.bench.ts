@@ -106,7 +106,7 @@ const byEngine = (stream: Stream, digest?: Uint8Array) => (codec: FrameCodec) =>
     digest,
   );
 
-function withoutDigest(label: string, stream: Stream, { frames }: Engines, rounds: number): Measured {
+function withoutDigest(label: string, stream: Stream, { frames }: Engines, rounds: number): Promise<Measured> {
   const plan = { unit: 'GB/s', convert: gigabytesPerSecond(stream.snapshot.length), rounds, sliceMs: 0 } as const;
   return interleave({ ...plan, subject: `${label}, no digest` }, [
     ...frames.map(byEngine(stream)),
@@ -131,24 +131,24 @@ function withDigest(
   ]);
 }
 
-export function run({ quick, engines: names }: BenchOptions): BenchReport {
+export async function run({ quick, engines: names }: BenchOptions): Promise<BenchReport> {
   const engines = loadEngines(names);
   const [small, large] = quick ? [2 ** 20, 4 * 2 ** 20] : [60 * 2 ** 20, 2 ** 30];
   const hasher = engines.full[0];
   const smallStream = makeStream(small);
-  const measurements = [withoutDigest(quick ? '1 MiB' : '60 MiB', smallStream, engines, quick ? 1 : 15)];
+  const measurements = [await withoutDigest(quick ? '1 MiB' : '60 MiB', smallStream, engines, quick ? 1 : 15)];
   if (hasher) {
     const label = quick ? '1 MiB' : '60 MiB';
-    measurements.push(withDigest(label, smallStream, engines.frames, hasher, quick ? 1 : 5));
+    measurements.push(await withDigest(label, smallStream, engines.frames, hasher, quick ? 1 : 5));
   }
   const largeStream = makeStream(large);
   const largeLabel = quick ? '4 MiB' : '1 GiB';
-  const whole = withoutDigest(largeLabel, largeStream, engines, quick ? 1 : 7);
+  const whole = await withoutDigest(largeLabel, largeStream, engines, quick ? 1 : 7);
   measurements.push(whole);
   let digested: Measured | undefined;
   const native = engines.full.find(({ engine }) => engine === 'native');
   if (native) {
-    digested = withDigest(largeLabel, largeStream, [native], native, quick ? 1 : 7);
+    digested = await withDigest(largeLabel, largeStream, [native], native, quick ? 1 : 7);
     measurements.push(digested);
   }
   return {

@@ -164,7 +164,7 @@ function copies(snapshot: Uint8Array): Contender {
   };
 }
 
-export function run({ quick, engines }: BenchOptions): BenchReport {
+export async function run({ quick, engines }: BenchOptions): Promise<BenchReport> {
   const { frames: codecs, unavailable } = loadEngines(engines);
   const snapshot = new PseudoRandom(5).bytes(quick ? 3 * 2 ** 20 : 2 ** 30);
   const expected = expectedHeaders(snapshot.length);
@@ -175,15 +175,15 @@ export function run({ quick, engines }: BenchOptions): BenchReport {
     rounds: quick ? 1 : 9,
     sliceMs: quick ? 0 : 100,
   });
-  const headers = interleave(
+  const headers = await interleave(
     plan('headers alone, 256 per call'),
     codecs.map((codec) => writesHeaders(codec, snapshot.length, expected)),
   );
-  const gathered = interleave(
+  const gathered = await interleave(
     plan('gathered: header and slice of each chunk'),
     codecs.map((codec) => gathers(codec, snapshot, expected)),
   );
-  const encoded = interleave(plan('copied: encode of each chunk'), [
+  const encoded = await interleave(plan('copied: encode of each chunk'), [
     ...codecs.map((codec) => encodes(codec, snapshot, expected)),
     copies(snapshot),
   ]);

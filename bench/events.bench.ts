@@ -199,7 +199,7 @@ function copies({ frame }: Work): Contender {
   };
 }
 
-export function run({ quick, engines }: BenchOptions): BenchReport {
+export async function run({ quick, engines }: BenchOptions): Promise<BenchReport> {
   const { frames, full: codecs, unavailable } = loadEngines(engines);
   if (codecs[0] === undefined) return { measurements: [], goals: [], notes: [], checked: 0, unavailable };
   const count = quick ? 2_000 : 1_000_000;
@@ -214,15 +214,15 @@ export function run({ quick, engines }: BenchOptions): BenchReport {
   const each = (contender: (codec: MigrationCodec, work: Work) => Contender) =>
     codecs.map((codec) => contender(codec, work));
   const measured = {
-    append: interleave(plan('append to the log'), each(appends)),
-    encodeLog: interleave(plan('encode from the log'), [...each(encodesLog), copies(work)]),
-    encodeObjects: interleave(plan('encode from objects'), each(encodesObjects)),
-    decodeColumns: interleave(plan('decode into columns'), [...each(decodesColumns), copies(work)]),
-    decodeObjects: interleave(
+    append: await interleave(plan('append to the log'), each(appends)),
+    encodeLog: await interleave(plan('encode from the log'), [...each(encodesLog), copies(work)]),
+    encodeObjects: await interleave(plan('encode from objects'), each(encodesObjects)),
+    decodeColumns: await interleave(plan('decode into columns'), [...each(decodesColumns), copies(work)]),
+    decodeObjects: await interleave(
       plan('decode to objects'),
       frames.map((codec) => decodesObjects(codec, work)),
     ),
-    chain: interleave(plan('chain check'), [...each(checksChain), copies(work)]),
+    chain: await interleave(plan('chain check'), [...each(checksChain), copies(work)]),
   };
   return {
     measurements: Object.values(measured),

@@ -204,7 +204,7 @@ function copies(work: Workload, size: number): Contender {
   };
 }
 
-export function run({ quick, engines }: BenchOptions): BenchReport {
+export async function run({ quick, engines }: BenchOptions): Promise<BenchReport> {
   const { frames: codecs, unavailable } = loadEngines(engines);
   const work = makeWorkload();
   const plan = (subject: string): Plan => ({
@@ -214,11 +214,11 @@ export function run({ quick, engines }: BenchOptions): BenchReport {
     rounds: quick ? 2 : 15,
     sliceMs: quick ? 1 : 60,
   });
-  const decodeOne = interleave(
+  const decodeOne = await interleave(
     plan('decode, one at a time'),
     codecs.map((codec) => decodesOne(codec.engine, codec, work)),
   );
-  const encodeOne = interleave(
+  const encodeOne = await interleave(
     plan('encode, one at a time'),
     codecs.map((codec) => encodesOne(codec.engine, codec, work)),
   );
@@ -227,11 +227,11 @@ export function run({ quick, engines }: BenchOptions): BenchReport {
   for (const size of BATCH_SIZES) {
     const subject = `decode into columns, ${size.toLocaleString('en-US')} per call`;
     const contenders = codecs.map((codec) => decodesBatches(codec, work, size, false));
-    const decoded = interleave(plan(subject), [...contenders, copies(work, size)]);
+    const decoded = await interleave(plan(subject), [...contenders, copies(work, size)]);
     batchwise.set(size, decoded);
     measurements.push(decoded);
   }
-  const asBigints = interleave(plan('decode into columns, 1,000 per call, and both bigints read'), [
+  const asBigints = await interleave(plan('decode into columns, 1,000 per call, and both bigints read'), [
     ...codecs.map((codec) => decodesBatches(codec, work, 1_000, true)),
     ...(engines.includes('typescript') ? [decodesToBigints(work)] : []),
   ]);
@@ -239,7 +239,7 @@ export function run({ quick, engines }: BenchOptions): BenchReport {
   for (const size of BATCH_SIZES) {
     const subject = `encode from columns, ${size.toLocaleString('en-US')} per call`;
     const contenders = codecs.map((codec) => encodesBatches(codec, work, size));
-    measurements.push(interleave(plan(subject), [...contenders, copies(work, size)]));
+    measurements.push(await interleave(plan(subject), [...contenders, copies(work, size)]));
   }
   return {
     measurements,

@@ -163,7 +163,7 @@ function differs(codec: MigrationCodec, work: Work): Contender {
   };
 }
 
-export function run({ quick, engines }: BenchOptions): BenchReport {
+export async function run({ quick, engines }: BenchOptions): Promise<BenchReport> {
   const { full: codecs, unavailable } = loadEngines(engines);
   if (codecs[0] === undefined) return { measurements: [], goals: [], notes: [], checked: 0, unavailable };
   const count = quick ? 2_000 : 100_000;
@@ -177,10 +177,10 @@ export function run({ quick, engines }: BenchOptions): BenchReport {
   });
   const each = (contender: (codec: MigrationCodec, work: Work) => Contender) =>
     codecs.map((codec) => contender(codec, work));
-  const recorded = interleave(plan('record'), each(records));
-  const written = interleave(plan('write'), [...each(writes), copies(work)]);
-  const parsed = interleave(plan('parse'), [...each(parses), copies(work)]);
-  const compared = interleave(plan('difference'), each(differs));
+  const recorded = await interleave(plan('record'), each(records));
+  const written = await interleave(plan('write'), [...each(writes), copies(work)]);
+  const parsed = await interleave(plan('parse'), [...each(parses), copies(work)]);
+  const compared = await interleave(plan('difference'), each(differs));
   return {
     measurements: [recorded, written, parsed, compared],
     goals: goalsOf(written, parsed, compared),

@@ -106,7 +106,7 @@ function reads(codec: MigrationCodec, snapshot: StateSnapshot, bytes: Uint8Array
   };
 }
 
-export function run({ quick, engines }: BenchOptions): BenchReport {
+export async function run({ quick, engines }: BenchOptions): Promise<BenchReport> {
   const { full: codecs, unavailable } = loadEngines(engines);
   const reference = codecs[0];
   const measurements: Measured[] = [];
@@ -124,18 +124,20 @@ export function run({ quick, engines }: BenchOptions): BenchReport {
       sliceMs: quick ? 0 : 60,
     } as const;
     const contenders = codecs.map((codec) => writes(codec, snapshot, expected));
-    measurements.push(interleave({ ...plan, subject: `write, ${size / MIB} MiB` }, [...contenders, copies(expected)]));
+    measurements.push(
+      await interleave({ ...plan, subject: `write, ${size / MIB} MiB` }, [...contenders, copies(expected)]),
+    );
     largest = snapshot;
   }
   const expected = reference.encodeSnapshot(largest!);
   const plan = { unit: 'ns per call', convert: nanosecondsPer(CALLS), rounds, sliceMs: quick ? 0 : 50 } as const;
   const label = `${sizes.at(-1)! / MIB} MiB`;
   measurements.push(
-    interleave(
+    await interleave(
       { ...plan, subject: `write in parts, ${label}` },
       codecs.map((codec) => writesParts(codec, largest!, expected)),
     ),
-    interleave(
+    await interleave(
       { ...plan, subject: `read, ${label}` },
       codecs.map((codec) => reads(codec, largest!, expected)),
     ),

@@ -1,3 +1,4 @@
+import { setImmediate as turn } from 'node:timers/promises';
 import { Bench } from 'tinybench';
 import type { Entry, Measurement, Unit } from './definition.js';
 import { entryOf, type Rounds, ratio } from './statistics.js';
@@ -67,11 +68,12 @@ export function checksMade(): number {
  * what disturbs the machine disturbs all alike. In each round tinybench takes samples for `sliceMs`; the round's value is
  * their median. Results are checked after each slice.
  */
-export function interleave(plan: Plan, contenders: readonly Contender[]): Measured {
+export async function interleave(plan: Plan, contenders: readonly Contender[]): Promise<Measured> {
   const rounds = new Map<string, number[]>(contenders.map(({ name }) => [name, []]));
   for (let round = 0; round <= plan.rounds; round++) {
     const order = round % 2 === 0 ? contenders : [...contenders].reverse();
     for (const contender of order) {
+      await cleanUp();
       const ms = slice(contender, plan.sliceMs);
       contender.check();
       checks++;
@@ -79,6 +81,12 @@ export function interleave(plan: Plan, contenders: readonly Contender[]): Measur
     }
   }
   return new Measured(plan.subject, plan.unit, rounds);
+}
+
+/** What a contender left behind is not the next one's to collect. Memory outside the heap is freed in a turn of the loop. */
+async function cleanUp(): Promise<void> {
+  globalThis.gc?.();
+  await turn();
 }
 
 /** The median milliseconds of a call in one slice. */
@@ -89,8 +97,6 @@ function slice({ name, run }: Contender, sliceMs: number): number {
     // A sample of 0 ms could never use up the slice.
     return ms === undefined ? undefined : { overriddenDuration: ms, overriddenIterationCost: Math.max(ms, 0.001) };
   });
-  // What an earlier contender left behind is not this one's to collect.
-  globalThis.gc?.();
   const [task] = bench.runSync();
   const result = task!.result;
   if (!('latency' in result)) throw new Error(`${name} gave no figures: it is ${result.state}`);
