@@ -180,7 +180,7 @@ export async function run({ quick }: BenchOptions): Promise<BenchReport> {
     rounds: quick ? 2 : 15,
     sliceMs: quick ? 0 : 200,
   });
-  const sealed = interleave(plan('seal'), [
+  const sealed = await interleave(plan('seal'), [
     seals(),
     limit(() => {
       multiplyBasePlain();
@@ -188,7 +188,7 @@ export async function run({ quick }: BenchOptions): Promise<BenchReport> {
       signPlain();
     }),
   ]);
-  const opened = interleave(plan('open'), [
+  const opened = await interleave(plan('open'), [
     opens(),
     limit(() => {
       verifyPlain();
@@ -196,7 +196,7 @@ export async function run({ quick }: BenchOptions): Promise<BenchReport> {
       makePlain();
     }),
   ]);
-  const made = interleave(plan('key pair from a seed, with its hashes'), [makesKeypairs(), limit(makePlain)]);
+  const made = await interleave(plan('key pair from a seed, with its hashes'), [makesKeypairs(), limit(makePlain)]);
   const many = await measureMany(quick);
   return {
     measurements: [sealed, opened, made, many.measurement],
