@@ -46,6 +46,9 @@ export interface ReassemblyProgress {
  *    never pending, so it is not counted
  * 8. `out-of-memory`
  *
+ * What is remembered of origins with nothing pending, for `stale-seq-through`, is bounded: of the 65,536 last touched the newest
+ * seqThrough; an older one's snapshot would be assembled again, and refused by the ownership register.
+ *
  * A chunk that is here already replaces the earlier one's bytes. Only a chunk that was missing is progress for
  * {@link SnapshotReassembler.sweep}.
  */
