@@ -81,6 +81,7 @@ export class DaemonHost {
   #heldOutputs: CausalEvent[] = [];
   /** What is still being processed by a daemon that answers later; the next call waits for it. */
   #tail: Promise<unknown> | undefined;
+  #disposed = false;
   #processed = 0;
   #failures = 0;
   #oversized: CausalEvent | undefined;
@@ -214,6 +215,7 @@ export class DaemonHost {
   /** Frees memory outside the heap, and wipes the private half of the key. */
   dispose(): void {
     this.keypair.wipeSecret();
+    this.#disposed = true;
     this.#gate = 'fenced';
     this.log.dispose();
     this.ledger.dispose();
@@ -383,7 +385,8 @@ export class DaemonHost {
   }
 
   #emit(outputs: readonly CausalEvent[]): void {
-    if (outputs.length === 0) return;
+    // What a daemon still answers after its end is nobody's.
+    if (outputs.length === 0 || this.#disposed) return;
     if (this.#gate === 'held') this.#heldOutputs.push(...outputs);
     else this.#options.publish(outputs, this.epoch);
   }

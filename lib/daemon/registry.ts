@@ -8,6 +8,9 @@ export class DaemonRegistry {
   readonly #hosts = new Map<bigint, DaemonHost>();
   /** Where daemons that lived here have gone, the oldest first. */
   readonly #departed = new Map<bigint, bigint>();
+  /** Copies that are being restored: on this node, and reached by nobody. */
+  readonly #arriving = new Set<DaemonHost>();
+  #closed = false;
 
   /** @throws MigrationError `state-failed` where the node has a copy already */
   add(host: DaemonHost): void {
@@ -16,8 +19,34 @@ export class DaemonRegistry {
         details: { origin: host.origin },
       });
     }
+    this.#requireOpen();
+    this.#arriving.delete(host);
     this.#hosts.set(host.origin, host);
     this.#departed.delete(host.origin);
+  }
+
+  /** A copy is being restored; `add` or `abandon` follows. @throws MigrationError `not-ready` once closed */
+  arrive(host: DaemonHost): void {
+    this.#requireOpen();
+    this.#arriving.add(host);
+  }
+
+  /** A restore has failed. */
+  abandon(host: DaemonHost): void {
+    this.#arriving.delete(host);
+    host.dispose();
+  }
+
+  /** Nothing comes in any more. @returns every copy that was here; those still being restored are disposed of */
+  close(): readonly DaemonHost[] {
+    this.#closed = true;
+    for (const host of this.#arriving) host.dispose();
+    this.#arriving.clear();
+    return [...this.#hosts.values()];
+  }
+
+  #requireOpen(): void {
+    if (this.#closed) throw new MigrationError('not-ready', 'this node has shut down and takes no daemon');
   }
 
   get(origin: bigint): DaemonHost | undefined {

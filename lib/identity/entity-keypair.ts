@@ -50,14 +50,15 @@ export class EntityKeypair implements Disposable {
    * JavaScript heap, where collection may leave copies behind: better take the seed from a key file (`NodeKeys.load`).
    */
   static fromSeed(seed: Uint8Array, options: { readonly wipeInput?: boolean } = {}): EntityKeypair {
-    checkBytesOfLength(seed, 'seed', SECRET_BYTES);
+    checkBytes(seed, 'seed');
     try {
+      checkBytesOfLength(seed, 'seed', SECRET_BYTES);
       return withSecureScratch((scratch) => {
         scratch.seed.set(seed);
         return keypairFromScratch(scratch);
       });
     } finally {
-      if (options.wipeInput === true) sodium.sodium_memzero(seed);
+      if (options?.wipeInput === true) sodium.sodium_memzero(seed);
     }
   }
 

@@ -84,6 +84,14 @@ function checkStats(path: string, stats: Stats): void {
       { details: { path, mode: octal } },
     );
   }
+  const user = process.geteuid?.();
+  if (POSIX && stats.uid !== user && stats.uid !== 0) {
+    throw new IdentityError(
+      'key-file-exposed',
+      `${path} belongs to user ${stats.uid}, who can read the node's private key; run: chown ${user} ${quoted(path)}`,
+      { details: { path, owner: stats.uid } },
+    );
+  }
   if (stats.size !== KEY_FILE_BYTES) throw malformed(path, `it has ${stats.size} bytes, not ${KEY_FILE_BYTES}`);
 }
 

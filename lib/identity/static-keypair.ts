@@ -1,5 +1,5 @@
 import { inspect } from 'node:util';
-import { checkBytesOfLength } from '../wire/arguments.js';
+import { checkBytes, checkBytesOfLength } from '../wire/arguments.js';
 import { Secret } from './secure-memory.js';
 import { type SecureScratch, withSecureScratch } from './secure-scratch.js';
 import { sodium } from './sodium.js';
@@ -46,14 +46,15 @@ export class StaticKeypair implements Disposable {
    * `wipeInput` do it, also where this throws.
    */
   static fromPrivate(bytes: Uint8Array, options: { readonly wipeInput?: boolean } = {}): StaticKeypair {
-    checkBytesOfLength(bytes, 'bytes', STATIC_KEY_BYTES);
+    checkBytes(bytes, 'bytes');
     try {
+      checkBytesOfLength(bytes, 'bytes', STATIC_KEY_BYTES);
       return withSecureScratch((scratch) => {
         scratch.agreement.set(bytes);
         return new StaticKeypair(scratch);
       });
     } finally {
-      if (options.wipeInput === true) sodium.sodium_memzero(bytes);
+      if (options?.wipeInput === true) sodium.sodium_memzero(bytes);
     }
   }
 

@@ -1,5 +1,5 @@
 import { MigrationError, type MigrationErrorKind } from '../errors.js';
-import { EnvelopeError } from '../identity/errors.js';
+import { EnvelopeError, IdentityError } from '../identity/errors.js';
 import { MigrationFailureReason } from '../wire/failure.js';
 
 const REASON_BY_KIND: Partial<Record<MigrationErrorKind, () => MigrationFailureReason>> = {
@@ -18,7 +18,7 @@ export function reasonOf(error: unknown): MigrationFailureReason {
   const told = toldReasons.get(error);
   if (told) return told;
   if (error.kind === 'not-authorised') return MigrationFailureReason.stateFailed('not authorised');
-  if (error.kind === 'identity-transport-failed' || error instanceof EnvelopeError)
+  if (error.kind === 'identity-transport-failed' || error instanceof EnvelopeError || error instanceof IdentityError)
     return MigrationFailureReason.identityTransportFailed(error.message);
   return REASON_BY_KIND[error.kind]?.() ?? MigrationFailureReason.stateFailed(error.message);
 }

@@ -74,6 +74,7 @@ export class DaemonRuntime {
   #ready = false;
   #refusedFrames = 0;
   #stopTicking: (() => void) | undefined;
+  #ended: Promise<void> | undefined;
 
   constructor(options: DaemonRuntimeOptions) {
     const { mesh, environment = systemEnvironment } = options;
@@ -165,18 +166,30 @@ export class DaemonRuntime {
   }
 
   /** Stops taking part, and lets go of every daemon here. Idempotent. */
-  async shutdown(): Promise<void> {
-    if (!this.#ready) return;
+  shutdown(): Promise<void> {
+    this.#ended ??= this.#shutDown();
+    return this.#ended;
+  }
+
+  async #shutDown(): Promise<void> {
     this.#ready = false;
     this.#stopTicking?.();
-    this.#stopTicking = undefined;
     const gone = new MigrationError('cancelled', `node ${this.nodeId} shut down`);
     for (const handle of this.#handles.values()) handle.settle(gone);
     this.#handles.clear();
     this.#handler.dispose();
-    for (const host of [...this.#registry]) await this.#end(host);
+    const hosts = this.#registry.close();
+    const lived = hosts.filter(isLive).map(({ origin }) => origin);
+    // Keys first, and without waiting for anything: whatever hangs or fails later, no secret stays.
+    for (const host of hosts) {
+      this.#drains.end(host.origin);
+      this.#registry.remove(host.origin)?.dispose();
+    }
     if (this.#ownsNodeKeys) this.#nodeKeys.dispose();
+    const removed = await Promise.allSettled(lived.map((origin) => this.#ownership.remove(origin)));
+    for (const origin of lived) this.#mesh.forget(origin);
     await this.#mesh.close();
+    for (const outcome of removed) if (outcome.status === 'rejected') throw outcome.reason;
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -196,9 +209,15 @@ export class DaemonRuntime {
     if (!(keypair instanceof EntityKeypair))
       throw new TypeError('keypair must be an EntityKeypair; EntityKeypair.generate() makes one');
     this.#requireReady('spawn');
+    requireUsable(keypair);
     const origin = keypair.originHash;
     const daemon = this.#factories.create(kind, config);
     const epoch = await this.#ownership.create(origin);
+    if (!this.#ready) {
+      await this.#ownership.remove(origin);
+      this.#requireReady('spawn');
+    }
+    if (keypair.canSign) hosted.add(keypair);
     const host = new DaemonHost(this.#hostOptions(keypair, kind, daemon));
     host.epoch = epoch;
     this.#registry.add(host);
@@ -218,10 +237,10 @@ export class DaemonRuntime {
     await this.#end(host);
   }
 
-  /** A copy ends with its node, or by itself; the register keeps only what may live elsewhere. */
+  /** The register keeps only what may live elsewhere. */
   async #end(host: DaemonHost): Promise<void> {
     const { origin } = host;
-    const lived = host.gate === 'live' || host.gate === 'logging';
+    const lived = isLive(host);
     this.#drains.end(origin);
     await host.fence();
     if (lived) {
@@ -238,8 +257,8 @@ export class DaemonRuntime {
 
   /** Whether a live copy is here. */
   has(origin: bigint): boolean {
-    const gate = this.#registry.get(origin)?.gate;
-    return gate === 'live' || gate === 'logging';
+    const host = this.#registry.get(origin);
+    return host !== undefined && isLive(host);
   }
 
   /** Events that the copy here has processed, and at how many of them the daemon threw. */
@@ -383,6 +402,24 @@ export class DaemonRuntime {
       },
     };
   }
+}
+
+/** Full key pairs that a daemon of this thread lives by: a runtime wipes its daemons' keys, so none may have two. */
+const hosted = new WeakSet<EntityKeypair>();
+
+/** @throws MigrationError `disposed`, `already-exists` */
+function requireUsable(keypair: EntityKeypair): void {
+  if (keypair.isDisposed)
+    throw new MigrationError('disposed', `the key pair of entity ${keypair.id.hex} was disposed of; make a new one`);
+  if (!keypair.canSign || !hosted.has(keypair)) return;
+  throw new MigrationError(
+    'already-exists',
+    `a daemon lives by this very key pair of entity ${keypair.id.hex} already; each runtime wipes its own`,
+  );
+}
+
+function isLive({ gate }: DaemonHost): boolean {
+  return gate === 'live' || gate === 'logging';
 }
 
 /** The default: this node itself, and an explicit list. */

@@ -166,23 +166,35 @@ export class RuntimeServices implements MigrationServices {
     // An envelope that is there must open: there is no other key to fall back on.
     const keypair =
       this.#options.identity.unsealSnapshot(snapshot) ?? EntityKeypair.fromEntityId(snapshot.entityId.slice());
-    const host = new DaemonHost(this.#options.host(keypair, expected.kind, daemon));
-    const dispose = (error: unknown): never => {
-      host.dispose();
+    const host = this.#arrival(keypair, expected.kind, daemon);
+    const abandon = (error: unknown): never => {
+      registry.abandon(host);
       throw error;
+    };
+    const done = () => {
+      host.cameFrom = source;
+      registry.add(host);
+      return { restoredSeq: snapshot.throughSeq };
     };
     try {
       const restored = host.restore(snapshot);
-      const done = () => {
-        host.cameFrom = source;
-        registry.add(host);
-        return { restoredSeq: snapshot.throughSeq };
-      };
-      return restored instanceof Promise ? restored.then(done).catch(dispose) : done();
+      return restored instanceof Promise ? restored.then(done).catch(abandon) : done();
     } catch (error) {
-      return dispose(error);
+      return abandon(error);
     }
   };
+
+  /** A copy to be restored; where that cannot be made, the key that was opened for it is wiped. */
+  #arrival(keypair: EntityKeypair, kind: string, daemon: MeshDaemon): DaemonHost {
+    try {
+      const host = new DaemonHost(this.#options.host(keypair, kind, daemon));
+      this.#options.registry.arrive(host);
+      return host;
+    } catch (error) {
+      keypair.dispose();
+      throw error;
+    }
+  }
 
   replay = ({ origin, events }: RequestTypes['replay']['ask']): MaybePromise<undefined> =>
     // A slice in a turn of its own: the event loop stays free however much there is to replay.

@@ -1,6 +1,6 @@
 import * as assert from 'uvu/assert';
-import { DaemonRuntime, EntityKeypair, InProcessMesh } from '../../lib/index.js';
-import { Recorder, refusal, suite } from '../support.js';
+import { DaemonRuntime, EntityKeypair, InProcessMesh, secureMemoryStatus } from '../../lib/index.js';
+import { eventually, Recorder, refusal, suite } from '../support.js';
 
 const identity = suite('a daemon’s key in a migration');
 const MESSAGE = Buffer.from('signed by the daemon');
@@ -118,4 +118,62 @@ identity('is sealed to a node that announces its key a moment after it was known
   setTimeout(() => target.start(), 30);
   await handle.wait({ timeout: 5_000 });
   assert.ok(target.keypair(origin).canSign);
+});
+
+identity('opened for a restore that is still going on is wiped when the target shuts down', () =>
+  inWorld(async ({ source, target, targetDaemon }) => {
+    const origin = await source.spawn('recorder', EntityKeypair.generate());
+    let goOn!: () => void;
+    const held = new Promise<void>((resolve) => {
+      goOn = resolve;
+    });
+    let restoring = false;
+    targetDaemon.before = (call) => {
+      if (call !== 'restore') return;
+      restoring = true;
+      return held;
+    };
+    const handle = source.startMigration(origin, 1n, 2n);
+    await eventually('the target restores', () => restoring);
+    const before = secureMemoryStatus().secrets;
+    await target.shutdown();
+    // The opened key, and both halves of the node's keys.
+    assert.is(secureMemoryStatus().secrets, before - 3);
+    goOn();
+    await refusal('target-unavailable', () => handle.wait({ timeout: 5_000 }));
+    await refusal('daemon-not-found', () => target.keypair(origin));
+    assert.ok(source.keypair(origin).canSign);
+  }),
+);
+
+identity('is wiped by a shutdown whose register does not answer', async () => {
+  const mesh = new InProcessMesh().join();
+  const node = new DaemonRuntime({ mesh });
+  node.registerFactory('recorder', () => new Recorder());
+  node.start();
+  const keypair = EntityKeypair.generate();
+  await node.spawn('recorder', keypair);
+  mesh.register.compareAndSet = () => Promise.reject(new Error('no answer'));
+  await refusal('register-unavailable', () => node.shutdown());
+  assert.is(keypair.canSign, false);
+});
+
+identity('is not taken up by a node that shuts down meanwhile, nor twice, nor disposed of', async () => {
+  const seats = new InProcessMesh();
+  await using other = new DaemonRuntime({ mesh: seats.join() });
+  const node = new DaemonRuntime({ mesh: seats.join() });
+  for (const runtime of [other, node]) {
+    runtime.registerFactory('recorder', () => new Recorder());
+    runtime.start();
+  }
+  const keypair = EntityKeypair.generate();
+  const spawned = node.spawn('recorder', keypair);
+  await node.shutdown();
+  await refusal('not-ready', () => spawned);
+  const origin = await other.spawn('recorder', keypair);
+  await refusal('already-exists', () => other.spawn('recorder', keypair));
+  assert.ok(other.keypair(origin).canSign, 'the daemon keeps its key');
+  const disposed = EntityKeypair.generate();
+  disposed.dispose();
+  await refusal('disposed', () => other.spawn('recorder', disposed));
 });
