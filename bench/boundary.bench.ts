@@ -19,7 +19,7 @@ export const definition: BenchDefinition = {
   method:
     'Each kind of call, 10,000 times. Native has no call that does nothing: its nearest is a getter that gives one small number ' +
     'back; the baseline has an empty one. A borrowed slice: 17 bytes that are looked at for their length only. The fast path’s real ' +
-    'call is `decodeBatch` as a transport makes it, argument checks included, on 128 bytes that hold no whole frame: all that ' +
+    'call is `decodeBatch` as a transport makes it, argument checks included, on 256 bytes that hold no whole frame: all that ' +
     'there is beside decoding. The limit is a JavaScript function that does nothing. Then, with a young generation large enough that ' +
     'nothing is collected meanwhile: bytes that appear per frame on the JavaScript heap and outside it (`process.memoryUsage`) ' +
     'while 100 and more frames go through each path, 50 calls; medians over the rounds.',
@@ -47,7 +47,7 @@ const nothing = () => undefined;
 const SLICE_BYTES = 17;
 /** A frame that is longer than its batch: nothing to decode. */
 function unfinishedBatch(): Uint8Array {
-  const batch = new Uint8Array(128);
+  const batch = new Uint8Array(256);
   batch[0] = 255;
   return batch;
 }

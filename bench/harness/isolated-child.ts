@@ -14,6 +14,8 @@ async function answer({ module, name, args }: IsolatedCall): Promise<IsolatedAns
   }
 }
 
+// Nobody is left to answer.
+process.once('disconnect', () => process.exit(1));
 process.once('message', async (call: IsolatedCall) => {
   process.send!(await answer(call), () => process.exit(0));
 });

@@ -11,9 +11,9 @@ import { refusal } from './refusal.js';
  * A crossing costs as much as these many bytes, rows or headers in TypeScript (measured: see docs/benchmarks). Smaller calls
  * stay on this side.
  */
-const BATCH_BYTES_MIN = 128;
-const ROWS_MIN = 16;
-const HEADERS_MIN = 8;
+const BATCH_BYTES_MIN = 200;
+const ROWS_MIN = 32;
+const HEADERS_MIN = 14;
 
 const ROW_SHIFT = 2 ** 32;
 
