@@ -101,6 +101,8 @@ export type MigrationErrorKind =
   | 'already-exists'
   | 'ownership-lost'
   | 'register-unavailable'
+  | 'too-many-migrations'
+  | 'extensions-required'
   | 'unknown-engine'
   | 'engine-unavailable';
 
@@ -109,6 +111,7 @@ const RETRIABLE: ReadonlySet<MigrationErrorKind> = new Set<MigrationErrorKind>([
   'moving',
   'buffer-full',
   'sequence-gap',
+  'too-many-migrations',
 ]);
 
 /** Values named by an error: what was expected, what was got, at which byte. */

@@ -48,14 +48,18 @@ export interface DaemonHostOptions {
   readonly keypair: EntityKeypair;
   readonly kind: string;
   readonly daemon: MeshDaemon;
-  /** Wall clock in nanoseconds, for `receivedAt` and `createdAt`. */
-  readonly clock: () => bigint;
+  /** Wall clock in nanoseconds since the Unix epoch, for `receivedAt` and `createdAt`. Default: the system's. */
+  readonly clock?: () => bigint;
   /** Outputs of a live copy, in order. */
   readonly publish: (outputs: readonly CausalEvent[], epoch: bigint) => void;
+  /** Resolves in a later turn of the event loop: long work is cut into slices. Without it, all is done at once. */
+  readonly turn?: () => Promise<void>;
   /** An event made the daemon throw: it is counted, reported and passed over. */
-  /** Resolves in a later turn of the event loop: long work is cut into slices. */
-  readonly turn: () => Promise<void>;
   readonly onDaemonError?: (error: unknown, event: CausalEvent) => void;
+}
+
+function systemClock(): bigint {
+  return BigInt(Date.now()) * 1_000_000n;
 }
 
 /** One copy of a daemon on this node: the daemon itself, its chain of outputs, what it has seen, and what it logs. */
@@ -72,6 +76,7 @@ export class DaemonHost {
   cameFrom: bigint | undefined;
 
   readonly #options: DaemonHostOptions;
+  readonly #clock: () => bigint;
   #gate: Gate = 'live';
   #chain: CausalChain;
   #horizon = new Horizon();
@@ -88,6 +93,7 @@ export class DaemonHost {
 
   constructor(options: DaemonHostOptions) {
     this.#options = options;
+    this.#clock = options.clock ?? systemClock;
     this.keypair = options.keypair;
     this.kind = options.kind;
     this.log = options.codec.createEventLog();
@@ -199,7 +205,8 @@ export class DaemonHost {
     return whenReady(this.#processAll(logged), () => {
       this.log.truncate(firstNumber + BigInt(logged.length) - 1n);
       if (this.log.count === 0) return this.#processLog();
-      return this.#options.turn().then(() => this.#processLog());
+      const { turn } = this.#options;
+      return turn ? turn().then(() => this.#processLog()) : this.#processLog();
     });
   }
 
@@ -245,7 +252,7 @@ export class DaemonHost {
             entityId: this.keypair.entityId,
             throughSeq: this.head.sequence,
             chainLink: this.head,
-            createdAt: this.#options.clock(),
+            createdAt: this.#clock(),
             bindings,
             identityEnvelope: options.seal?.(this.head),
           };
@@ -372,7 +379,7 @@ export class DaemonHost {
 
   #chainOutputs(cause: CausalEvent, payloads: readonly Uint8Array[]): CausalEvent[] {
     this.#observed |= this.#horizonBits(cause.link.originHash);
-    return payloads.map((payload) => this.#chain.append(payload, this.#observed, this.#options.clock()));
+    return payloads.map((payload) => this.#chain.append(payload, this.#observed, this.#clock()));
   }
 
   #horizonBits(originHash: bigint): bigint {

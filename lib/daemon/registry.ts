@@ -10,6 +10,8 @@ export class DaemonRegistry {
   readonly #departed = new Map<bigint, bigint>();
   /** Copies that are being restored: on this node, and reached by nobody. */
   readonly #arriving = new Set<DaemonHost>();
+  /** Frozen copies of daemons that were let go to a peer that confirms nothing. */
+  readonly #backups = new Map<bigint, DaemonHost>();
   #closed = false;
 
   /** @throws MigrationError `state-failed` where the node has a copy already */
@@ -22,6 +24,7 @@ export class DaemonRegistry {
     this.#requireOpen();
     this.#arriving.delete(host);
     this.#hosts.set(host.origin, host);
+    this.dropBackup(host.origin);
     this.#departed.delete(host.origin);
   }
 
@@ -40,8 +43,9 @@ export class DaemonRegistry {
   /** Nothing comes in any more. @returns every copy that was here; those still being restored are disposed of */
   close(): readonly DaemonHost[] {
     this.#closed = true;
-    for (const host of this.#arriving) host.dispose();
+    for (const host of [...this.#arriving, ...this.#backups.values()]) host.dispose();
     this.#arriving.clear();
+    this.#backups.clear();
     return [...this.#hosts.values()];
   }
 
@@ -67,6 +71,29 @@ export class DaemonRegistry {
     const host = this.#hosts.get(origin);
     this.#hosts.delete(origin);
     return host;
+  }
+
+  /** Takes a copy out and keeps it, frozen, until `takeBackup` or `dropBackup`. */
+  setAside(origin: bigint): void {
+    const host = this.remove(origin);
+    if (host) this.#backups.set(origin, host);
+  }
+
+  /** @throws MigrationError `daemon-not-found` */
+  takeBackup(origin: bigint): DaemonHost {
+    const host = this.#backups.get(origin);
+    if (!host)
+      throw new MigrationError('daemon-not-found', `no backup of daemon ${origin} is on this node`, {
+        details: { origin },
+      });
+    this.#backups.delete(origin);
+    return host;
+  }
+
+  /** Ends a backup, where there is one. */
+  dropBackup(origin: bigint): void {
+    this.#backups.get(origin)?.dispose();
+    this.#backups.delete(origin);
   }
 
   /** A daemon lives on another node now; who still asks here is sent there, as long as it is remembered. */

@@ -100,6 +100,15 @@ export class EntityKeypair implements Disposable {
     return new EntityKeypair(this.#id, undefined);
   }
 
+  /** Another key pair of the same entity, with a secret of its own to dispose. Throws `secure-memory-exhausted`. */
+  clone(): EntityKeypair {
+    if (!this.canSign) return this.publicOnly();
+    return withSecureScratch((scratch) => {
+      this.#loadSignKey(scratch);
+      return keypairFromScratch(scratch);
+    });
+  }
+
   /** 64 bytes over `message`. Throws `public-only` without a private half, `disposed` after `dispose`. */
   sign(message: Uint8Array): Uint8Array {
     checkBytes(message, 'message');

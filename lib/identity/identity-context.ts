@@ -30,7 +30,8 @@ export type EnvelopeSealFn = (
 /** What the dispatcher gets: it can have envelopes sealed and opened, and nothing in here gives it a private key. */
 export interface MigrationIdentityContext {
   readonly unsealSnapshot: EnvelopeUnsealFn;
-  readonly sealSnapshot: EnvelopeSealFn;
+  /** Default: what {@link createMigrationIdentityContext} gives; sealing needs no key of this node. */
+  readonly sealSnapshot?: EnvelopeSealFn;
   /** A node's X25519 public key (32 bytes), where it is known. */
   readonly peerStaticLookup: (nodeId: bigint) => Uint8Array | undefined;
 }
@@ -41,7 +42,8 @@ export interface MigrationIdentityContextOptions {
   readonly peerStaticLookup: (nodeId: bigint) => Uint8Array | undefined;
 }
 
-function sealSnapshot(snapshot: SealableSnapshot, daemon: EntityKeypair, targetPublic: Uint8Array): Uint8Array {
+/** Seals a daemon's key to a target: {@link EnvelopeSealFn}. */
+export function sealSnapshot(snapshot: SealableSnapshot, daemon: EntityKeypair, targetPublic: Uint8Array): Uint8Array {
   if (!daemon.id.equals(snapshot.entityId)) {
     throw new EnvelopeError(
       'origin-hash-mismatch',
@@ -67,7 +69,9 @@ function unseal(keys: StaticKeypair, snapshot: StateSnapshot): EntityKeypair | u
 }
 
 /** Binds a node's keys into closures, so that whoever holds the context can use them and never see them. */
-export function createMigrationIdentityContext(options: MigrationIdentityContextOptions): MigrationIdentityContext {
+export function createMigrationIdentityContext(
+  options: MigrationIdentityContextOptions,
+): Required<MigrationIdentityContext> {
   const { nodeKeys, peerStaticLookup } = options;
   const keys = 'staticKeypair' in nodeKeys ? nodeKeys.staticKeypair : nodeKeys;
   return Object.freeze({

@@ -1,5 +1,5 @@
 import type { MaybePromise } from '../maybe-promise.js';
-import type { FrameProducer } from './mesh.js';
+import type { FrameProducer } from '../wire/frame-producer.js';
 
 /** Bytes of one batch, unless a single frame is larger. */
 const BATCH_BYTES = 128 * 1024;

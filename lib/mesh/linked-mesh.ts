@@ -1,8 +1,9 @@
 import { MigrationError } from '../errors.js';
 import type { MaybePromise } from '../maybe-promise.js';
+import type { FrameProducer } from '../wire/frame-producer.js';
 import type { CausalEvent } from '../wire/link.js';
 import { type Batch, OutgoingLink } from './link.js';
-import type { BatchListener, ChannelListener, ChannelSubscription, FrameProducer, Mesh, PeerInfo } from './mesh.js';
+import type { BatchListener, ChannelListener, ChannelSubscription, Mesh, PeerInfo } from './mesh.js';
 import type { OwnershipRegister } from './register.js';
 
 /** What a link's bytes travel over, to one peer. */

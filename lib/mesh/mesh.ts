@@ -1,4 +1,5 @@
 import type { MaybePromise } from '../maybe-promise.js';
+import type { FrameProducer } from '../wire/frame-producer.js';
 import type { CausalEvent } from '../wire/link.js';
 import type { OwnershipRegister } from './register.js';
 
@@ -10,15 +11,6 @@ export interface PeerInfo {
   readonly extensions: boolean;
   /** Its X25519 public key (32 bytes), once it has announced it. */
   readonly staticKey?: Uint8Array;
-}
-
-/** What a stream writes into a mesh's batches whenever there is room. */
-export interface FrameProducer {
-  readonly done: boolean;
-  /** The most bytes that one `writeNext` needs. */
-  readonly maxFrameLength: number;
-  /** Writes one frame at `at`. @returns its length; 0 when there is none left */
-  writeNext(target: Uint8Array, at: number): number;
 }
 
 /**

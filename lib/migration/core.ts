@@ -1,12 +1,14 @@
 import type { MigrationError } from '../errors.js';
+import type { MigrationCodec } from '../wire/codec.js';
 import type { EventLog } from '../wire/event-log.js';
 import type { ExtensionMessage } from '../wire/extension.js';
+import type { FrameProducer } from '../wire/frame-producer.js';
 import type { CausalEvent, CausalLink } from '../wire/link.js';
 import type { MigrationMessage } from '../wire/message.js';
 import type { AssembledSnapshot } from '../wire/reassembler.js';
 import type { Trailer } from '../wire/trailer.js';
+import type { SnapshotAttestation } from './attestation.js';
 import type { Offer } from './offer.js';
-import type { OutgoingSnapshot } from './outgoing-snapshot.js';
 
 /** `pause`: from the snapshot on the source logs events and does not process them. */
 export type MigrationMode = 'pause';
@@ -26,13 +28,25 @@ export type MigrationPhase = 'Snapshot' | 'Transfer' | 'Restore' | 'Replay' | 'C
  */
 export type IdentityTransport = 'required' | 'where-possible' | 'none';
 
-/** Who wants to take a daemon from its source, or place one on its target. */
+/** Who wants to take a daemon from its source, or place one (or events for one) on its target. All are node ids. */
 export interface AuthorizationRequest {
   readonly role: 'source' | 'target';
   readonly origin: bigint;
   readonly orchestrator: bigint;
+  /** Undefined on a target whose peer does not tell it. */
   readonly source: bigint | undefined;
   readonly target: bigint;
+}
+
+/** What a source sends of a daemon. */
+export interface DaemonSnapshot {
+  /** The sequence of the daemon's last output. */
+  readonly seqThrough: bigint;
+  /** The snapshot's bytes, in pieces that stand one after another and do not change. */
+  readonly parts: readonly Uint8Array[];
+  readonly daemonKind: string;
+  /** The daemon's own signature (64 bytes); undefined where its private half is not here. */
+  readonly sign: (message: Uint8Array) => Uint8Array | undefined;
 }
 
 /**
@@ -40,20 +54,21 @@ export interface AuthorizationRequest {
  * MigrationError. The core asks nothing twice.
  */
 export interface RequestTypes {
+  /** Whether a daemon may be taken from here, or events for one be given to here. */
   authorize: { readonly ask: AuthorizationRequest; readonly answer: undefined };
+  /** Target: whether a daemon may be placed here and could live here; asked at the first chunk. */
+  admit: {
+    readonly ask: AuthorizationRequest & { readonly daemonKind: string | undefined };
+    readonly answer: undefined;
+  };
   /** Source: begin an attempt. The daemon's events go into its log from `takeSnapshot` on. */
   beginTry: {
     readonly ask: { readonly origin: bigint };
     readonly answer: { readonly try: bigint; readonly epoch: bigint };
   };
   takeSnapshot: {
-    readonly ask: {
-      readonly origin: bigint;
-      readonly target: bigint;
-      readonly try: bigint;
-      readonly identity: IdentityTransport;
-    };
-    readonly answer: OutgoingSnapshot;
+    readonly ask: { readonly origin: bigint; readonly target: bigint; readonly identity: IdentityTransport };
+    readonly answer: DaemonSnapshot;
   };
   /** Source: stop; nothing is accepted from here on. Answered when the last event is in the log. */
   fence: { readonly ask: { readonly origin: bigint; readonly target: bigint }; readonly answer: undefined };
@@ -61,15 +76,24 @@ export interface RequestTypes {
     readonly ask: { readonly origin: bigint; readonly epoch: bigint; readonly offer: Offer };
     readonly answer: undefined;
   };
-  /** Source: take the offer back. `claimed`: too late, the target has the daemon. */
+  /**
+   * Source: take the offer back. `claimed`: too late, the target has the daemon. `undecided`: nobody can say; only
+   * `recover` brings the daemon back.
+   */
   withdraw: {
     readonly ask: { readonly origin: bigint; readonly epoch: bigint };
-    readonly answer: 'withdrawn' | 'claimed';
+    readonly answer: 'withdrawn' | 'claimed' | 'undecided';
   };
   /** Source: go on; the log is processed first. */
   resume: { readonly ask: { readonly origin: bigint; readonly epoch: bigint }; readonly answer: undefined };
   /** Source: the target is live; let the copy and its key go. */
   release: { readonly ask: { readonly origin: bigint }; readonly answer: undefined };
+  /** Source: let go to a target without extensions, and keep a frozen backup for `recover`. */
+  setAside: { readonly ask: { readonly origin: bigint; readonly epoch: bigint }; readonly answer: undefined };
+  /** Source: the time of a frozen backup is over. */
+  dropBackup: { readonly ask: { readonly origin: bigint }; readonly answer: undefined };
+  /** Source: somebody knows that the target will never be live; this node becomes the owner again, in a new epoch. */
+  recover: { readonly ask: { readonly origin: bigint }; readonly answer: { readonly epoch: bigint } };
   /** Target: build the daemon and restore it, held. */
   restore: {
     readonly ask: {
@@ -77,17 +101,21 @@ export interface RequestTypes {
       readonly snapshot: AssembledSnapshot;
       readonly daemonKind: string | undefined;
       readonly source: bigint | undefined;
+      /** The source sends no key on purpose: the copy gets the public half alone. */
+      readonly keyless: boolean;
+      /** What the daemon itself must have signed; undefined from a peer without extensions. */
+      readonly attestation: SnapshotAttestation | undefined;
     };
     readonly answer: { readonly restoredSeq: bigint };
   };
-  /** Target: apply logged events to the held copy, in order. */
+  /** Target: apply logged events to the copy, in order. */
   replay: {
     readonly ask: { readonly origin: bigint; readonly events: readonly CausalEvent[] };
     readonly answer: undefined;
   };
   /** Target: become the owner, where the register holds exactly this offer. */
   claim: {
-    readonly ask: { readonly origin: bigint; readonly offer: Offer };
+    readonly ask: { readonly origin: bigint; readonly offer: Offer; readonly epoch: bigint | undefined };
     readonly answer: { readonly epoch: bigint };
   };
   /** Target: the claim is won; go live. */
@@ -118,14 +146,20 @@ export type MigrationAnswer = {
 /** What a half of the dispatcher may do: everything else comes in from outside. */
 export interface RoleContext {
   readonly localNode: bigint;
+  readonly codec: MigrationCodec;
   /** Milliseconds, as the last tick or call told. */
   readonly now: number;
+  /** Whether this node sends and reads trailers at all (PROTOCOL.md §8). */
+  readonly extensions: boolean;
+  /** Whether a node reads them, where the mesh says so; undefined where it does not know. */
+  speaks(node: bigint): boolean | undefined;
+  /** Trailers, and messages that the base protocol lacks, stay here where this node speaks no extensions. */
   send(destNode: bigint, message: MigrationMessage | ExtensionMessage, trailer?: Trailer): void;
   /** Sends base fields that are bytes already, with a trailer. */
-  sendEncoded(destNode: bigint, frame: Uint8Array, trailer: Trailer): void;
+  sendEncoded(destNode: bigint, frame: Uint8Array, trailer: Trailer | undefined): void;
   /** Sends a frame on as it came. */
   forward(destNode: bigint, frame: Uint8Array): void;
-  stream(destNode: bigint, snapshot: OutgoingSnapshot): void;
+  stream(destNode: bigint, frames: FrameProducer): void;
   /** @returns the id that the answer will bear */
   request<K extends RequestKind>(role: MigrationRole, kind: K, ask: RequestTypes[K]['ask']): number;
   /** The head of a local copy's chain. */
@@ -134,6 +168,8 @@ export interface RoleContext {
   log(origin: bigint): EventLog;
   /** The first event in it that no frame takes; undefined where there is none. */
   oversized(origin: bigint): CausalEvent | undefined;
+  /** The only node that may place that daemon here, where one was bound to its factory. */
+  expectedOrchestrator(origin: bigint): bigint | undefined;
   /** Something went wrong that no peer is to be told of. */
   fault(error: MigrationError): void;
   report(report: MigrationReport): void;
@@ -143,7 +179,14 @@ export interface RoleContext {
 export type MigrationReport =
   | { readonly kind: 'progress'; readonly role: MigrationRole; readonly progress: MigrationProgress }
   | { readonly kind: 'completed'; readonly role: MigrationRole; readonly origin: bigint }
-  | { readonly kind: 'failed'; readonly role: MigrationRole; readonly origin: bigint; readonly error: MigrationError }
+  /** `begun`: more than a request that was refused. */
+  | {
+      readonly kind: 'failed';
+      readonly role: MigrationRole;
+      readonly origin: bigint;
+      readonly error: MigrationError;
+      readonly begun: boolean;
+    }
   | { readonly kind: 'restored'; readonly origin: bigint }
   /** Source: it will stop as soon as little is left to replay. */
   | { readonly kind: 'draining'; readonly origin: bigint }
@@ -164,4 +207,25 @@ export interface MigrationProgress {
   readonly bytesTotal: number;
   /** Logged events that the target has not applied yet. */
   readonly eventsWaiting: number;
+}
+
+/** A migration as one role on this node sees it. Times are milliseconds, counts are whole. */
+export interface MigrationStatus {
+  readonly origin: bigint;
+  readonly role: MigrationRole;
+  readonly source: bigint | undefined;
+  readonly target: bigint;
+  readonly orchestrator: bigint;
+  /** Of that role: a {@link MigrationPhase} at the orchestrator, a `SourcePhase` or `TargetPhase` at the others. */
+  readonly phase: string;
+  readonly ageMs: number;
+  readonly phaseAgeMs: number;
+  /** Snapshot bytes that have left the source, passed by, or arrived. */
+  readonly bytesDone: number;
+  /** 0 while not known. */
+  readonly bytesTotal: number;
+  /** Logged events that the target has not applied yet, as far as known here. */
+  readonly eventsWaiting: number;
+  /** How often this phase has asked for what it waits for. */
+  readonly tries: number;
 }

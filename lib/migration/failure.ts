@@ -46,3 +46,12 @@ export function asMigrationError(error: unknown): MigrationError {
   if (error instanceof MigrationError) return error;
   return new MigrationError('state-failed', error instanceof Error ? error.message : String(error), { cause: error });
 }
+
+/** A frame without a trailer from a node that does send them: nobody is talked down (PROTOCOL.md §8). */
+export function extensionsRequired(what: string, origin: bigint, from: bigint): MigrationError {
+  return new MigrationError(
+    'extensions-required',
+    `${what} for daemon ${origin} came without a trailer from node ${from}, which speaks extensions as the mesh says`,
+    { details: { origin, from } },
+  );
+}

@@ -1,23 +1,36 @@
+import { randomBytes } from 'node:crypto';
+import type { DaemonHostOptions } from '../daemon/host.js';
 import { MigrationError } from '../errors.js';
 import { isPromise, type MaybePromise } from '../maybe-promise.js';
+import { forEachFrame } from '../wire/batch.js';
 import type { MigrationCodec } from '../wire/codec.js';
+import { createCodec } from '../wire/engine.js';
 import type { EventLog } from '../wire/event-log.js';
-import { decodeMigrationFrame, encodeMigrationFrame, type MigrationFrame } from '../wire/extension.js';
+import { decodeMigrationFrame, type ExtensionMessage, encodeMigrationFrame, isExtension } from '../wire/extension.js';
+import { allFrames, type FrameProducer } from '../wire/frame-producer.js';
 import type { CausalEvent, CausalLink } from '../wire/link.js';
+import type { MigrationFailed, MigrationMessage } from '../wire/message.js';
 import { appendTrailer, type Trailer } from '../wire/trailer.js';
+import { type CandidateRank, chooseTarget, type MigrationCandidate } from './auto-target.js';
+import { ChunkRuns } from './chunk-runs.js';
 import type {
   MigrationAnswer,
   MigrationReport,
   MigrationRequest,
+  MigrationStatus,
   RequestKind,
   RequestTypes,
   RoleContext,
 } from './core.js';
-import { asMigrationError } from './failure.js';
+import { DaemonServices } from './daemon-services.js';
+import { asMigrationError, reasonOf } from './failure.js';
+import { allowList, type MigrationHandlerHooks } from './hooks.js';
 import type { MigrationOrchestrator } from './orchestrator.js';
-import type { OutgoingSnapshot } from './outgoing-snapshot.js';
+import { UnwitnessedOwnership } from './ownership.js';
 import type { MigrationSourceHandler } from './source.js';
 import type { MigrationTargetHandler } from './target.js';
+
+const REQUEST_ID_BYTES = 16;
 
 /** A message to send (PROTOCOL.md §7). */
 export interface OutboundMigrationMessage {
@@ -33,8 +46,8 @@ export type MigrationServices = {
 /** Where frames go when nobody collects them. */
 export interface MigrationTransport {
   send(destNode: bigint, frame: Uint8Array): void;
-  /** Writes the snapshot's chunks whenever it has room. */
-  stream(destNode: bigint, snapshot: OutgoingSnapshot): void;
+  /** Writes the frames whenever it has room. */
+  stream(destNode: bigint, frames: FrameProducer): void;
 }
 
 /** What the dispatcher reads of the daemons on its node. */
@@ -45,27 +58,70 @@ export interface LocalCopies {
 }
 
 export interface MigrationHandlerOptions {
-  readonly codec: MigrationCodec;
-  readonly services: MigrationServices;
-  readonly copies: LocalCopies;
+  /** `native`, or `typescript`; default: native, and typescript where the addon cannot be loaded. */
+  readonly engine?: 'native' | 'typescript';
+  /** In place of `engine`: one that is there already. */
+  readonly codec?: MigrationCodec;
+  /** Whether trailers and the messages of PROTOCOL.md §8 are sent and read. Default: true. */
+  readonly extensions?: boolean;
+  /**
+   * Whether a node reads them, where somebody knows. True makes them mandatory in its frames, and lets our host write
+   * what it carries in front of a state sent there. Default: nobody knows, and each node shows it.
+   */
+  readonly speaksExtensions?: (node: bigint) => boolean | undefined;
+  /** Nodes that may take daemons from here and place them here, beside this node itself; for the default `authorize`. */
+  readonly orchestrators?: readonly bigint[];
+  /** Where outputs of daemons on this node go, and what else a copy that moves in needs. */
+  readonly host?: Pick<DaemonHostOptions, 'onDaemonError' | 'clock' | 'turn'> & {
+    readonly publish?: (origin: bigint, outputs: readonly CausalEvent[], epoch: bigint) => void;
+  };
+  /** Default: what the halves' registries hold. */
+  readonly services?: MigrationServices;
+  /** Default: the source's registry. */
+  readonly copies?: LocalCopies;
   /** Without one, frames are kept until `handleMessage` or `takeOutbound` hands them out. */
   readonly transport?: MigrationTransport;
   readonly onReport?: (report: MigrationReport) => void;
-  /** A frame was refused, or an answer came at a wrong time. Nothing has changed. */
+  /**
+   * A frame was refused, and nothing has changed; or, without `fromNode`, something went wrong that nobody waits for.
+   * Default: the latter is a process warning.
+   */
   readonly onRefused?: (error: MigrationError, fromNode: bigint | undefined) => void;
+  /** For request ids. Default: the system's. */
+  readonly randomBytes?: (length: number) => Uint8Array;
+}
+
+export interface StartMigration {
+  /**
+   * Whether the daemon's private key must travel along, sealed to the target; false: it must not. Default: where it can
+   * (PROTOCOL.md §7).
+   */
+  readonly transportIdentity?: boolean;
+  /** 16 random bytes, so that a repeated TakeSnapshot begins nothing new. Default: drawn. */
+  readonly requestId?: Uint8Array;
 }
 
 /**
  * The dispatcher of migration subprotocol 0x0500 (PROTOCOL.md §7). A state machine: frames, ticks and answers go in; frames
- * and requests come out. It reads no clock, draws no random number, opens nothing.
+ * and requests come out. It reads no clock and opens nothing. Where everything that it asks is answered at once, all that
+ * follows from a frame is in the array that `handleMessage` returns.
  */
 export class MigrationSubprotocolHandler {
   readonly #orchestrator: MigrationOrchestrator;
   readonly #source: MigrationSourceHandler;
   readonly #target: MigrationTargetHandler;
   readonly #localNode: bigint;
+  readonly #hooks: MigrationHandlerHooks;
   readonly #options: MigrationHandlerOptions;
+  readonly #codec: MigrationCodec;
+  readonly #extensions: boolean;
+  readonly #services: MigrationServices;
+  readonly #chunkRuns: ChunkRuns;
   readonly #requests: MigrationRequest[] = [];
+  /** Failures that this node tells itself: no frame. */
+  readonly #toSelf: Array<{ readonly message: MigrationFailed; readonly trailer: Trailer | undefined }> = [];
+  /** Daemons of whose migration the failure hook has heard, until no half has a record of it. */
+  readonly #failuresTold = new Set<bigint>();
   #outbox: OutboundMigrationMessage[] = [];
   #nextRequest = 1;
   #now = 0;
@@ -76,15 +132,38 @@ export class MigrationSubprotocolHandler {
     source: MigrationSourceHandler,
     target: MigrationTargetHandler,
     localNode: bigint,
-    options: MigrationHandlerOptions,
+    options: MigrationHandlerOptions = {},
+    hooks: MigrationHandlerHooks = {},
   ) {
     this.#orchestrator = orchestrator;
     this.#source = source;
     this.#target = target;
     this.#localNode = localNode;
     this.#options = options;
+    this.#hooks = hooks;
+    this.#codec = options.codec ?? createCodec(options.engine === undefined ? {} : { engine: options.engine });
+    this.#extensions = options.extensions ?? true;
+    this.#services = options.services ?? this.#daemonServices();
+    this.#chunkRuns = new ChunkRuns(this.#codec);
     const ctx = this.#context();
     for (const half of [orchestrator, source, target]) half.attach(ctx);
+  }
+
+  /** The same with hooks, each of which works alone. */
+  static withHooks(
+    orchestrator: MigrationOrchestrator,
+    source: MigrationSourceHandler,
+    target: MigrationTargetHandler,
+    localNode: bigint,
+    hooks: MigrationHandlerHooks,
+    options: MigrationHandlerOptions = {},
+  ): MigrationSubprotocolHandler {
+    return new MigrationSubprotocolHandler(orchestrator, source, target, localNode, options, hooks);
+  }
+
+  /** The engine in use. */
+  get engine(): 'native' | 'typescript' {
+    return this.#codec.engine;
   }
 
   /**
@@ -95,21 +174,30 @@ export class MigrationSubprotocolHandler {
    */
   handleMessage(data: Uint8Array, fromNode: bigint): OutboundMigrationMessage[] {
     try {
-      this.#dispatch(decodeMigrationFrame(this.#options.codec, data), data, fromNode);
+      this.#receive(data, fromNode);
     } finally {
       this.#settle();
     }
     return this.takeOutbound();
   }
 
-  /** One frame whose refusal is reported, not thrown: for many in a row. */
-  receive(data: Uint8Array, fromNode: bigint): void {
-    try {
-      this.#dispatch(decodeMigrationFrame(this.#options.codec, data), data, fromNode);
-    } catch (error) {
-      this.#options.onRefused?.(asMigrationError(error), fromNode);
-    }
+  /**
+   * Many frames in one call, each behind its length (u32 LE). A frame that is refused is reported to `onRefused` and keeps
+   * no other from its turn; half a frame at the end is passed over.
+   *
+   * @returns the messages to send, where there is no transport
+   */
+  handleBatch(batch: Uint8Array, fromNode: bigint): OutboundMigrationMessage[] {
+    const each = (frame: Uint8Array) => this.#receiveGuarded(frame, fromNode);
+    if (this.#chunkRuns.isWorthWhile(batch)) {
+      this.#chunkRuns.forEach(batch, {
+        each,
+        takesRuns: (origin) => !this.#orchestrator.forwards(origin, fromNode) && this.#target.has(origin),
+        run: (origin, columns, from, to) => this.#target.feedRun(origin, batch, columns, from, to),
+      });
+    } else forEachFrame(batch, each);
     this.#settle();
+    return this.takeOutbound();
   }
 
   /** What is to be sent, where there is no transport. */
@@ -122,13 +210,38 @@ export class MigrationSubprotocolHandler {
   /**
    * Begins a migration that this node leads.
    *
-   * @param request what goes on TakeSnapshot: `requestId` (16 random bytes), and what the source is to do
-   * @throws MigrationError `already-migrating`, `target-unavailable`
+   * @returns the messages to send, where there is no transport
+   * @throws MigrationError `already-migrating`, `target-unavailable`, `too-many-migrations`
    */
-  startMigration(origin: bigint, source: bigint, target: bigint, request: Trailer): void {
+  startMigration(
+    origin: bigint,
+    source: bigint,
+    target: bigint,
+    options: StartMigration = {},
+  ): OutboundMigrationMessage[] {
+    const request = this.#request(options);
     const { sourceIsLocal } = this.#orchestrator.start(origin, source, target, request);
-    if (sourceIsLocal) this.#source.takeSnapshot(origin, target, this.#localNode, request);
+    const trailer = this.#extensions ? request : undefined;
+    if (sourceIsLocal) this.#source.takeSnapshot(origin, target, this.#localNode, trailer);
     this.#settle();
+    return this.takeOutbound();
+  }
+
+  /**
+   * Begins a migration to the best of some nodes.
+   *
+   * @param candidates those that do not advertise `subprotocol:0x0500` are passed over
+   * @throws MigrationError `no-target-available`, and as `startMigration`
+   */
+  startMigrationAuto(
+    origin: bigint,
+    source: bigint,
+    candidates: Iterable<MigrationCandidate>,
+    rank: CandidateRank,
+    options: StartMigration = {},
+  ): { readonly target: bigint; readonly outbound: OutboundMigrationMessage[] } {
+    const target = chooseTarget(origin, source, candidates, rank);
+    return { target, outbound: this.startMigration(origin, source, target, options) };
   }
 
   /** Ends a migration that this node leads. @returns false where there is none */
@@ -136,6 +249,18 @@ export class MigrationSubprotocolHandler {
     const cancelled = this.#orchestrator.cancel(origin);
     this.#settle();
     return cancelled;
+  }
+
+  /**
+   * Brings a daemon back that was handed to a node which will never be live. Without an ownership register whoever calls
+   * this answers for that: else there are two.
+   *
+   * @returns false where nothing is here to be brought back
+   */
+  recover(origin: bigint): boolean {
+    const found = this.#source.recover(origin);
+    this.#settle();
+    return found;
   }
 
   /** Events have been logged for a daemon that is moving from here. */
@@ -152,13 +277,20 @@ export class MigrationSubprotocolHandler {
     this.#settle();
   }
 
-  /** @param now milliseconds; deadlines and repeats are counted by it */
-  tick(now: number): void {
-    this.#now = now;
+  /**
+   * Time has passed: what is overdue is asked for again, or given up.
+   *
+   * @param now milliseconds on a clock that never goes back
+   * @returns the messages to send, where there is no transport
+   */
+  tick(now: number): OutboundMigrationMessage[] {
+    if (typeof now !== 'number' || Number.isNaN(now)) throw new TypeError(`now must be a number, got ${String(now)}`);
+    this.#now = Math.max(this.#now, now);
     this.#orchestrator.tick();
     this.#source.tick();
     this.#target.tick();
     this.#settle();
+    return this.takeOutbound();
   }
 
   /** Whether a migration of this daemon is under way in any role here. */
@@ -166,19 +298,58 @@ export class MigrationSubprotocolHandler {
     return this.#orchestrator.has(origin) || this.#source.has(origin) || this.#target.has(origin);
   }
 
+  /** All migrations that this node takes part in, one entry per role; a copy. */
+  list(): MigrationStatus[] {
+    return [...this.#orchestrator.statuses(), ...this.#source.statuses(), ...this.#target.statuses()];
+  }
+
   dispose(): void {
     this.#target.dispose();
   }
 
-  #dispatch({ message, trailer }: MigrationFrame, frame: Uint8Array, from: bigint): void {
+  #request({ requestId, transportIdentity }: StartMigration): Trailer {
+    const drawn = requestId ?? (this.#options.randomBytes ?? randomBytes)(REQUEST_ID_BYTES);
+    if (!(drawn instanceof Uint8Array) || drawn.length !== REQUEST_ID_BYTES)
+      throw new TypeError(`requestId must be a Uint8Array of ${REQUEST_ID_BYTES} bytes`);
+    if (transportIdentity === undefined) return { requestId: drawn };
+    return { requestId: drawn, transportIdentity: transportIdentity ? 1n : 0n };
+  }
+
+  #receive(data: Uint8Array, from: bigint): void {
+    const { message, trailer } = decodeMigrationFrame(this.#codec, data);
+    if (this.#extensions) this.#dispatch(message, trailer, data, from);
+    else if (!isExtension(message)) this.#dispatch(message, undefined, data, from);
+    else {
+      throw new MigrationError(
+        'unknown-type',
+        `${message.kind} for daemon ${message.daemonOrigin}: this node speaks no extensions`,
+        { details: { offset: 0 } },
+      );
+    }
+  }
+
+  #receiveGuarded(data: Uint8Array, from: bigint): void {
+    try {
+      this.#receive(data, from);
+    } catch (error) {
+      this.#options.onRefused?.(asMigrationError(error), from);
+    }
+    this.#settle();
+  }
+
+  #dispatch(
+    message: MigrationMessage | ExtensionMessage,
+    trailer: Trailer | undefined,
+    frame: Uint8Array,
+    from: bigint,
+  ): void {
     const origin = message.daemonOrigin;
     switch (message.kind) {
       case 'TakeSnapshot':
         this.#source.takeSnapshot(origin, message.targetNode, from, trailer);
         break;
       case 'SnapshotReady':
-        // On a node that is both, the source's frames are the orchestrator's, and its own are the target's.
-        if (this.#orchestrator.forwards(origin, from)) this.#orchestrator.snapshotReady(message, frame, trailer);
+        if (this.#orchestrator.forwards(origin, from)) this.#orchestrator.snapshotReady(message, frame, from, trailer);
         else this.#target.snapshotReady(message, from, trailer);
         break;
       case 'RestoreComplete':
@@ -199,26 +370,24 @@ export class MigrationSubprotocolHandler {
       case 'ActivateTarget':
         this.#target.activateTarget(origin, from, trailer);
         break;
+      case 'ChunkStatus':
+        this.#source.chunkStatus(origin, from, trailer);
+        break;
       case 'EventAck':
         this.#source.eventAck(origin, from, trailer);
         break;
       case 'ActivationConfirmed':
         this.#source.activationConfirmed(origin, from, trailer);
         break;
-      case 'MigrationFailed': {
-        const halves = [this.#orchestrator, this.#source, this.#target];
-        const meant = halves.filter((half) => half.migrationFailed(origin, from, message.reason, trailer));
-        if (meant.length === 0) {
-          throw new MigrationError(
-            'wrong-peer',
-            `MigrationFailed for daemon ${origin} came from node ${from}, which takes no part in a migration of it`,
-            {
-              details: { origin, from },
-            },
-          );
-        }
-      }
+      case 'MigrationFailed':
+        if (!this.#failed(message, from, trailer)) throw noPart(origin, from);
     }
+  }
+
+  /** @returns whether one of the halves was meant */
+  #failed({ daemonOrigin: origin, reason }: MigrationFailed, from: bigint, trailer: Trailer | undefined): boolean {
+    const halves = [this.#orchestrator, this.#source, this.#target];
+    return halves.filter((half) => half.migrationFailed(origin, from, reason, trailer)).length > 0;
   }
 
   /** Runs requests until none is left; what answers later goes on when it does. */
@@ -226,10 +395,22 @@ export class MigrationSubprotocolHandler {
     if (this.#settling) return;
     this.#settling = true;
     try {
-      for (let request = this.#requests.shift(); request; request = this.#requests.shift()) this.#run(request);
+      while (this.#step());
     } finally {
       this.#settling = false;
     }
+    for (const origin of this.#failuresTold) if (!this.isMigrating(origin)) this.#failuresTold.delete(origin);
+  }
+
+  #step(): boolean {
+    const request = this.#requests.shift();
+    if (request) {
+      this.#run(request);
+      return true;
+    }
+    const told = this.#toSelf.shift();
+    if (told) this.#guarded(() => this.#failed(told.message, this.#localNode, told.trailer));
+    return told !== undefined;
   }
 
   #run(request: MigrationRequest): void {
@@ -237,7 +418,7 @@ export class MigrationSubprotocolHandler {
     const answer = (outcome: { value?: unknown; error?: MigrationError }) =>
       this.#answer({ kind, id, role, origin, ...outcome } as MigrationAnswer);
     try {
-      const value = this.#options.services[kind](request as never) as MaybePromise<unknown>;
+      const value = this.#services[kind](request as never) as MaybePromise<unknown>;
       if (!isPromise(value)) {
         answer({ value });
         return;
@@ -254,56 +435,110 @@ export class MigrationSubprotocolHandler {
   }
 
   #answer(answer: MigrationAnswer): void {
+    this.#guarded(() => (answer.role === 'source' ? this.#source.answer(answer) : this.#target.answer(answer)));
+  }
+
+  #guarded(run: () => void): void {
     try {
-      if (answer.role === 'source') this.#source.answer(answer);
-      else this.#target.answer(answer);
+      run();
     } catch (error) {
-      this.#options.onRefused?.(asMigrationError(error), undefined);
+      this.#fault(asMigrationError(error));
     }
   }
 
+  #fault(error: MigrationError): void {
+    const { onRefused } = this.#options;
+    if (onRefused) onRefused(error, undefined);
+    else process.emitWarning(error.message, { code: error.kind });
+  }
+
+  #report(report: MigrationReport): void {
+    this.#guarded(() => this.#options.onReport?.(report));
+    if (report.kind !== 'failed' || !report.begun || this.#failuresTold.has(report.origin)) return;
+    this.#failuresTold.add(report.origin);
+    this.#guarded(() => this.#hooks.failure?.(report.origin, reasonOf(report.error)));
+  }
+
+  /** Everything that the core asks for, answered by the daemons of this node alone. */
+  #daemonServices(): MigrationServices {
+    const { orchestrators = [], host = {}, speaksExtensions } = this.#options;
+    const { publish, ...rest } = host;
+    return new DaemonServices({
+      localNode: this.#localNode,
+      codec: this.#codec,
+      registry: this.#target.registry,
+      factories: this.#target.factories,
+      ownership: new UnwitnessedOwnership(),
+      authorize: this.#hooks.authorize ?? allowList(this.#localNode, orchestrators),
+      hooks: this.#hooks,
+      readsCarriedState: (node) => this.#extensions && speaksExtensions?.(node) === true,
+      host: (keypair, kind, daemon) => ({
+        ...rest,
+        codec: this.#codec,
+        keypair,
+        kind,
+        daemon,
+        publish: (outputs, epoch) => publish?.(keypair.originHash, outputs, epoch),
+      }),
+      turn: host.turn,
+    });
+  }
+
   #context(): RoleContext {
-    const { codec, copies, transport } = this.#options;
+    const { transport, speaksExtensions } = this.#options;
     const send = (destNode: bigint, payload: Uint8Array) => {
       if (transport) transport.send(destNode, payload);
       else this.#outbox.push({ destNode, payload });
     };
+    const copies = this.#options.copies ?? this.#source.registry;
     const copy = (origin: bigint) => {
       const found = copies.get(origin);
       if (!found)
         throw new MigrationError('daemon-not-found', `daemon ${origin} is not on this node`, { details: { origin } });
       return found;
     };
+    const withTrailer = (trailer: Trailer | undefined) => (this.#extensions ? trailer : undefined);
     const clock = () => this.#now;
     return {
       localNode: this.#localNode,
+      codec: this.#codec,
+      extensions: this.#extensions,
       get now() {
         return clock();
       },
-      send: (destNode, message, trailer) => send(destNode, encodeMigrationFrame(codec, message, trailer)),
-      sendEncoded: (destNode, frame, trailer) => send(destNode, appendTrailer(frame, trailer)),
+      speaks: (node) => (this.#extensions ? speaksExtensions?.(node) : false),
+      send: (destNode, message, trailer) => {
+        if (destNode === this.#localNode && message.kind === 'MigrationFailed') {
+          this.#toSelf.push({ message, trailer: withTrailer(trailer) });
+        } else if (this.#extensions || !isExtension(message)) {
+          send(destNode, encodeMigrationFrame(this.#codec, message, withTrailer(trailer)));
+        }
+      },
+      sendEncoded: (destNode, frame, trailer) => send(destNode, appendTrailer(frame, withTrailer(trailer))),
       forward: send,
-      stream: (destNode, snapshot) => {
-        if (transport) transport.stream(destNode, snapshot);
-        else for (const frame of allFrames(snapshot)) send(destNode, frame);
+      stream: (destNode, frames) => {
+        if (transport) transport.stream(destNode, frames);
+        else for (const frame of allFrames(frames)) send(destNode, frame);
       },
       request: (role, kind, ask) => {
         const id = this.#nextRequest++;
-        this.#requests.push({ kind, id, ...ask, role } as unknown as MigrationRequest);
+        this.#requests.push({ ...ask, kind, id, role } as unknown as MigrationRequest);
         return id;
       },
       head: (origin) => copy(origin).head,
       log: (origin) => copy(origin).log,
       oversized: (origin) => copy(origin).oversized,
-      fault: (error) => this.#options.onRefused?.(error, undefined),
-      report: (report) => this.#options.onReport?.(report),
+      expectedOrchestrator: (origin) => this.#target.factories?.expectedOrchestrator(origin),
+      fault: (error) => this.#fault(error),
+      report: (report) => this.#report(report),
     };
   }
 }
 
-function* allFrames(snapshot: OutgoingSnapshot): Iterable<Uint8Array> {
-  while (!snapshot.done) {
-    const frame = new Uint8Array(snapshot.maxFrameLength);
-    yield frame.subarray(0, snapshot.writeNext(frame, 0));
-  }
+function noPart(origin: bigint, from: bigint): MigrationError {
+  return new MigrationError(
+    'wrong-peer',
+    `MigrationFailed for daemon ${origin} came from node ${from}, which takes no part in a migration of it`,
+    { details: { origin, from } },
+  );
 }

@@ -2,24 +2,28 @@ import { MigrationError } from '../errors.js';
 import type { MigrationFailureReason } from '../wire/failure.js';
 import { MAX_SNAPSHOT_CHUNK_SIZE, type SnapshotReady } from '../wire/message.js';
 import { sameBytes, type Trailer } from '../wire/trailer.js';
-import type { MigrationPhase, MigrationProgress } from './core.js';
+import { checkForwardedChunk } from './chunk-check.js';
+import type { MigrationPhase, MigrationProgress, MigrationStatus } from './core.js';
 import { errorOf, reasonOf } from './failure.js';
-import { RoleHandler, type RoleRecord, requirePeer, type TransitionTable } from './role.js';
-
-const DEFAULT_PATIENCE_MS = 30_000;
-/** How long a source may take to say that it goes on, before the end is reported without it. */
-const ROLLBACK_PATIENCE_MS = 5_000;
+import { type MigrationOrchestratorPolicy, type OrchestratorPolicyOptions, orchestratorPolicy } from './policy.js';
+import { noMigration, RoleHandler, type RoleRecord, requirePeer, type TransitionTable } from './role.js';
 
 interface OrchestratorRecord extends RoleRecord<MigrationPhase> {
   readonly source: bigint;
   readonly target: bigint;
-  /** Names the request until the source has told the try. */
-  readonly requestId: Uint8Array | undefined;
-  progressAt: number;
+  /** What went on TakeSnapshot; its `requestId` names the request until the source has told the try. */
+  readonly request: Trailer;
   try: bigint | undefined;
+  /** Whether the target has shown that it speaks extensions. */
+  targetSpeaks: boolean;
+  /** What CleanupComplete said of the source's log, once it has come. */
+  cleaned: Trailer | undefined;
   bytesDone: number;
   bytesTotal: number;
   eventsWaiting: number;
+  /** When, and how often, this phase has asked for what it waits for. */
+  askedAt: number;
+  asked: number;
   /** Why the migration ends, once it does. */
   failure: MigrationError | undefined;
 }
@@ -38,14 +42,13 @@ type OrchestratorTable = TransitionTable<MigrationPhase, OrchestratorInputs, Orc
 
 /** The orchestrator's half: leads a migration from TakeSnapshot to ActivateAck (PROTOCOL.md §7). */
 export class MigrationOrchestrator extends RoleHandler<MigrationPhase, OrchestratorInputs, OrchestratorRecord> {
+  protected readonly role = 'orchestrator';
   protected readonly table: OrchestratorTable = this.#rules();
+  readonly policy: MigrationOrchestratorPolicy;
 
-  readonly #patienceMs: number;
-
-  /** @param patienceMs how long a phase may make no progress before the migration is given up */
-  constructor(patienceMs = DEFAULT_PATIENCE_MS) {
+  constructor(policy: OrchestratorPolicyOptions = {}) {
     super();
-    this.#patienceMs = patienceMs;
+    this.policy = orchestratorPolicy(policy);
   }
 
   /**
@@ -53,59 +56,53 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
    *
    * @param request what goes on TakeSnapshot: `requestId` (16 random bytes, from outside), and what the source is to do
    * @returns whether the source is this node, whose half must then be asked directly
-   * @throws MigrationError `already-migrating`, or `target-unavailable` where source and target are one node
+   * @throws MigrationError `already-migrating`, `too-many-migrations`, or `target-unavailable` where source and target
+   * are one node
    */
   start(origin: bigint, source: bigint, target: bigint, request: Trailer): { readonly sourceIsLocal: boolean } {
-    if (source === target) {
-      throw new MigrationError(
-        'target-unavailable',
-        `daemon ${origin} cannot migrate from node ${source} to itself; name another target`,
-        {
-          details: { origin, source, target },
-        },
-      );
-    }
-    if (this.records.has(origin)) {
-      throw new MigrationError(
-        'already-migrating',
-        `daemon ${origin} is already migrating; cancel that first or wait for its end`,
-        {
-          details: { origin },
-        },
-      );
-    }
+    this.#requireStartable(origin, source, target);
+    const { now, localNode } = this.ctx;
     const record: OrchestratorRecord = {
       origin,
+      orchestrator: localNode,
       source,
       target,
+      request,
+      startedAt: now,
       phase: 'Snapshot',
-      phaseSince: this.ctx.now,
+      phaseSince: now,
+      progressAt: now,
+      dueAt: 0,
       awaiting: undefined,
-      requestId: request.requestId,
-      progressAt: this.ctx.now,
       try: undefined,
+      targetSpeaks: false,
+      cleaned: undefined,
       bytesDone: 0,
       bytesTotal: 0,
       eventsWaiting: 0,
+      askedAt: now,
+      asked: 0,
       failure: undefined,
     };
-    this.records.set(origin, record);
-    const sourceIsLocal = source === this.ctx.localNode;
+    this.add(record, this.#interval('Snapshot'));
+    const sourceIsLocal = source === localNode;
     // A source on this node sends its chunks straight to the target, so they never pass here.
-    if (sourceIsLocal) this.#goTo(record, 'Transfer');
-    else this.ctx.send(source, { kind: 'TakeSnapshot', daemonOrigin: origin, targetNode: target }, request);
-    this.#report(record);
+    this.#goTo(record, sourceIsLocal ? 'Transfer' : 'Snapshot');
     return { sourceIsLocal };
   }
 
   /** Whether chunks from that node pass through here. */
   forwards(origin: bigint, from: bigint): boolean {
     const record = this.records.get(origin);
-    return record !== undefined && record.source === from && from !== this.ctx.localNode;
+    if (record === undefined || record.source === this.ctx.localNode) return false;
+    // On a node that is orchestrator and target, what comes from itself is the target's.
+    return record.source === from || record.target !== this.ctx.localNode;
   }
 
-  snapshotReady(message: SnapshotReady, frame: Uint8Array, trailer: Trailer | undefined): void {
-    this.apply(this.#require(message.daemonOrigin, 'SnapshotReady'), 'SnapshotReady', { message, frame, trailer });
+  snapshotReady(message: SnapshotReady, frame: Uint8Array, from: bigint, trailer: Trailer | undefined): void {
+    const record = this.#require(message.daemonOrigin, 'SnapshotReady');
+    requirePeer(message.daemonOrigin, 'SnapshotReady', from, record.source);
+    this.apply(record, 'SnapshotReady', { message, frame, trailer });
   }
 
   /** The frames that only the target may send. */
@@ -117,7 +114,7 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
   ): void {
     const record = this.#require(origin, kind);
     requirePeer(origin, kind, from, record.target);
-    if (this.#sameTry(record, trailer)) this.apply(record, kind, undefined);
+    if (this.#fromTargetsTry(record, trailer)) this.apply(record, kind, undefined);
   }
 
   /** The frames that only the source may send. */
@@ -136,7 +133,8 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
   migrationFailed(origin: bigint, from: bigint, reason: MigrationFailureReason, trailer: Trailer | undefined): boolean {
     const record = this.records.get(origin);
     if (!record || (from !== record.source && from !== record.target)) return false;
-    const meant = from === record.source ? this.#fromSourcesTry(record, trailer) : this.#sameTry(record, trailer);
+    const meant =
+      from === record.source ? this.#fromSourcesTry(record, trailer) : this.#fromTargetsTry(record, trailer);
     if (meant) this.apply(record, 'MigrationFailed', { from, reason });
     return true;
   }
@@ -155,10 +153,6 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
         new MigrationError('cancelled', `the migration of daemon ${origin} was cancelled`, { details: { origin } }),
       );
     return true;
-  }
-
-  has(origin: bigint): boolean {
-    return this.records.has(origin);
   }
 
   /** A node that takes part is gone for certain. */
@@ -180,18 +174,57 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
     });
   }
 
-  tick(): void {
-    this.forEachRecord((record) => {
-      const idleMs = this.ctx.now - record.progressAt;
-      if (record.phase === 'Rollback') {
-        if (idleMs > ROLLBACK_PATIENCE_MS) this.#end(record);
-      } else if (idleMs > this.#patienceMs) this.#outOfPatience(record);
-    });
+  protected due(record: OrchestratorRecord): number {
+    if (record.phase === 'Complete') return Number.POSITIVE_INFINITY;
+    const { now } = this.ctx;
+    const { deadlineMs, tries } = this.policy.phases[record.phase];
+    if (now - record.progressAt >= deadlineMs) this.#outOfPatience(record, deadlineMs);
+    else if (record.asked < tries && now - record.askedAt >= this.#interval(record.phase)) this.#ask(record);
+    return Math.min(this.#interval(record.phase), record.progressAt + deadlineMs - now);
   }
 
-  #outOfPatience(record: OrchestratorRecord): void {
+  protected peers({ source, target }: OrchestratorRecord): readonly bigint[] {
+    return [source, target];
+  }
+
+  protected status(record: OrchestratorRecord): MigrationStatus {
+    const { origin, source, target, orchestrator, phase, bytesDone, bytesTotal, eventsWaiting, asked } = record;
+    const ages = { ageMs: this.ctx.now - record.startedAt, phaseAgeMs: this.ctx.now - record.phaseSince };
+    const done = { bytesDone, bytesTotal, eventsWaiting, tries: asked };
+    return { origin, role: 'orchestrator', source, target, orchestrator, phase, ...ages, ...done };
+  }
+
+  #requireStartable(origin: bigint, source: bigint, target: bigint): void {
+    if (source === target) {
+      throw new MigrationError(
+        'target-unavailable',
+        `daemon ${origin} cannot migrate from node ${source} to itself; name another target`,
+        { details: { origin, source, target } },
+      );
+    }
+    if (this.records.has(origin)) {
+      throw new MigrationError(
+        'already-migrating',
+        `daemon ${origin} is already migrating; cancel that first or wait for its end`,
+        { details: { origin } },
+      );
+    }
+    this.requireRoom(origin, [source, target], this.policy);
+  }
+
+  #interval(phase: MigrationPhase): number {
+    if (phase === 'Complete') return Number.POSITIVE_INFINITY;
+    const { deadlineMs, tries } = this.policy.phases[phase];
+    return deadlineMs / tries;
+  }
+
+  #outOfPatience(record: OrchestratorRecord, deadlineMs: number): void {
     const { origin, phase } = record;
-    const message = `the migration of daemon ${origin} made no progress for ${this.#patienceMs} ms in phase ${phase}`;
+    if (phase === 'Rollback') {
+      this.#end(record);
+      return;
+    }
+    const message = `the migration of daemon ${origin} made no progress for ${deadlineMs} ms in phase ${phase}`;
     this.#rollBack(record, new MigrationError('timed-out', message, { details: { origin, phase } }));
   }
 
@@ -204,20 +237,20 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
     const forward = (r: OrchestratorRecord, i: OrchestratorInputs['SnapshotReady']) => this.#forward(r, i);
     return {
       Snapshot: { ...always, SnapshotReady: forward },
-      Transfer: { ...always, SnapshotReady: forward, RestoreComplete: (r) => this.#restored(r) },
-      Restore: { ...always, SnapshotReady: forward, RestoreComplete: (r) => this.#restored(r) },
+      Transfer: { ...always, SnapshotReady: forward, RestoreComplete: (r) => this.#goTo(r, 'Replay') },
+      Restore: { ...always, SnapshotReady: forward, RestoreComplete: (r) => this.#goTo(r, 'Replay') },
       Replay: {
         ...always,
         SnapshotReady: forward,
-        RestoreComplete: (r) => this.#sendEvents(r),
-        ReplayComplete: (r) => this.#replayed(r),
+        RestoreComplete: (r) => this.#ask(r),
+        ReplayComplete: (r) => this.#goTo(r, 'Cutover'),
       },
       Cutover: {
         ...always,
         SnapshotReady: pass,
         RestoreComplete: pass,
         ReplayComplete: pass,
-        CleanupComplete: (r, i) => this.#activate(r, i),
+        CleanupComplete: (r, i) => this.#cleaned(r, i),
         ActivateAck: (r) => this.#completed(r),
       },
       Complete: {},
@@ -239,59 +272,72 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
   #require(origin: bigint, what: string): OrchestratorRecord {
     const record = this.records.get(origin);
     if (record) return record;
-    throw new MigrationError('daemon-not-found', `${what}: no migration of daemon ${origin} is led from this node`, {
-      details: { origin },
-    });
+    throw noMigration(origin, what, 'is led from this node');
   }
 
-  /** Only the source tells the try, by a frame that its phase takes: what else comes must be of that try. */
-  #sameTry(record: OrchestratorRecord, trailer: Trailer | undefined): boolean {
-    // A peer without extensions sends no trailer; one that has shown them is not talked down.
-    if (record.try !== undefined) return trailer?.try === record.try;
-    return trailer === undefined || sameBytes(trailer.requestId, record.requestId);
-  }
-
+  /** Only the source tells the try, beside the request that it answers: what else comes must be of that try. */
   #fromSourcesTry(record: OrchestratorRecord, trailer: Trailer | undefined): boolean {
-    record.try ??= trailer?.try;
-    return this.#sameTry(record, trailer);
+    if (record.try !== undefined) return trailer?.try === record.try;
+    if (trailer === undefined) return this.ctx.speaks(record.source) !== true;
+    if (!sameBytes(trailer.requestId, record.request.requestId)) return false;
+    record.try = trailer.try;
+    return true;
+  }
+
+  #fromTargetsTry(record: OrchestratorRecord, trailer: Trailer | undefined): boolean {
+    if (trailer?.try !== undefined) {
+      if (trailer.try !== record.try) return false;
+      record.targetSpeaks = true;
+      return true;
+    }
+    // A target without extensions sends none; one that has shown them is not talked down.
+    return record.try === undefined || !(record.targetSpeaks || this.ctx.speaks(record.target) === true);
   }
 
   #goTo(record: OrchestratorRecord, phase: MigrationPhase): void {
     this.enter(record, phase);
+    record.asked = 0;
+    this.#ask(record);
+    if (phase !== 'Complete') this.lookIn(record, this.#interval(phase));
     this.#report(record);
   }
 
-  #forward(record: OrchestratorRecord, { message, frame, trailer }: OrchestratorInputs['SnapshotReady']): void {
-    if (!this.#fromSourcesTry(record, trailer)) return;
-    this.ctx.forward(record.target, frame);
-    record.bytesDone += message.snapshotBytes.length;
-    record.bytesTotal = Number(trailer?.snapshotLength ?? BigInt(message.totalChunks * MAX_SNAPSHOT_CHUNK_SIZE));
-    if (record.phase === 'Snapshot') this.#goTo(record, 'Transfer');
-    if (record.phase === 'Transfer' && record.bytesDone >= record.bytesTotal) this.#goTo(record, 'Restore');
-    else this.#report(record);
+  /** Asks for what the phase waits for, and again when it is repeated. */
+  #ask(record: OrchestratorRecord): void {
+    record.askedAt = this.ctx.now;
+    record.asked++;
+    const { origin, source, target, phase } = record;
+    switch (phase) {
+      case 'Snapshot':
+        this.ctx.send(source, { kind: 'TakeSnapshot', daemonOrigin: origin, targetNode: target }, record.request);
+        break;
+      case 'Replay':
+        this.ctx.send(target, { kind: 'BufferedEvents', daemonOrigin: origin, events: [] }, this.#trailer(record));
+        break;
+      case 'Cutover':
+        if (record.cleaned) this.#activate(record, record.cleaned);
+        else this.#notify(record);
+        break;
+      case 'Rollback':
+        this.#tell(record, source);
+        break;
+      default:
+      // What is lost on its way from source to target, those two send again.
+    }
   }
 
-  #restored(record: OrchestratorRecord): void {
-    this.#goTo(record, 'Replay');
-    this.#sendEvents(record);
-  }
-
-  #sendEvents(record: OrchestratorRecord): void {
+  #notify(record: OrchestratorRecord): void {
+    const { origin, source, target } = record;
+    const targetExtensions = record.targetSpeaks ? 1n : 0n;
     this.ctx.send(
-      record.target,
-      { kind: 'BufferedEvents', daemonOrigin: record.origin, events: [] },
-      this.#trailer(record),
+      source,
+      { kind: 'CutoverNotify', daemonOrigin: origin, targetNode: target },
+      { ...this.#trailer(record), targetExtensions },
     );
   }
 
-  #replayed(record: OrchestratorRecord): void {
-    this.#goTo(record, 'Cutover');
-    const { origin, source, target } = record;
-    this.ctx.send(source, { kind: 'CutoverNotify', daemonOrigin: origin, targetNode: target }, this.#trailer(record));
-  }
-
-  #activate(record: OrchestratorRecord, { trailer }: OrchestratorInputs['CleanupComplete']): void {
-    const logged = trailer?.logCount === undefined ? {} : { logCount: trailer.logCount };
+  #activate(record: OrchestratorRecord, { logCount, logDigest }: Trailer): void {
+    const logged = { ...(logCount === undefined ? {} : { logCount }), ...(logDigest ? { logDigest } : {}) };
     this.ctx.send(
       record.target,
       { kind: 'ActivateTarget', daemonOrigin: record.origin },
@@ -299,55 +345,94 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
     );
   }
 
+  #forward(record: OrchestratorRecord, { message, frame, trailer }: OrchestratorInputs['SnapshotReady']): void {
+    if (!this.#fromSourcesTry(record, trailer)) return;
+    try {
+      checkForwardedChunk(this.ctx.codec, message);
+    } catch (cause) {
+      // Nothing else will come of it, and both sides wait: told at once.
+      this.#rollBack(record, cause as MigrationError);
+      return;
+    }
+    this.ctx.forward(record.target, frame);
+    record.bytesTotal = Number(trailer?.snapshotLength ?? BigInt(message.totalChunks * MAX_SNAPSHOT_CHUNK_SIZE));
+    record.bytesDone = Math.min(record.bytesDone + message.snapshotBytes.length, record.bytesTotal);
+    if (record.phase === 'Snapshot') this.#goTo(record, 'Transfer');
+    const isLast = message.chunkIndex === message.totalChunks - 1;
+    if (record.phase === 'Transfer' && isLast) this.#goTo(record, 'Restore');
+    else this.#moved(record);
+  }
+
+  #cleaned(record: OrchestratorRecord, { trailer }: OrchestratorInputs['CleanupComplete']): void {
+    record.cleaned = trailer ?? {};
+    record.asked = 0;
+    record.progressAt = this.ctx.now;
+    this.#ask(record);
+  }
+
   #completed(record: OrchestratorRecord): void {
     record.eventsWaiting = 0;
     record.bytesDone = record.bytesTotal;
     this.#goTo(record, 'Complete');
-    this.records.delete(record.origin);
+    this.remove(record);
     this.ctx.report({ kind: 'completed', role: 'orchestrator', origin: record.origin });
   }
 
   #status(record: OrchestratorRecord, { trailer }: OrchestratorInputs['SourceStatus']): void {
+    const { bytesDone, eventsWaiting } = record;
     record.bytesTotal = Math.max(record.bytesTotal, Number(trailer?.snapshotLength ?? 0n));
     // What has left the source; chunks that pass through here are counted as they do.
     if (record.source === this.ctx.localNode) record.bytesDone = Number(trailer?.snapshotSent ?? 0n);
     record.eventsWaiting = Number((trailer?.logCount ?? 0n) - (trailer?.ackThrough ?? 0n));
-    this.#report(record);
+    if (record.bytesDone !== bytesDone || record.eventsWaiting !== eventsWaiting) this.#moved(record);
   }
 
   #failed(record: OrchestratorRecord, { from, reason }: OrchestratorInputs['MigrationFailed']): void {
-    this.#rollBack(record, errorOf(record.origin, reason));
+    this.#rollBack(record, errorOf(record.origin, reason), from);
     // A source that says so has gone back already.
     if (from === record.source) this.#end(record);
   }
 
-  #rollBack(record: OrchestratorRecord, error: MigrationError): void {
+  /** @param from who said that it failed, and need not be told */
+  #rollBack(record: OrchestratorRecord, error: MigrationError, from?: bigint): void {
     record.failure = error;
-    this.#tell(record, record.source, error);
-    this.#tell(record, record.target, error);
-    this.#goTo(record, 'Rollback');
+    if (from !== record.target) this.#tell(record, record.target);
+    if (from === record.source) {
+      this.enter(record, 'Rollback');
+      this.#report(record);
+    } else this.#goTo(record, 'Rollback');
   }
 
-  #tell(record: OrchestratorRecord, to: bigint, error: MigrationError): void {
+  #tell(record: OrchestratorRecord, to: bigint): void {
     this.ctx.send(
       to,
-      { kind: 'MigrationFailed', daemonOrigin: record.origin, reason: reasonOf(error) },
+      { kind: 'MigrationFailed', daemonOrigin: record.origin, reason: reasonOf(record.failure) },
       this.#trailer(record),
     );
   }
 
   #end(record: OrchestratorRecord): void {
-    this.records.delete(record.origin);
-    this.ctx.report({ kind: 'failed', role: 'orchestrator', origin: record.origin, error: record.failure! });
+    this.ctx.report({
+      kind: 'failed',
+      role: 'orchestrator',
+      origin: record.origin,
+      error: record.failure!,
+      begun: true,
+    });
+    this.remove(record);
   }
 
   #trailer(record: OrchestratorRecord): Trailer {
     if (record.try !== undefined) return { try: record.try };
-    return record.requestId ? { requestId: record.requestId } : {};
+    return record.request.requestId ? { requestId: record.request.requestId } : {};
+  }
+
+  #moved(record: OrchestratorRecord): void {
+    record.progressAt = this.ctx.now;
+    this.#report(record);
   }
 
   #report(record: OrchestratorRecord): void {
-    record.progressAt = this.ctx.now;
     const { origin, source, target, phase, bytesDone, bytesTotal, eventsWaiting } = record;
     const progress: MigrationProgress = { origin, source, target, phase, bytesDone, bytesTotal, eventsWaiting };
     this.ctx.report({ kind: 'progress', role: 'orchestrator', progress });

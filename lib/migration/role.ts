@@ -1,13 +1,19 @@
 import { MigrationError } from '../errors.js';
-import type { MigrationAnswer, RoleContext } from './core.js';
+import type { MigrationAnswer, MigrationRole, MigrationStatus, RoleContext } from './core.js';
+import { Deadlines } from './deadlines.js';
 import { asMigrationError } from './failure.js';
 
-/** What every half keeps of a migration. */
+/** What every half keeps of a migration. Times are milliseconds of the context's clock. */
 export interface RoleRecord<Phase extends string> {
   readonly origin: bigint;
+  readonly orchestrator: bigint;
+  readonly startedAt: number;
   phase: Phase;
-  /** When this phase began, in milliseconds of the context's clock. */
   phaseSince: number;
+  /** When something was last known to have moved. */
+  progressAt: number;
+  /** When this half looks at it again. */
+  dueAt: number;
   /** The request whose answer this phase waits for. */
   awaiting: number | undefined;
 }
@@ -17,12 +23,23 @@ export type TransitionTable<Phase extends string, Inputs, Record> = {
   readonly [P in Phase]: { readonly [K in keyof Inputs]?: (record: Record, input: Inputs[K]) => void };
 };
 
-/** What the three halves share: records by origin, and the way from an input through the table. */
-export abstract class RoleHandler<Phase extends string, Inputs, Record extends RoleRecord<Phase>> {
-  protected readonly records = new Map<bigint, Record>();
-  #ctx: RoleContext | undefined;
+/** When a record is looked at again after looking at it went wrong. */
+const AFTER_FAULT_MS = 1_000;
 
+/** How many migrations a half takes on: at once, and at once for one peer. */
+interface Limits {
+  readonly maxMigrations: number;
+  readonly maxPerPeer: number;
+}
+
+/** What the three halves share: records by origin, deadlines, and the way from an input through the table. */
+export abstract class RoleHandler<Phase extends string, Inputs, Record extends RoleRecord<Phase>> {
+  protected abstract readonly role: MigrationRole;
+  protected readonly records = new Map<bigint, Record>();
   protected abstract readonly table: TransitionTable<Phase, Inputs, Record>;
+  readonly #deadlines = new Deadlines<Record>();
+  readonly #perPeer = new Map<bigint, number>();
+  #ctx: RoleContext | undefined;
 
   /** Called once by the dispatcher that this half belongs to. */
   attach(ctx: RoleContext): void {
@@ -30,15 +47,81 @@ export abstract class RoleHandler<Phase extends string, Inputs, Record extends R
     this.#ctx = ctx;
   }
 
+  /** Whether this half takes part in a migration of that daemon. */
+  has(origin: bigint): boolean {
+    return this.records.has(origin);
+  }
+
+  /** How many migrations are under way here. */
+  get size(): number {
+    return this.records.size;
+  }
+
+  *statuses(): Iterable<MigrationStatus> {
+    for (const record of this.records.values()) yield this.status(record);
+  }
+
+  /** Looks at every record that is due; what goes wrong with one is reported, and keeps no other from its turn. */
+  tick(): void {
+    const { now } = this.ctx;
+    for (let record = this.#deadlines.take(now); record; record = this.#deadlines.take(now)) this.#look(record);
+  }
+
+  protected abstract status(record: Record): MigrationStatus;
+
+  /** Something may be overdue. @returns when to look again, in milliseconds from now */
+  protected abstract due(record: Record): number;
+
+  /** The nodes that a record counts for in the limit per peer. */
+  protected abstract peers(record: Record): readonly bigint[];
+
   protected get ctx(): RoleContext {
     if (!this.#ctx)
       throw new TypeError('this handler belongs to no dispatcher yet; give it to a MigrationSubprotocolHandler first');
     return this.#ctx;
   }
 
+  /** @throws MigrationError `too-many-migrations` where one more for these peers is over the limits */
+  protected requireRoom(origin: bigint, peers: readonly bigint[], { maxMigrations, maxPerPeer }: Limits): void {
+    const crowded = peers.find((peer) => (this.#perPeer.get(peer) ?? 0) >= maxPerPeer);
+    if (crowded === undefined && this.records.size < maxMigrations) return;
+    const limit = crowded === undefined ? maxMigrations : maxPerPeer;
+    const whose = crowded === undefined ? '' : ` for node ${crowded}`;
+    throw new MigrationError(
+      'too-many-migrations',
+      `daemon ${origin}: ${limit} migrations${whose} are under way at this ${this.role}, and no more are allowed; try again when one has ended`,
+      { details: { origin, limit } },
+    );
+  }
+
+  protected add(record: Record, dueInMs: number): void {
+    this.records.set(record.origin, record);
+    for (const peer of this.peers(record)) this.#perPeer.set(peer, (this.#perPeer.get(peer) ?? 0) + 1);
+    this.lookIn(record, dueInMs);
+  }
+
+  protected remove(record: Record): void {
+    if (this.records.get(record.origin) !== record) return;
+    this.records.delete(record.origin);
+    for (const peer of this.peers(record)) {
+      const left = this.#perPeer.get(peer)! - 1;
+      if (left === 0) this.#perPeer.delete(peer);
+      else this.#perPeer.set(peer, left);
+    }
+  }
+
+  /** Looks at a record no later than in that many milliseconds. */
+  protected lookIn(record: Record, ms: number): void {
+    const at = this.ctx.now + ms;
+    if (record.dueAt > this.ctx.now && record.dueAt <= at) return;
+    record.dueAt = at;
+    this.#deadlines.add(at, record);
+  }
+
   protected enter(record: Record, phase: Phase, awaiting?: number): void {
     record.phase = phase;
     record.phaseSince = this.ctx.now;
+    record.progressAt = this.ctx.now;
     record.awaiting = awaiting;
   }
 
@@ -75,6 +158,16 @@ export abstract class RoleHandler<Phase extends string, Inputs, Record extends R
     const record = this.records.get(answer.origin);
     return record?.awaiting === answer.id ? record : undefined;
   }
+
+  #look(record: Record): void {
+    // An earlier look has put it off, or it is over.
+    if (record.dueAt > this.ctx.now || this.records.get(record.origin) !== record) return;
+    let nextMs = AFTER_FAULT_MS;
+    this.guarded(() => {
+      nextMs = this.due(record);
+    });
+    if (this.records.get(record.origin) === record) this.lookIn(record, Math.max(1, nextMs));
+  }
 }
 
 /** @throws MigrationError `wrong-peer` */
@@ -87,4 +180,11 @@ export function requirePeer(origin: bigint, what: string, from: bigint, expected
       details: { origin, from, expected },
     },
   );
+}
+
+/** @throws MigrationError `daemon-not-found` */
+export function noMigration(origin: bigint, what: string, where: string): MigrationError {
+  return new MigrationError('daemon-not-found', `${what}: no migration of daemon ${origin} ${where}`, {
+    details: { origin },
+  });
 }

@@ -1,11 +1,17 @@
+import type { DaemonRegistry } from '../daemon/registry.js';
 import { MigrationError } from '../errors.js';
+import { type MaybePromise, whenReady } from '../maybe-promise.js';
 import { MigrationFailureReason } from '../wire/failure.js';
+import type { CausalEvent } from '../wire/link.js';
 import { MAX_SNAPSHOT_CHUNK_SIZE } from '../wire/message.js';
 import { sameBytes, type Trailer } from '../wire/trailer.js';
-import type { IdentityTransport, MigrationAnswer, RequestTypes } from './core.js';
-import { asMigrationError, errorOf, reasonOf } from './failure.js';
-import type { OutgoingSnapshot } from './outgoing-snapshot.js';
-import { RoleHandler, type RoleRecord, requirePeer, type TransitionTable } from './role.js';
+import { attestedBytes } from './attestation.js';
+import type { IdentityTransport, MigrationAnswer, MigrationStatus, RequestTypes } from './core.js';
+import { asMigrationError, errorOf, extensionsRequired, reasonOf } from './failure.js';
+import { BoundedMemory } from './memory.js';
+import { OutgoingSnapshot } from './outgoing-snapshot.js';
+import { type ParticipantPolicy, type ParticipantPolicyOptions, participantPolicy } from './policy.js';
+import { noMigration, RoleHandler, type RoleRecord, requirePeer, type TransitionTable } from './role.js';
 
 /** Bytes of one BufferedEvents frame, at the most, unless a single event needs more. */
 const EVENT_FRAME_BYTES = 48 * 1024;
@@ -16,8 +22,13 @@ const EVENTS_IN_FLIGHT = 20_000n;
 const CUTOVER_GAP = 1_000n;
 /** …or when it has waited this long for that. */
 const CUTOVER_PATIENCE_MS = 10_000;
-
+/** How often the orchestrator is told how far things are. */
+const STATUS_MS = 100;
 const DEFAULT_PATIENCE_MS = 30_000;
+/** How long a copy that was let go to a peer without extensions is kept frozen, for `recover`. */
+const BACKUP_MS = 600_000;
+/** Migrations that are over and still answered for. */
+const REMEMBERED = 16_384;
 
 /**
  * Where a migration stands at its source.
@@ -25,6 +36,8 @@ const DEFAULT_PATIENCE_MS = 30_000;
  *     authorising → beginning → snapshotting → transferring → streaming → draining → fencing → offering → offered → releasing
  *
  * and from any of them back: `withdrawing` (an offer is out) and `resuming` (the log is processed, and the daemon is live).
+ * Towards a peer without extensions: transferring → fencing → releasing. `recovering` follows `offered` where somebody
+ * knows that the target will never be live.
  */
 export type SourcePhase =
   | 'authorising'
@@ -37,32 +50,53 @@ export type SourcePhase =
   | 'offering'
   | 'offered'
   | 'withdrawing'
+  | 'recovering'
   | 'releasing'
   | 'resuming';
 
 interface SourceRecord extends RoleRecord<SourcePhase> {
-  readonly orchestrator: bigint;
   readonly target: bigint;
+  /** Undefined from an orchestrator without extensions: then this migration has none. */
   readonly requestId: Uint8Array | undefined;
   readonly identity: IdentityTransport;
+  /** Whether the target is handed the daemon by an offer; without extensions it is let go at CutoverNotify. */
+  byOffer: boolean;
   try: bigint;
   epoch: bigint;
+  seqThrough: bigint;
   snapshot: OutgoingSnapshot | undefined;
   /** The target has applied every logged event up to this. */
   ackThrough: bigint;
   sentThrough: bigint;
+  /** When something was last sent that the target has to answer, and how often in this phase. */
+  sentAt: number;
+  sends: number;
+  /** When, and with what, the orchestrator was last told how far things are. */
+  statusAt: number;
+  statusSeen: string;
   /** Snapshot bytes that had left when progress was last noted. */
   bytesSeen: number;
-  progressAt: number;
+  /** How many chunks the target last said were missing. */
+  missingSeen: number;
   /** Why the migration is to end; acted on as soon as the phase allows. */
   abort: MigrationError | undefined;
+}
+
+/** What is remembered of a migration that is over: repeated frames get the same answer. */
+interface Ended {
+  readonly orchestrator: bigint;
+  readonly requestId: Uint8Array | undefined;
+  readonly try: bigint;
+  /** Undefined where the daemon has moved. */
+  readonly failure: MigrationFailureReason | undefined;
 }
 
 type Answered<K extends keyof RequestTypes> = RequestTypes[K]['answer'];
 
 interface SourceInputs {
-  CutoverNotify: undefined;
+  CutoverNotify: { readonly trailer: Trailer | undefined };
   MigrationFailed: { readonly reason: MigrationFailureReason };
+  ChunkStatus: { readonly missing: Uint32Array };
   EventAck: { readonly ackThrough: bigint };
   ActivationConfirmed: { readonly epoch: bigint };
   authorize: Answered<'authorize'>;
@@ -71,73 +105,92 @@ interface SourceInputs {
   fence: Answered<'fence'>;
   offer: Answered<'offer'>;
   withdraw: Answered<'withdraw'>;
+  recover: Answered<'recover'>;
   resume: Answered<'resume'>;
   release: Answered<'release'>;
+  setAside: Answered<'setAside'>;
   /** A request was refused. */
   refused: MigrationError;
-  tick: undefined;
+  /** Time has passed. */
+  due: undefined;
 }
 
 type SourceTable = TransitionTable<SourcePhase, SourceInputs, SourceRecord>;
 
 /** The source's half: takes the snapshot, streams it and the log, stops at cutover, and lets go at the confirmation. */
 export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInputs, SourceRecord> {
+  protected readonly role = 'source';
   protected readonly table: SourceTable = this.#rules();
+  /** The daemons of this node. */
+  readonly registry: DaemonRegistry;
+  readonly #policy: ParticipantPolicy;
+  readonly #ended = new BoundedMemory<Ended>(REMEMBERED);
+  /** Copies kept for `recover`, and until when. Until the same time after each began, so the oldest is first. */
+  readonly #backups = new Map<bigint, number>();
 
-  readonly #patienceMs: number;
-
-  /** @param patienceMs how long a phase may make no progress before the migration is given up */
-  constructor(patienceMs = DEFAULT_PATIENCE_MS) {
+  constructor(registry: DaemonRegistry, policy: ParticipantPolicyOptions = {}) {
     super();
-    this.#patienceMs = patienceMs;
+    this.registry = registry;
+    this.#policy = participantPolicy(policy, DEFAULT_PATIENCE_MS);
   }
 
-  /** Whether a migration from here is under way for this daemon. */
-  has(origin: bigint): boolean {
-    return this.records.has(origin);
+  /**
+   * Hands an event to a daemon here: into its log while it moves, else to the daemon.
+   *
+   * @returns whether it was logged
+   * @throws MigrationError `daemon-not-found`, or why the daemon takes none: `moving`, `buffer-full`
+   */
+  bufferEvent(origin: bigint, event: CausalEvent): MaybePromise<boolean> {
+    const host = this.registry.require(origin);
+    const before = host.log.nextNumber;
+    return whenReady(host.accept([event]), ({ refusal }) => {
+      if (refusal) throw refusal;
+      this.logged(origin);
+      return host.log.nextNumber > before;
+    });
   }
 
   /** TakeSnapshot: from an orchestrator, or from this node's own. */
   takeSnapshot(origin: bigint, target: bigint, from: bigint, trailer: Trailer | undefined): void {
-    const known = this.records.get(origin);
-    if (known) {
-      if (!sameRequest(known, from, trailer)) this.#refuseSecond(origin, from, trailer);
+    if (trailer === undefined && this.ctx.speaks(from) === true) {
+      this.#refuseAtOnce(origin, from, trailer, reasonOf(extensionsRequired('TakeSnapshot', origin, from)));
       return;
     }
-    const record: SourceRecord = {
-      origin,
-      orchestrator: from,
-      target,
-      requestId: trailer?.requestId,
-      identity: identityTransport(trailer),
-      phase: 'authorising',
-      phaseSince: this.ctx.now,
-      awaiting: undefined,
-      try: 0n,
-      epoch: 0n,
-      snapshot: undefined,
-      ackThrough: 0n,
-      sentThrough: 0n,
-      bytesSeen: 0,
-      progressAt: this.ctx.now,
-      abort: undefined,
-    };
-    this.records.set(origin, record);
-    const source = this.ctx.localNode;
-    record.awaiting = this.ctx.request('source', 'authorize', {
-      role: 'source',
-      origin,
-      orchestrator: from,
-      source,
-      target,
-    });
+    const known = this.records.get(origin) ?? this.#ended.get(origin);
+    if (known && sameRequest(known, from, trailer)) {
+      if (!this.records.has(origin)) this.#answerAgain(origin, known as Ended);
+      return;
+    }
+    if (this.records.has(origin)) {
+      this.#refuseAtOnce(origin, from, trailer, MigrationFailureReason.alreadyMigrating());
+      return;
+    }
+    try {
+      this.requireRoom(origin, [from], this.#policy);
+    } catch (error) {
+      this.#refuseAtOnce(origin, from, trailer, reasonOf(error));
+      return;
+    }
+    this.#open(origin, target, from, trailer);
   }
 
   cutoverNotify(origin: bigint, from: bigint, trailer: Trailer | undefined): void {
+    const ended = this.#ended.get(origin);
+    if (!this.records.has(origin) && ended && ended.orchestrator === from && meansThis(ended, trailer)) {
+      this.#answerAgain(origin, ended);
+      return;
+    }
     const record = this.#require(origin, 'CutoverNotify');
     requirePeer(origin, 'CutoverNotify', from, record.orchestrator);
     if (!meansThis(record, trailer)) return;
-    this.apply(record, 'CutoverNotify', undefined);
+    this.apply(record, 'CutoverNotify', { trailer });
+  }
+
+  chunkStatus(origin: bigint, from: bigint, trailer: Trailer | undefined): void {
+    const record = this.#require(origin, 'ChunkStatus');
+    requirePeer(origin, 'ChunkStatus', from, record.target);
+    if (trailer?.try !== record.try) return;
+    this.apply(record, 'ChunkStatus', { missing: u32s(trailer.missingChunks) });
   }
 
   eventAck(origin: bigint, from: bigint, trailer: Trailer | undefined): void {
@@ -156,7 +209,8 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   /** @returns whether the sender takes part in a migration from here, so that the frame meant this half */
   migrationFailed(origin: bigint, from: bigint, reason: MigrationFailureReason, trailer: Trailer | undefined): boolean {
     const record = this.records.get(origin);
-    if (!record || (from !== record.orchestrator && from !== record.target)) return false;
+    if (!record) return this.#failedBefore(origin, from, trailer);
+    if (from !== record.orchestrator && from !== record.target) return false;
     if (!meansThis(record, trailer)) return true;
     this.apply(record, 'MigrationFailed', { reason });
     return true;
@@ -164,7 +218,11 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
 
   answer(answer: MigrationAnswer): void {
     const record = this.awaiting(answer);
-    if (!record) return;
+    if (!record) {
+      // Of a backup that is recovered there is no record.
+      if (answer.error && !this.records.has(answer.origin)) this.ctx.fault(answer.error);
+      return;
+    }
     record.awaiting = undefined;
     if (answer.error) this.apply(record, 'refused', answer.error);
     else this.apply(record, answer.kind as keyof SourceInputs & string, answer.value as never);
@@ -184,19 +242,69 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     });
   }
 
-  tick(): void {
-    this.forEachRecord((record) => {
-      this.apply(record, 'tick', undefined);
-      if (this.ctx.now - record.progressAt > this.#patienceMs && !record.abort) this.#outOfPatience(record);
-    });
+  /**
+   * Brings a daemon back whose target will never be live: whoever calls this answers for that (ARCHITECTURE.md).
+   *
+   * @returns false where nothing is here to be brought back
+   */
+  recover(origin: bigint): boolean {
+    const record = this.records.get(origin);
+    if (record) {
+      if (record.phase !== 'offered' && record.phase !== 'withdrawing') return false;
+      record.abort ??= new MigrationError('cancelled', `daemon ${origin} was recovered on node ${this.ctx.localNode}`);
+      this.enter(record, 'recovering', this.ctx.request('source', 'recover', { origin }));
+      return true;
+    }
+    if (!this.#backups.delete(origin)) return false;
+    this.#ended.delete(origin);
+    this.ctx.request('source', 'recover', { origin });
+    return true;
   }
 
-  #outOfPatience(record: SourceRecord): void {
-    record.progressAt = this.ctx.now;
-    const reason = MigrationFailureReason.stateFailed(
-      `no progress for ${this.#patienceMs} ms in phase ${record.phase} at the source`,
-    );
-    this.apply(record, 'MigrationFailed', { reason });
+  override tick(): void {
+    super.tick();
+    for (const [origin, until] of this.#backups) {
+      if (until > this.ctx.now) break;
+      this.#backups.delete(origin);
+      this.ctx.request('source', 'dropBackup', { origin });
+    }
+  }
+
+  protected due(record: SourceRecord): number {
+    this.apply(record, 'due', undefined);
+    if (this.ctx.now - record.progressAt >= this.#policy.patienceMs && !record.abort) this.#outOfPatience(record);
+    return isMoving(record.phase) ? STATUS_MS : this.#policy.repeatMs;
+  }
+
+  protected peers({ orchestrator }: SourceRecord): readonly bigint[] {
+    return [orchestrator];
+  }
+
+  protected status(record: SourceRecord): MigrationStatus {
+    const { origin, target, orchestrator, phase, snapshot, sends } = record;
+    const { now, localNode } = this.ctx;
+    const logged = isMoving(phase) || phase === 'offered' ? this.ctx.log(origin).nextNumber - 1n : record.ackThrough;
+    return {
+      origin,
+      role: 'source',
+      source: localNode,
+      target,
+      orchestrator,
+      phase,
+      ageMs: now - record.startedAt,
+      phaseAgeMs: now - record.phaseSince,
+      bytesDone: snapshot?.bytesWritten ?? 0,
+      bytesTotal: snapshot?.byteLength ?? 0,
+      eventsWaiting: Number(logged - record.ackThrough),
+      tries: sends,
+    };
+  }
+
+  protected override enter(record: SourceRecord, phase: SourcePhase, awaiting?: number): void {
+    super.enter(record, phase, awaiting);
+    record.sentAt = this.ctx.now;
+    record.sends = 1;
+    this.lookIn(record, isMoving(phase) ? STATUS_MS : this.#policy.repeatMs);
   }
 
   #rules(): SourceTable {
@@ -204,10 +312,9 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     const note = (r: SourceRecord, input: { reason: MigrationFailureReason }) => {
       r.abort = errorOf(r.origin, input.reason);
     };
-    const waiting = {
-      MigrationFailed: note,
-      tick: pass,
-    };
+    const goBack = (r: SourceRecord, i: { reason: MigrationFailureReason }) =>
+      this.#goBack(r, errorOf(r.origin, i.reason));
+    const waiting = { MigrationFailed: note, ChunkStatus: pass, due: pass };
     const late = {
       ...waiting,
       CutoverNotify: pass,
@@ -227,91 +334,152 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
         refused: (r, error) => this.#goBack(r, error),
       },
       transferring: {
-        ...waiting,
-        MigrationFailed: (r, i) => this.#goBack(r, errorOf(r.origin, i.reason)),
+        MigrationFailed: goBack,
+        ChunkStatus: (r, i) => this.#sendAgain(r, i),
         EventAck: (r, i) => this.#restored(r, i),
         // The orchestrator has heard of the restore first.
-        CutoverNotify: (r) => this.#cutover(r),
-        tick: (r) => this.#status(r),
+        CutoverNotify: (r, i) => this.#cutover(r, i),
+        due: (r) => this.#poke(r),
       },
       streaming: {
         ...waiting,
-        MigrationFailed: (r, i) => this.#goBack(r, errorOf(r.origin, i.reason)),
+        MigrationFailed: goBack,
         EventAck: (r, i) => this.#acknowledged(r, i),
-        CutoverNotify: (r) => this.#cutover(r),
-        tick: (r) => this.#status(r),
+        CutoverNotify: (r, i) => this.#cutover(r, i),
+        due: (r) => this.#repeatEvents(r),
       },
       draining: {
         ...waiting,
-        MigrationFailed: (r, i) => this.#goBack(r, errorOf(r.origin, i.reason)),
+        MigrationFailed: goBack,
         EventAck: (r, i) => this.#drained(r, i),
         CutoverNotify: pass,
-        tick: (r) => this.#drainDeadline(r),
+        due: (r) => this.#drainDeadline(r),
       },
-      fencing: { ...late, fence: (r) => this.#offer(r), refused: (r, error) => this.#goBack(r, error) },
+      fencing: { ...late, fence: (r) => this.#stopped(r), refused: (r, error) => this.#goBack(r, error) },
       offering: { ...late, offer: (r) => this.#offered(r), refused: (r, error) => this.#withdraw(r, error) },
       offered: {
         ...late,
+        CutoverNotify: (r) => this.#tellCleanup(r),
         // A failure only prompts a withdrawal: once stopped, the source listens to the register alone.
         MigrationFailed: (r, i) => this.#withdraw(r, errorOf(r.origin, i.reason)),
         ActivationConfirmed: (r, i) => this.#confirmed(r, i),
-        tick: (r) => this.#pump(r),
+        due: (r) => this.#remindTarget(r),
       },
       withdrawing: {
         ...late,
         ActivationConfirmed: (r, i) => this.#confirmed(r, i),
         withdraw: (r, outcome) => this.#withdrawn(r, outcome),
-        // Out of reach: asked again at the next tick.
+        // Out of reach: asked again when it is due.
         refused: pass,
-        tick: (r) => this.#withdrawAgain(r),
+        due: (r) => this.#withdrawAgain(r),
+      },
+      recovering: {
+        ...late,
+        ActivationConfirmed: pass,
+        recover: (r, recovered) => this.#recovered(r, recovered),
+        refused: (r, error) => {
+          this.ctx.fault(error);
+          this.enter(r, 'offered');
+        },
       },
       releasing: {
         ...late,
         ActivationConfirmed: pass,
         release: (r) => this.#released(r),
-        refused: (r) => this.#released(r),
+        setAside: (r) => this.#released(r),
+        refused: (r, error) => {
+          this.ctx.fault(error);
+          this.#released(r);
+        },
       },
       resuming: {
         ...late,
         resume: (r) => this.#resumed(r),
-        // The daemon must go on: asked again at the next tick, where it is still here.
+        // The daemon must go on: asked again when it is due, where it is still here.
         refused: (r, error) => (error.kind === 'daemon-not-found' ? this.#resumed(r) : this.ctx.fault(error)),
-        tick: (r) => this.#resumeAgain(r),
+        due: (r) => this.#resumeAgain(r),
       },
     };
-  }
-
-  protected override enter(record: SourceRecord, phase: SourcePhase, awaiting?: number): void {
-    record.progressAt = this.ctx.now;
-    super.enter(record, phase, awaiting);
   }
 
   #require(origin: bigint, what: string): SourceRecord {
     const record = this.records.get(origin);
     if (record) return record;
-    throw new MigrationError('daemon-not-found', `${what}: no migration of daemon ${origin} from this node`, {
-      details: { origin },
-    });
+    throw noMigration(origin, what, 'from this node');
   }
 
-  #trailer(record: SourceRecord): Trailer {
-    if (record.try === 0n) return record.requestId ? { requestId: record.requestId } : {};
-    return { try: record.try };
+  #trailer(record: SourceRecord): Trailer | undefined {
+    if (!record.requestId) return undefined;
+    return record.try === 0n ? { requestId: record.requestId } : { try: record.try, requestId: record.requestId };
+  }
+
+  #open(origin: bigint, target: bigint, from: bigint, trailer: Trailer | undefined): void {
+    const { now, localNode } = this.ctx;
+    const record: SourceRecord = {
+      origin,
+      orchestrator: from,
+      target,
+      requestId: trailer?.requestId,
+      identity: identityTransport(trailer),
+      byOffer: trailer?.requestId !== undefined,
+      startedAt: now,
+      phase: 'authorising',
+      phaseSince: now,
+      progressAt: now,
+      dueAt: 0,
+      awaiting: undefined,
+      try: 0n,
+      epoch: 0n,
+      seqThrough: 0n,
+      snapshot: undefined,
+      ackThrough: 0n,
+      sentThrough: 0n,
+      sentAt: now,
+      sends: 0,
+      statusAt: now,
+      statusSeen: '',
+      bytesSeen: 0,
+      missingSeen: Number.POSITIVE_INFINITY,
+      abort: undefined,
+    };
+    this.add(record, this.#policy.repeatMs);
+    const ask = { role: 'source', origin, orchestrator: from, source: localNode, target } as const;
+    record.awaiting = this.ctx.request('source', 'authorize', ask);
   }
 
   /** A refusal is answered, never silent: whoever asks must not wait. */
-  #refuseSecond(origin: bigint, from: bigint, trailer: Trailer | undefined): void {
-    const reason = MigrationFailureReason.alreadyMigrating();
-    this.ctx.send(
-      from,
-      { kind: 'MigrationFailed', daemonOrigin: origin, reason },
-      trailer?.requestId ? { requestId: trailer.requestId } : {},
-    );
+  #refuseAtOnce(origin: bigint, from: bigint, trailer: Trailer | undefined, reason: MigrationFailureReason): void {
+    const answer = trailer?.requestId ? { requestId: trailer.requestId } : undefined;
+    this.ctx.send(from, { kind: 'MigrationFailed', daemonOrigin: origin, reason }, answer);
   }
 
-  #tell(record: SourceRecord, error: MigrationError): void {
-    const message = { kind: 'MigrationFailed', daemonOrigin: record.origin, reason: reasonOf(error) } as const;
-    this.ctx.send(record.orchestrator, message, this.#trailer(record));
+  #answerAgain(origin: bigint, ended: Ended): void {
+    const { orchestrator, requestId, failure: reason } = ended;
+    const trailer = requestId ? { requestId, ...(ended.try === 0n ? {} : { try: ended.try }) } : undefined;
+    if (reason) this.ctx.send(orchestrator, { kind: 'MigrationFailed', daemonOrigin: origin, reason }, trailer);
+    else this.ctx.send(orchestrator, { kind: 'CleanupComplete', daemonOrigin: origin }, trailer);
+  }
+
+  /** A repeated MigrationFailed from an orchestrator that has not heard that the daemon goes on. */
+  #failedBefore(origin: bigint, from: bigint, trailer: Trailer | undefined): boolean {
+    const ended = this.#ended.get(origin);
+    if (!ended?.failure || ended.orchestrator !== from || from === this.ctx.localNode) return false;
+    if (!ended.requestId || !meansThis(ended, trailer)) return false;
+    this.#answerAgain(origin, ended);
+    return true;
+  }
+
+  #outOfPatience(record: SourceRecord): void {
+    record.progressAt = this.ctx.now;
+    const reason = MigrationFailureReason.stateFailed(
+      `no progress for ${this.#policy.patienceMs} ms in phase ${record.phase} at the source`,
+    );
+    this.apply(record, 'MigrationFailed', { reason });
+  }
+
+  #tell(record: SourceRecord, to: bigint, reason: MigrationFailureReason): void {
+    const message = { kind: 'MigrationFailed', daemonOrigin: record.origin, reason } as const;
+    this.ctx.send(to, message, this.#trailer(record));
   }
 
   #begin(record: SourceRecord): void {
@@ -327,25 +495,76 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       return;
     }
     const { origin, target, identity } = record;
-    this.enter(
-      record,
-      'snapshotting',
-      this.ctx.request('source', 'takeSnapshot', { origin, target, try: record.try, identity }),
-    );
+    this.enter(record, 'snapshotting', this.ctx.request('source', 'takeSnapshot', { origin, target, identity }));
   }
 
-  #transfer(record: SourceRecord, snapshot: OutgoingSnapshot): void {
+  #transfer(record: SourceRecord, taken: Answered<'takeSnapshot'>): void {
     if (record.abort) {
       this.#goBack(record, record.abort);
       return;
     }
-    record.snapshot = snapshot;
+    record.seqThrough = taken.seqThrough;
+    record.snapshot = this.#outgoing(record, taken);
     this.enter(record, 'transferring');
     // Before the first chunk, so that an orchestrator on this node, through which none passes, knows the try.
     this.#status(record);
-    // Without an orchestrator between, the chunks go straight to the target.
-    const via = record.orchestrator === this.ctx.localNode ? record.target : record.orchestrator;
-    this.ctx.stream(via, snapshot);
+    this.ctx.stream(this.#chunksTo(record), record.snapshot);
+  }
+
+  #outgoing(record: SourceRecord, taken: Answered<'takeSnapshot'>): OutgoingSnapshot {
+    const { origin, target, try: attempt } = record;
+    const { seqThrough, parts, daemonKind, sign } = taken;
+    const keyless = record.identity === 'none' ? { transportIdentity: 0n } : {};
+    const trailer = record.requestId && {
+      ...this.#trailer(record),
+      source: this.ctx.localNode,
+      daemonKind,
+      epoch: record.epoch,
+      ...keyless,
+    };
+    return new OutgoingSnapshot(this.ctx.codec, {
+      origin,
+      seqThrough,
+      parts,
+      trailer,
+      sign: (snapshotDigest) => sign(attestedBytes({ origin, try: attempt, target, snapshotDigest })),
+    });
+  }
+
+  /** Without an orchestrator between, the chunks go straight to the target. */
+  #chunksTo(record: SourceRecord): bigint {
+    return record.orchestrator === this.ctx.localNode ? record.target : record.orchestrator;
+  }
+
+  /** All chunks have left and the target says nothing: the last one again, so that it says what it has. */
+  #poke(record: SourceRecord): void {
+    this.#status(record);
+    const snapshot = record.snapshot!;
+    if (!record.requestId || !snapshot.done || !this.#isOverdue(record)) return;
+    this.#sentAgain(record);
+    this.ctx.stream(
+      this.#chunksTo(record),
+      snapshot.again(Uint32Array.of(snapshot.totalChunks - 1, snapshot.totalChunks)),
+    );
+  }
+
+  #sendAgain(record: SourceRecord, { missing }: SourceInputs['ChunkStatus']): void {
+    // What has not left yet is on its way.
+    if (!record.snapshot!.done) return;
+    const count = chunksIn(missing);
+    if (count < record.missingSeen) record.progressAt = this.ctx.now;
+    record.missingSeen = count;
+    this.#sentAgain(record);
+    this.ctx.stream(this.#chunksTo(record), record.snapshot!.again(missing));
+  }
+
+  #isOverdue(record: SourceRecord): boolean {
+    return this.ctx.now - record.sentAt >= this.#policy.repeatMs;
+  }
+
+  #sentAgain(record: SourceRecord): void {
+    record.sentAt = this.ctx.now;
+    record.sends++;
   }
 
   #restored(record: SourceRecord, input: SourceInputs['EventAck']): void {
@@ -362,20 +581,31 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       });
       record.ackThrough = input.ackThrough;
       record.progressAt = this.ctx.now;
+      record.sentAt = this.ctx.now;
     }
     this.#pump(record);
   }
 
   /** Sends logged events on, as many as may be on their way. */
   #pump(record: SourceRecord): void {
+    if (isStopped(record.phase) ? !record.byOffer : this.#cannotBeCarried(record)) return;
     const log = this.ctx.log(record.origin);
-    if (this.#cannotBeCarried(record)) return;
+    if (record.sentThrough === record.ackThrough) record.sentAt = this.ctx.now;
     while (record.sentThrough < log.nextNumber - 1n && record.sentThrough - record.ackThrough < EVENTS_IN_FLIGHT) {
       const from = record.sentThrough + 1n;
       const { frame, next } = log.encodeFrame(record.origin, from, EVENT_FRAME_BYTES, EVENT_FRAME_COUNT);
-      this.ctx.sendEncoded(record.target, frame, { ...this.#trailer(record), logFrom: from });
+      this.ctx.sendEncoded(record.target, frame, { try: record.try, logFrom: from });
       record.sentThrough = next - 1n;
     }
+  }
+
+  #repeatEvents(record: SourceRecord): void {
+    this.#status(record);
+    if (record.sentThrough > record.ackThrough && this.#isOverdue(record)) {
+      this.#sentAgain(record);
+      record.sentThrough = record.ackThrough;
+    }
+    this.#pump(record);
   }
 
   /** An event larger than a frame: found before the offer, so that the daemon goes on here. */
@@ -393,20 +623,26 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     return true;
   }
 
+  /** Tells the orchestrator how far things are, where that has changed. */
   #status(record: SourceRecord): void {
-    if (record.phase === 'streaming' || record.phase === 'draining') this.#pump(record);
-    if (record.phase === 'resuming') return;
     const bytesOut = record.snapshot?.bytesWritten ?? 0;
     if (bytesOut > record.bytesSeen) {
       record.bytesSeen = bytesOut;
       record.progressAt = this.ctx.now;
+      record.sentAt = this.ctx.now;
     }
+    if (!record.requestId) return;
+    const logCount = this.ctx.log(record.origin).nextNumber - 1n;
+    const seen = `${logCount} ${record.ackThrough} ${bytesOut}`;
+    if (seen === record.statusSeen && this.ctx.now - record.statusAt < this.#policy.repeatMs) return;
+    record.statusSeen = seen;
+    record.statusAt = this.ctx.now;
     this.ctx.send(
       record.orchestrator,
       { kind: 'SourceStatus', daemonOrigin: record.origin },
       {
         ...this.#trailer(record),
-        logCount: this.ctx.log(record.origin).nextNumber - 1n,
+        logCount,
         ackThrough: record.ackThrough,
         snapshotLength: BigInt(record.snapshot?.byteLength ?? 0),
         snapshotSent: BigInt(bytesOut),
@@ -414,7 +650,9 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     );
   }
 
-  #cutover(record: SourceRecord): void {
+  #cutover(record: SourceRecord, { trailer }: SourceInputs['CutoverNotify']): void {
+    const { target } = record;
+    record.byOffer &&= this.ctx.speaks(target) ?? trailer?.targetExtensions !== 0n;
     this.enter(record, 'draining');
     this.ctx.report({ kind: 'draining', origin: record.origin });
     this.#fenceWhenSmall(record);
@@ -426,25 +664,28 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   }
 
   #drainDeadline(record: SourceRecord): void {
-    this.#status(record);
+    this.#repeatEvents(record);
     this.#fenceWhenSmall(record);
   }
 
   #fenceWhenSmall(record: SourceRecord): void {
     if (record.phase !== 'draining' || this.#cannotBeCarried(record)) return;
     const gap = this.ctx.log(record.origin).nextNumber - 1n - record.ackThrough;
-    if (gap > CUTOVER_GAP && this.ctx.now - record.phaseSince < CUTOVER_PATIENCE_MS) return;
+    // A target without extensions acknowledges nothing: all goes to it at the end.
+    if (record.byOffer && gap > CUTOVER_GAP && this.ctx.now - record.phaseSince < CUTOVER_PATIENCE_MS) return;
     this.ctx.report({ kind: 'cutover', origin: record.origin });
     const { origin, target } = record;
     this.enter(record, 'fencing', this.ctx.request('source', 'fence', { origin, target }));
   }
 
+  #stopped(record: SourceRecord): void {
+    if (record.abort) this.#goBack(record, record.abort);
+    else if (this.#cannotBeCarried(record)) return;
+    else if (record.byOffer) this.#offer(record);
+    else this.#letGo(record);
+  }
+
   #offer(record: SourceRecord): void {
-    if (record.abort) {
-      this.#goBack(record, record.abort);
-      return;
-    }
-    if (this.#cannotBeCarried(record)) return;
     this.#pump(record);
     const log = this.ctx.log(record.origin);
     const offer = {
@@ -458,18 +699,45 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     this.enter(record, 'offering', this.ctx.request('source', 'offer', { origin, epoch, offer }));
   }
 
+  /** As the reference does, and as a peer without extensions expects; but the copy stays, frozen. */
+  #letGo(record: SourceRecord): void {
+    const { origin, epoch, target } = record;
+    const log = this.ctx.log(origin);
+    for (let from = 1n; from < log.nextNumber; ) {
+      const renumbered = record.seqThrough + from;
+      const { frame, next } = log.encodeFrame(origin, from, EVENT_FRAME_BYTES, EVENT_FRAME_COUNT, renumbered);
+      this.ctx.sendEncoded(target, frame, undefined);
+      from = next;
+    }
+    this.#tellCleanup(record);
+    this.enter(record, 'releasing', this.ctx.request('source', 'setAside', { origin, epoch }));
+  }
+
   #offered(record: SourceRecord): void {
     this.enter(record, 'offered');
-    if (record.abort) {
-      this.#withdraw(record, record.abort);
-      return;
-    }
+    if (record.abort) this.#withdraw(record, record.abort);
+    else this.#tellCleanup(record);
+  }
+
+  #tellCleanup(record: SourceRecord): void {
     const log = this.ctx.log(record.origin);
+    const trailer = this.#trailer(record);
     this.ctx.send(
       record.orchestrator,
       { kind: 'CleanupComplete', daemonOrigin: record.origin },
-      { ...this.#trailer(record), logCount: log.nextNumber - 1n, logDigest: log.digest() },
+      trailer && { ...trailer, logCount: log.nextNumber - 1n, logDigest: log.digest() },
     );
+  }
+
+  /** Unheard events again; and where all are there, an empty frame, which a target that is live answers too. */
+  #remindTarget(record: SourceRecord): void {
+    if (!this.#isOverdue(record)) return;
+    this.#sentAgain(record);
+    record.sentThrough = record.ackThrough;
+    this.#pump(record);
+    if (record.sentThrough > record.ackThrough) return;
+    const message = { kind: 'BufferedEvents', daemonOrigin: record.origin, events: [] } as const;
+    this.ctx.send(record.target, message, { try: record.try, logFrom: record.sentThrough + 1n });
   }
 
   #withdraw(record: SourceRecord, error: MigrationError): void {
@@ -482,14 +750,26 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     if (record.awaiting === undefined) this.#withdraw(record, record.abort!);
   }
 
-  #withdrawn(record: SourceRecord, outcome: 'withdrawn' | 'claimed'): void {
-    if (outcome === 'claimed') {
-      // Too late to go back: the target has the daemon, and this copy is its backup until the confirmation.
-      record.abort = undefined;
-      this.enter(record, 'offered');
+  #withdrawn(record: SourceRecord, outcome: Answered<'withdraw'>): void {
+    if (outcome === 'withdrawn') {
+      record.epoch += 1n;
+      this.#goBack(record, record.abort!);
       return;
     }
-    record.epoch += 1n;
+    if (outcome === 'undecided') this.#reportStanding(record);
+    // Too late to go back, or nobody can say: this copy is the backup until the confirmation.
+    record.abort = undefined;
+    this.enter(record, 'offered');
+  }
+
+  #reportStanding(record: SourceRecord): void {
+    const { origin, target, abort } = record;
+    const message = `daemon ${origin} has been offered to node ${target}, and without an ownership register only node ${target} can say whether it is live there (${abort?.message}); it stays stopped here until that node confirms, or until recover(${origin}n) is called by somebody who knows that it will not`;
+    this.ctx.fault(new MigrationError('register-unavailable', message, { details: { origin, target }, cause: abort }));
+  }
+
+  #recovered(record: SourceRecord, { epoch }: Answered<'recover'>): void {
+    record.epoch = epoch;
     this.#goBack(record, record.abort!);
   }
 
@@ -499,15 +779,28 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   }
 
   #released(record: SourceRecord): void {
-    this.records.delete(record.origin);
-    this.ctx.report({ kind: 'completed', role: 'source', origin: record.origin });
+    const { origin } = record;
+    if (!record.byOffer) this.#backups.set(origin, this.ctx.now + BACKUP_MS);
+    this.#end(record, undefined);
+    this.ctx.report({ kind: 'completed', role: 'source', origin });
   }
 
-  /** The daemon was never touched: tell, and forget. */
+  /** Tells why it ends, and forgets; where it had not begun, the daemon was never touched. */
   #refuse(record: SourceRecord, error: MigrationError): void {
-    this.records.delete(record.origin);
-    this.#tell(record, error);
-    this.ctx.report({ kind: 'failed', role: 'source', origin: record.origin, error });
+    const { origin } = record;
+    const reason = reasonOf(error);
+    this.#tell(record, record.orchestrator, reason);
+    // A target that has chunks already must not wait for more, whether the orchestrator tells it or not.
+    if (record.snapshot && record.requestId) this.#tell(record, record.target, reason);
+    const begun = record.phase !== 'authorising' && record.phase !== 'beginning';
+    this.ctx.report({ kind: 'failed', role: 'source', origin, error, begun });
+    this.#end(record, reason);
+  }
+
+  #end(record: SourceRecord, failure: MigrationFailureReason | undefined): void {
+    const { orchestrator, requestId, try: attempt, origin } = record;
+    this.#ended.set(origin, { orchestrator, requestId, try: attempt, failure });
+    this.remove(record);
   }
 
   #goBack(record: SourceRecord, error: MigrationError): void {
@@ -527,20 +820,44 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
 }
 
 function identityTransport(trailer: Trailer | undefined): IdentityTransport {
-  if (!trailer) return 'where-possible';
+  if (trailer?.transportIdentity === undefined) return 'where-possible';
   return trailer.transportIdentity === 0n ? 'none' : 'required';
 }
 
+/** The daemon's copy here is whole, and its log grows. */
+function isMoving(phase: SourcePhase): boolean {
+  return phase === 'transferring' || phase === 'streaming' || phase === 'draining';
+}
+
+function isStopped(phase: SourcePhase): boolean {
+  return phase === 'fencing' || phase === 'offering' || phase === 'offered' || phase === 'withdrawing';
+}
+
 /** Whether a frame is of this migration: by its try, or by its request before the orchestrator knows the try. */
-function meansThis(record: SourceRecord, trailer: Trailer | undefined): boolean {
-  if (!record.requestId) return true;
-  if (trailer?.try !== undefined) return trailer.try === record.try;
-  return sameBytes(trailer?.requestId, record.requestId);
+function meansThis(known: SourceRecord | Ended, trailer: Trailer | undefined): boolean {
+  if (!known.requestId) return true;
+  if (trailer?.try !== undefined) return trailer.try === known.try;
+  return sameBytes(trailer?.requestId, known.requestId);
 }
 
 /** Whether a TakeSnapshot is the one that began this migration, once more. */
-function sameRequest(record: SourceRecord, from: bigint, trailer: Trailer | undefined): boolean {
-  if (from !== record.orchestrator) return false;
-  if (!record.requestId && !trailer?.requestId) return true;
-  return sameBytes(record.requestId, trailer?.requestId);
+function sameRequest(known: SourceRecord | Ended, from: bigint, trailer: Trailer | undefined): boolean {
+  if (from !== known.orchestrator) return false;
+  // Without a request id nothing tells a second request from a repeated one, once the first is over.
+  if (!known.requestId && !trailer?.requestId) return 'phase' in known;
+  return sameBytes(known.requestId, trailer?.requestId);
+}
+
+/** Pairs of u32 LE; what is no whole number is left out. */
+function u32s(bytes: Uint8Array | undefined): Uint32Array {
+  const values = new Uint32Array(bytes ? bytes.length >> 2 : 0);
+  if (!bytes) return values;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return values.map((_, i) => view.getUint32(4 * i, true));
+}
+
+function chunksIn(runs: Uint32Array): number {
+  let count = 0;
+  for (let i = 0; i + 1 < runs.length; i += 2) count += Math.max(0, runs[i + 1]! - runs[i]!);
+  return count;
 }

@@ -1,20 +1,29 @@
+import type { DaemonFactoryRegistry } from '../daemon/factories.js';
+import type { DaemonRegistry } from '../daemon/registry.js';
 import { MigrationError } from '../errors.js';
-import type { MigrationCodec } from '../wire/codec.js';
+import type { FrameColumns } from '../wire/columns.js';
 import type { EventLog } from '../wire/event-log.js';
 import { MigrationFailureReason } from '../wire/failure.js';
 import type { BufferedEvents, SnapshotReady } from '../wire/message.js';
 import type { AssembledSnapshot, ReassemblerOptions, SnapshotReassembler } from '../wire/reassembler.js';
-import type { Trailer } from '../wire/trailer.js';
-import type { MigrationAnswer, RequestTypes } from './core.js';
-import { errorOf, reasonOf } from './failure.js';
-import { RoleHandler, type RoleRecord, requirePeer, type TransitionTable } from './role.js';
+import { sameBytes, type Trailer } from '../wire/trailer.js';
+import type { MigrationAnswer, MigrationStatus, RequestTypes, RoleContext } from './core.js';
+import { errorOf, extensionsRequired, reasonOf } from './failure.js';
+import { BoundedMemory } from './memory.js';
+import { NumberedEvents } from './numbered-events.js';
+import { type ParticipantPolicy, type ParticipantPolicyOptions, participantPolicy } from './policy.js';
+import { noMigration, RoleHandler, type RoleRecord, requirePeer, type TransitionTable } from './role.js';
 
 /** Events replayed by one request: then they are acknowledged, and others get their turn. */
 const REPLAY_SLICE = 1_000;
 /** Longer than a source's: that one goes back first. */
 const DEFAULT_PATIENCE_MS = 60_000;
-/** How many finished migrations are remembered, so that a repeated ActivateTarget gets the same answer. */
-const REMEMBERED = 1_024;
+/** How many migrations that are over are remembered, so that repeated frames get the same answer. */
+const REMEMBERED = 16_384;
+/** Runs of missing chunks that one ChunkStatus names. */
+const MISSING_RUNS = 512;
+/** How often the reassembler is asked to drop what made no progress. */
+const SWEEP_MS = 1_000;
 
 /**
  * Where a migration stands at its target.
@@ -33,32 +42,53 @@ export type TargetPhase =
   | 'discarding';
 
 interface TargetRecord extends RoleRecord<TargetPhase> {
-  readonly orchestrator: bigint;
   readonly source: bigint | undefined;
+  /** Undefined where no frame of this migration bears a trailer. */
   readonly try: bigint | undefined;
   readonly seqThrough: bigint;
   readonly daemonKind: string | undefined;
+  readonly keyless: boolean;
+  /** In which the source has the daemon, as it says. */
+  readonly sourceEpoch: bigint | undefined;
+  admitted: boolean;
+  bytesTotal: number;
   snapshot: AssembledSnapshot | undefined;
   snapshotDigest: Uint8Array | undefined;
+  snapshotSignature: Uint8Array | undefined;
   restoredSeq: bigint;
   /** Logged events in order, kept until they are applied; counts and digests all that ever came. */
-  log: EventLog;
+  log: EventLog | undefined;
+  /** Without extensions: events that wait for one of a lower number. */
+  numbered: NumberedEvents | undefined;
+  /** Without extensions: who else than the orchestrator may send events, and those of it that wait for the word. */
+  eventsFrom: bigint | undefined;
+  eventsWaiting: BufferedEvents[];
   appliedThrough: bigint;
-  /** When something last came. */
-  progressAt: number;
   replaying: number | undefined;
+  /** The orchestrator wants to hear when what has come is applied. */
+  reportReplayed: boolean;
+  /** The orchestrator has heard that the restore is done. */
+  restoreHeard: boolean;
+  /** How often this phase has said again what it waits for, and when. */
+  asked: number;
+  askedAt: number;
+  chunksSeen: number;
   /** ActivateTarget has come; what the source's log must hold, where the frame said so. */
-  activation: { readonly logCount: bigint | undefined } | undefined;
+  activation: { readonly logCount: bigint | undefined; readonly logDigest: Uint8Array | undefined } | undefined;
   epoch: bigint;
   failure: MigrationError | undefined;
 }
 
-interface Finished {
+/** What is remembered of a migration that is over. */
+interface Ended {
   readonly orchestrator: bigint;
   readonly source: bigint | undefined;
   readonly try: bigint | undefined;
-  readonly epoch: bigint;
-  readonly replayedSeq: bigint;
+  /** Undefined where the copy was dropped. */
+  readonly live:
+    | { readonly epoch: bigint; readonly replayedSeq: bigint; readonly numbered: NumberedEvents | undefined }
+    | undefined;
+  readonly failure: MigrationFailureReason | undefined;
 }
 
 type Answered<K extends keyof RequestTypes> = RequestTypes[K]['answer'];
@@ -66,8 +96,9 @@ type Answered<K extends keyof RequestTypes> = RequestTypes[K]['answer'];
 interface TargetInputs {
   SnapshotReady: { readonly message: SnapshotReady; readonly trailer: Trailer | undefined };
   BufferedEvents: { readonly message: BufferedEvents; readonly trailer: Trailer | undefined; readonly from: bigint };
-  ActivateTarget: { readonly logCount: bigint | undefined };
+  ActivateTarget: { readonly trailer: Trailer | undefined };
   MigrationFailed: { readonly reason: MigrationFailureReason };
+  admit: Answered<'admit'>;
   authorize: Answered<'authorize'>;
   restore: Answered<'restore'>;
   replay: Answered<'replay'>;
@@ -75,45 +106,66 @@ interface TargetInputs {
   activate: Answered<'activate'>;
   discard: Answered<'discard'>;
   refused: MigrationError;
+  due: undefined;
 }
 
 type TargetTable = TransitionTable<TargetPhase, TargetInputs, TargetRecord>;
 
 /** The target's half: assembles, restores, replays, claims, and only then goes live. */
 export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInputs, TargetRecord> {
+  protected readonly role = 'target';
   protected readonly table: TargetTable = this.#rules();
-  readonly #codec: MigrationCodec;
-  readonly #reassembler: SnapshotReassembler;
-  readonly #finished = new Map<bigint, Finished>();
+  /** The daemons of this node. */
+  readonly registry: DaemonRegistry;
+  /** How daemons are made here; undefined: this node hosts none. */
+  readonly factories: DaemonFactoryRegistry | undefined;
+  readonly #policy: ParticipantPolicy;
+  readonly #reassembly: ReassemblerOptions;
+  #reassembler: SnapshotReassembler | undefined;
+  readonly #ended = new BoundedMemory<Ended>(REMEMBERED);
   /** Ended by a higher try, but not gone yet. */
   readonly #leaving = new Map<bigint, TargetRecord>();
+  #sweptAt = 0;
 
-  readonly #patienceMs: number;
-
-  /** @param patienceMs how long nothing may come before the copy is dropped */
-  constructor(codec: MigrationCodec, options: ReassemblerOptions = {}, patienceMs = DEFAULT_PATIENCE_MS) {
+  /** @param factories without any, every daemon is refused with ComputeNotSupported */
+  constructor(
+    registry: DaemonRegistry,
+    factories?: DaemonFactoryRegistry,
+    options: ReassemblerOptions & ParticipantPolicyOptions = {},
+  ) {
     super();
-    this.#patienceMs = patienceMs;
-    this.#codec = codec;
-    this.#reassembler = codec.createReassembler({ ...options, digest: true });
+    this.registry = registry;
+    this.factories = factories;
+    this.#policy = participantPolicy(options, DEFAULT_PATIENCE_MS);
+    const { maxSnapshotBytes, maxPendingBytes } = options;
+    this.#reassembly = {
+      ...(maxSnapshotBytes === undefined ? {} : { maxSnapshotBytes }),
+      ...(maxPendingBytes === undefined ? {} : { maxPendingBytes }),
+      digest: true,
+    };
   }
 
-  has(origin: bigint): boolean {
-    return this.records.has(origin);
+  override attach(ctx: RoleContext): void {
+    super.attach(ctx);
+    this.#reassembler = ctx.codec.createReassembler(this.#reassembly);
   }
 
   /** Frees what is half assembled. */
   dispose(): void {
-    this.#reassembler.dispose();
-    for (const record of this.records.values()) this.#free(record);
-    this.records.clear();
+    this.#reassembler?.dispose();
+    for (const record of [...this.records.values()]) {
+      this.#free(record);
+      this.remove(record);
+    }
   }
 
   snapshotReady(message: SnapshotReady, from: bigint, trailer: Trailer | undefined): void {
     const origin = message.daemonOrigin;
     const standing = this.records.get(origin);
     if (standing) requirePeer(origin, 'SnapshotReady', from, standing.orchestrator);
+    if (!standing && this.#isOver(origin, from, trailer)) return;
     const record = standing && !this.#supersedes(standing, trailer) ? standing : this.#open(message, from, trailer);
+    if (!record) return;
     if (trailer?.try !== record.try) {
       throw new MigrationError(
         'already-migrating',
@@ -126,30 +178,55 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     this.apply(record, 'SnapshotReady', { message, trailer });
   }
 
+  /**
+   * The SnapshotReady rows `from .. to` of a decoded batch, as one run: all of them of the daemon and with the trailer of a
+   * chunk that has just been taken from the same node.
+   *
+   * @returns the row at which it stopped, which is not taken
+   */
+  feedRun(origin: bigint, batch: Uint8Array, columns: FrameColumns, from: number, to: number): number {
+    const record = this.records.get(origin);
+    if (!record || (record.phase !== 'authorising' && record.phase !== 'assembling') || record.snapshot) return from;
+    // A row that is refused is where it stopped: taken by itself, it is refused again, and answered.
+    const { next, snapshot } = this.#reassembler!.feedBatch(batch, columns, from, to, this.ctx.now);
+    record.progressAt = this.ctx.now;
+    if (snapshot) this.#assembled(record, snapshot);
+    return next;
+  }
+
   bufferedEvents(message: BufferedEvents, from: bigint, trailer: Trailer | undefined): void {
-    const record = this.#require(message.daemonOrigin, 'BufferedEvents');
-    if (from !== record.source) requirePeer(record.origin, 'BufferedEvents', from, record.orchestrator);
+    const origin = message.daemonOrigin;
+    const ended = this.#ended.get(origin);
+    if (!this.records.has(origin) && ended?.live) {
+      this.#afterTheEnd(message, from, trailer, ended);
+      return;
+    }
+    const record = this.#require(origin, 'BufferedEvents');
+    if (from !== record.source && from !== record.orchestrator && record.try !== undefined)
+      requirePeer(origin, 'BufferedEvents', from, record.orchestrator);
     if (trailer?.try !== record.try) return;
     this.apply(record, 'BufferedEvents', { message, trailer, from });
   }
 
   activateTarget(origin: bigint, from: bigint, trailer: Trailer | undefined): void {
-    const finished = this.#finished.get(origin);
-    if (!this.records.has(origin) && finished) {
-      requirePeer(origin, 'ActivateTarget', from, finished.orchestrator);
-      this.#acknowledge(origin, finished);
+    const ended = this.#ended.get(origin);
+    if (!this.records.has(origin) && ended?.live) {
+      requirePeer(origin, 'ActivateTarget', from, ended.orchestrator);
+      if (trailer?.try === ended.try) this.#acknowledge(origin, ended);
       return;
     }
     const record = this.#require(origin, 'ActivateTarget');
     requirePeer(origin, 'ActivateTarget', from, record.orchestrator);
     if (trailer?.try !== record.try) return;
-    this.apply(record, 'ActivateTarget', { logCount: trailer?.logCount });
+    this.apply(record, 'ActivateTarget', { trailer });
   }
 
   /** @returns whether the sender takes part in a migration to here, so that the frame meant this half */
   migrationFailed(origin: bigint, from: bigint, reason: MigrationFailureReason, trailer: Trailer | undefined): boolean {
     const record = this.records.get(origin);
-    if (!record || (from !== record.orchestrator && from !== record.source)) return false;
+    // Late, of a migration that is over: it says nothing new.
+    if (!record) return this.#ended.get(origin)?.orchestrator === from;
+    if (from !== record.orchestrator && from !== record.source) return false;
     if (record.try !== undefined && trailer?.try !== record.try) return true;
     this.apply(record, 'MigrationFailed', { reason });
     return true;
@@ -171,41 +248,77 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     const reason = MigrationFailureReason.stateFailed(`node ${node} is gone`);
     this.forEachRecord((record) => {
       // With its source gone, a copy that holds what was offered is the daemon: the register tells.
-      if (record.source === node && record.phase === 'holding') record.activation = { logCount: undefined };
-      if (record.source === node && record.phase === 'holding') this.#claimWhenWhole(record);
-      else if (record.orchestrator === node || record.source === node)
+      if (record.source === node && record.phase === 'holding') {
+        record.activation = { logCount: undefined, logDigest: undefined };
+        this.#claimWhenWhole(record);
+      } else if (record.orchestrator === node || record.source === node)
         this.apply(record, 'MigrationFailed', { reason });
     });
   }
 
-  tick(): void {
-    this.#reassembler.sweep(this.ctx.now);
-    this.forEachRecord((record) => {
-      if (record.phase === 'claiming' && record.awaiting === undefined) this.#claim(record);
-      else if (this.ctx.now - record.progressAt > this.#patienceMs) this.#outOfPatience(record);
-    });
+  override tick(): void {
+    if (this.ctx.now - this.#sweptAt >= SWEEP_MS) {
+      this.#sweptAt = this.ctx.now;
+      this.#reassembler!.sweep(this.ctx.now);
+    }
+    super.tick();
   }
 
-  /** Nothing has come for too long. A claim, and what follows it, is the register's alone. */
-  #outOfPatience(record: TargetRecord): void {
-    const { phase, origin } = record;
-    if (phase !== 'assembling' && phase !== 'holding') return;
-    const message = `nothing came for daemon ${origin} for ${this.#patienceMs} ms in phase ${phase} at the target`;
-    this.#fail(record, new MigrationError('timed-out', message, { details: { origin, phase } }));
+  protected due(record: TargetRecord): number {
+    this.apply(record, 'due', undefined);
+    if (this.ctx.now - record.progressAt >= this.#policy.patienceMs) this.#outOfPatience(record);
+    return this.#policy.repeatMs;
+  }
+
+  protected peers({ orchestrator }: TargetRecord): readonly bigint[] {
+    return [orchestrator];
+  }
+
+  protected status(record: TargetRecord): MigrationStatus {
+    const { origin, source, orchestrator, phase, bytesTotal, asked, log } = record;
+    const { now, localNode } = this.ctx;
+    const pending = this.#reassembler!.progress(origin);
+    const isHere = phase !== 'authorising' && phase !== 'assembling';
+    return {
+      origin,
+      role: 'target',
+      source,
+      target: localNode,
+      orchestrator,
+      phase,
+      ageMs: now - record.startedAt,
+      phaseAgeMs: now - record.phaseSince,
+      bytesDone: isHere ? bytesTotal : (pending?.receivedBytes ?? 0),
+      bytesTotal,
+      eventsWaiting: log?.count ?? 0,
+      tries: asked,
+    };
+  }
+
+  protected override enter(record: TargetRecord, phase: TargetPhase, awaiting?: number): void {
+    super.enter(record, phase, awaiting);
+    record.asked = 0;
+    record.askedAt = this.ctx.now;
   }
 
   #rules(): TargetTable {
     const pass = () => {};
     const fail = (r: TargetRecord, error: MigrationError) => this.#fail(r, error);
     const dropped = (r: TargetRecord, i: TargetInputs['MigrationFailed']) => this.#drop(r, errorOf(r.origin, i.reason));
+    const decided = { SnapshotReady: pass, BufferedEvents: pass, ActivateTarget: pass, MigrationFailed: pass };
     return {
       authorising: {
         SnapshotReady: (r, i) => this.#feed(r, i),
-        authorize: (r) => this.#authorized(r),
+        admit: (r) => this.#admitted(r),
         MigrationFailed: dropped,
         refused: fail,
+        due: pass,
       },
-      assembling: { SnapshotReady: (r, i) => this.#feed(r, i), MigrationFailed: dropped },
+      assembling: {
+        SnapshotReady: (r, i) => this.#feed(r, i),
+        MigrationFailed: dropped,
+        due: (r) => this.#askForChunks(r),
+      },
       restoring: {
         SnapshotReady: pass,
         restore: (r, restored) => this.#restored(r, restored),
@@ -213,45 +326,45 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
           r.failure = errorOf(r.origin, i.reason);
         },
         refused: fail,
+        due: pass,
       },
       holding: {
-        SnapshotReady: (r) => this.#tellRestored(r),
+        SnapshotReady: (r, i) => this.#again(r, i),
         BufferedEvents: (r, i) => this.#receive(r, i),
+        authorize: (r) => this.#eventsAllowed(r),
         replay: (r) => this.#replayed(r),
         ActivateTarget: (r, i) => this.#activationWanted(r, i),
         MigrationFailed: dropped,
-        refused: fail,
+        refused: (r, error) => this.#refused(r, error),
+        due: (r) => this.#askForEvents(r),
       },
       // The register alone decides now; a failure that a peer tells changes nothing.
       claiming: {
-        SnapshotReady: pass,
-        BufferedEvents: pass,
-        ActivateTarget: pass,
-        MigrationFailed: pass,
+        ...decided,
         claim: (r, won) => this.#claimed(r, won),
-        // Out of reach: the claim may have landed, so the copy stays, and it is asked again at the next tick.
+        // Out of reach: the claim may have landed, so the copy stays, and it is asked again when it is due.
         refused: (r, error) => (error.kind === 'register-unavailable' ? this.ctx.fault(error) : fail(r, error)),
+        due: (r) => {
+          if (r.awaiting === undefined) this.#claim(r);
+        },
       },
       activating: {
-        SnapshotReady: pass,
-        BufferedEvents: pass,
-        ActivateTarget: pass,
-        MigrationFailed: pass,
+        ...decided,
         activate: (r) => this.#live(r),
         // The claim is won, so the copy is the daemon, whatever went wrong in telling it.
         refused: (r, error) => {
           this.ctx.fault(error);
           this.#live(r);
         },
+        due: pass,
       },
       discarding: {
-        SnapshotReady: pass,
-        BufferedEvents: pass,
-        ActivateTarget: pass,
-        MigrationFailed: pass,
+        ...decided,
         replay: pass,
+        authorize: pass,
         discard: (r) => this.#discarded(r),
         refused: (r) => this.#discarded(r),
+        due: pass,
       },
     };
   }
@@ -259,9 +372,25 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   #require(origin: bigint, what: string): TargetRecord {
     const record = this.records.get(origin);
     if (record) return record;
-    throw new MigrationError('daemon-not-found', `${what}: no migration of daemon ${origin} to this node`, {
-      details: { origin },
-    });
+    throw noMigration(origin, what, 'to this node');
+  }
+
+  /** Nothing has come for too long. A claim, and what follows it, is the register's alone. */
+  #outOfPatience(record: TargetRecord): void {
+    const { phase, origin } = record;
+    if (phase !== 'assembling' && phase !== 'holding') return;
+    const message = `nothing came for daemon ${origin} for ${this.#policy.patienceMs} ms in phase ${phase} at the target`;
+    this.#fail(record, new MigrationError('timed-out', message, { details: { origin, phase } }));
+  }
+
+  /** Chunks of a migration that is over change nothing; where they are whole again, the answer is the same. */
+  #isOver(origin: bigint, from: bigint, trailer: Trailer | undefined): boolean {
+    const ended = this.#ended.get(origin);
+    if (ended?.try === undefined || trailer?.try === undefined || trailer.try > ended.try) return false;
+    if (trailer.try < ended.try || ended.orchestrator !== from) return true;
+    if (ended.failure) this.#refuseAtOnce(origin, from, trailer, ended.failure);
+    else if (ended.live) this.#confirm(origin, ended);
+    return true;
   }
 
   /** A higher try ends a lower one, unless the register has the word already. Its copy is dropped first. */
@@ -273,7 +402,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
       this.#discard(record, superseded(record));
       this.#leaving.set(record.origin, record);
     } else this.#free(record);
-    this.records.delete(record.origin);
+    this.remove(record);
     return true;
   }
 
@@ -290,93 +419,110 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     if (next?.phase === 'assembling' && next.snapshot) this.#restore(next);
   }
 
-  #open(message: SnapshotReady, from: bigint, trailer: Trailer | undefined): TargetRecord {
+  /** @returns the new record; undefined where it was refused, which was answered */
+  #open(message: SnapshotReady, from: bigint, trailer: Trailer | undefined): TargetRecord | undefined {
     const origin = message.daemonOrigin;
-    const record: TargetRecord = {
-      origin,
-      orchestrator: from,
-      source: trailer?.source,
-      try: trailer?.try,
-      seqThrough: message.seqThrough,
-      daemonKind: trailer?.daemonKind,
-      phase: 'authorising',
-      phaseSince: this.ctx.now,
-      awaiting: undefined,
-      snapshot: undefined,
-      snapshotDigest: undefined,
-      restoredSeq: 0n,
-      log: this.#codec.createEventLog(),
-      appliedThrough: 0n,
-      progressAt: this.ctx.now,
-      replaying: undefined,
-      activation: undefined,
-      epoch: 0n,
-      failure: undefined,
-    };
-    this.records.set(origin, record);
+    const expected = this.ctx.expectedOrchestrator(origin);
+    if (expected !== undefined) requirePeer(origin, 'SnapshotReady', from, expected);
+    try {
+      if (trailer === undefined && this.ctx.speaks(from) === true)
+        throw extensionsRequired('SnapshotReady', origin, from);
+      this.requireRoom(origin, [from], this.#policy);
+    } catch (error) {
+      this.#refuseAtOnce(origin, from, trailer, reasonOf(error));
+      return undefined;
+    }
+    const record = newRecord(message, from, trailer, this.ctx.now);
+    this.add(record, this.#policy.repeatMs);
     // Chunks of an earlier try must not be joined with those of this one.
-    this.#reassembler.forget(origin);
+    this.#reassembler!.forget(origin);
+    const { source, daemonKind } = record;
     const target = this.ctx.localNode;
-    record.awaiting = this.ctx.request('target', 'authorize', {
-      role: 'target',
-      origin,
-      orchestrator: from,
-      source: record.source,
-      target,
-    });
+    const ask = { role: 'target', origin, orchestrator: from, source, target, daemonKind } as const;
+    record.awaiting = this.ctx.request('target', 'admit', ask);
     return record;
   }
 
+  #refuseAtOnce(origin: bigint, to: bigint, trailer: Trailer | undefined, reason: MigrationFailureReason): void {
+    const answer = trailer?.try === undefined ? undefined : { try: trailer.try };
+    this.ctx.send(to, { kind: 'MigrationFailed', daemonOrigin: origin, reason }, answer);
+  }
+
   #feed(record: TargetRecord, { message, trailer }: TargetInputs['SnapshotReady']): void {
-    record.progressAt = this.ctx.now;
     if (trailer?.snapshotDigest) record.snapshotDigest = trailer.snapshotDigest;
-    const { daemonOrigin, seqThrough, chunkIndex, totalChunks, snapshotBytes } = message;
+    if (trailer?.snapshotSignature) record.snapshotSignature = trailer.snapshotSignature;
+    if (record.snapshot) return;
     try {
-      const snapshot = this.#reassembler.feed(
-        daemonOrigin,
-        seqThrough,
-        chunkIndex,
-        totalChunks,
-        snapshotBytes,
+      const snapshot = this.#reassembler!.feed(
+        record.origin,
+        message.seqThrough,
+        message.chunkIndex,
+        message.totalChunks,
+        message.snapshotBytes,
         this.ctx.now,
       );
-      if (!snapshot) return;
-      record.snapshot = snapshot;
+      record.progressAt = this.ctx.now;
+      if (snapshot) this.#assembled(record, snapshot);
     } catch (error) {
       if (!(error instanceof MigrationError)) throw error;
       this.#fail(record, error);
-      return;
     }
+  }
+
+  #assembled(record: TargetRecord, snapshot: AssembledSnapshot): void {
+    record.snapshot = snapshot;
+    record.bytesTotal = snapshot.bytes.length;
     if (record.phase === 'assembling') this.#restore(record);
   }
 
-  #authorized(record: TargetRecord): void {
+  #admitted(record: TargetRecord): void {
+    record.admitted = true;
     this.enter(record, 'assembling');
     if (record.snapshot) this.#restore(record);
+  }
+
+  /** Nothing new has come since the last look: the source is told what is missing. */
+  #askForChunks(record: TargetRecord): void {
+    const { origin, source } = record;
+    const progress = this.#reassembler!.progress(origin);
+    const seen = progress?.receivedChunks ?? 0;
+    const isStill = seen === record.chunksSeen;
+    record.chunksSeen = seen;
+    if (!isStill || source === undefined || !progress) return;
+    record.asked++;
+    const runs = this.#reassembler!.missing(origin, MISSING_RUNS);
+    const missingChunks = new Uint8Array(4 * runs.length);
+    const view = new DataView(missingChunks.buffer);
+    runs.forEach((value, i) => {
+      view.setUint32(4 * i, value, true);
+    });
+    this.ctx.send(source, { kind: 'ChunkStatus', daemonOrigin: origin }, { ...this.#trailer(record), missingChunks });
   }
 
   #restore(record: TargetRecord): void {
     if (this.#leaving.has(record.origin)) return;
     const snapshot = record.snapshot!;
-    if (record.snapshotDigest && Buffer.compare(record.snapshotDigest, snapshot.digest!) !== 0) {
-      this.#fail(
-        record,
-        new MigrationError(
-          'state-failed',
-          `the snapshot of daemon ${record.origin} is not the one that its source sent: its digest differs`,
-        ),
-      );
+    const { origin, daemonKind, source, keyless, try: attempt } = record;
+    if (record.snapshotDigest && !sameBytes(record.snapshotDigest, snapshot.digest)) {
+      const message = `the snapshot of daemon ${origin} is not the one that its source sent: its digest differs`;
+      this.#fail(record, new MigrationError('state-failed', message, { details: { origin } }));
       return;
     }
-    record.snapshotDigest = snapshot.digest!.slice();
-    const { origin, daemonKind, source } = record;
-    this.enter(record, 'restoring', this.ctx.request('target', 'restore', { origin, snapshot, daemonKind, source }));
+    const snapshotDigest = snapshot.digest!.slice();
+    record.snapshotDigest = snapshotDigest;
+    const attestation =
+      attempt === undefined
+        ? undefined
+        : { origin, try: attempt, target: this.ctx.localNode, snapshotDigest, signature: record.snapshotSignature };
+    const ask = { origin, snapshot, daemonKind, source, keyless, attestation };
+    this.enter(record, 'restoring', this.ctx.request('target', 'restore', ask));
   }
 
   #restored(record: TargetRecord, restored: Answered<'restore'>): void {
     record.snapshot?.dispose();
     record.snapshot = undefined;
     record.restoredSeq = restored.restoredSeq;
+    if (record.try === undefined) record.numbered = new NumberedEvents(restored.restoredSeq);
     this.enter(record, 'holding');
     if (record.failure) {
       this.#drop(record, record.failure);
@@ -386,8 +532,14 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     this.#tellRestored(record);
   }
 
+  /** The whole snapshot again, or its last chunk: the source or the orchestrator has not heard of the restore. */
+  #again(record: TargetRecord, { message }: TargetInputs['SnapshotReady']): void {
+    if (message.chunkIndex === message.totalChunks - 1) this.#tellRestored(record);
+  }
+
   #tellRestored(record: TargetRecord): void {
     const { origin, restoredSeq } = record;
+    record.askedAt = this.ctx.now;
     this.ctx.send(
       record.orchestrator,
       { kind: 'RestoreComplete', daemonOrigin: origin, restoredSeq },
@@ -396,44 +548,135 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     this.#acknowledgeEvents(record);
   }
 
-  #receive(record: TargetRecord, { message, trailer, from }: TargetInputs['BufferedEvents']): void {
-    record.progressAt = this.ctx.now;
-    const firstNumber = trailer?.logFrom ?? record.log.nextNumber;
-    // A gap is left for the source to send again; what came before is passed over.
-    if (firstNumber <= record.log.nextNumber) {
-      for (const event of message.events.slice(Number(record.log.nextNumber - firstNumber))) record.log.append(event);
+  /** The orchestrator has not said that it heard of the restore. */
+  #askForEvents(record: TargetRecord): void {
+    if (record.restoreHeard || this.ctx.now - record.askedAt < this.#policy.repeatMs) return;
+    record.asked++;
+    this.#tellRestored(record);
+  }
+
+  #receive(record: TargetRecord, input: TargetInputs['BufferedEvents']): void {
+    const { message, trailer, from } = input;
+    if (record.try === undefined && from !== record.orchestrator && from !== record.eventsFrom) {
+      this.#askWhetherEventsAllowed(record, message, from);
+      return;
     }
+    record.progressAt = this.ctx.now;
+    if (from === record.orchestrator) {
+      record.restoreHeard = true;
+      record.reportReplayed = record.try === undefined || message.events.length === 0;
+    }
+    const isNew = record.numbered
+      ? this.#takeNumbered(record, record.numbered, message)
+      : this.#takeLogged(record, message, trailer);
+    // Nothing new: the acknowledgement was lost, or the source asks for it.
+    if (!isNew && from === record.source) this.#acknowledgeEvents(record);
     this.#replayNext(record);
-    if (from === record.orchestrator && message.events.length === 0) this.#tellReplayed(record);
+    this.#tellReplayedWhenWanted(record);
+  }
+
+  /** By the source's log: a gap is left for the source to send again; what came before is passed over. */
+  #takeLogged(record: TargetRecord, message: BufferedEvents, trailer: Trailer | undefined): boolean {
+    const next = record.log?.nextNumber ?? 1n;
+    const firstNumber = trailer?.logFrom ?? next;
+    const fresh = firstNumber > next ? [] : message.events.slice(Number(next - firstNumber));
+    for (const event of fresh) this.#logOf(record).append(event);
+    return fresh.length > 0;
+  }
+
+  /** Without extensions: in the order of their sequences, from `seq_through + 1` (PROTOCOL.md §7). */
+  #takeNumbered(record: TargetRecord, numbered: NumberedEvents, message: BufferedEvents): boolean {
+    numbered.add(message.events);
+    const ready = numbered.takeNext();
+    for (const event of ready) this.#logOf(record).append(event);
+    return ready.length > 0;
+  }
+
+  #logOf(record: TargetRecord): EventLog {
+    record.log ??= this.ctx.codec.createEventLog();
+    return record.log;
+  }
+
+  /** The base frames do not tell the source: whoever else sends events must be one who may. */
+  #askWhetherEventsAllowed(record: TargetRecord, message: BufferedEvents, from: bigint): void {
+    const { origin } = record;
+    if (message.events.length === 0) return;
+    if (record.awaiting !== undefined) requirePeer(origin, 'BufferedEvents', from, record.eventsFrom ?? from);
+    // Payloads are views of the frame, which is the sender's again after this call.
+    const events = message.events.map((event) => ({ ...event, payload: event.payload.slice() }));
+    record.eventsWaiting.push({ ...message, events });
+    if (record.awaiting !== undefined) return;
+    record.eventsFrom = from;
+    const ask = { role: 'target', origin, orchestrator: from, source: from, target: this.ctx.localNode } as const;
+    record.awaiting = this.ctx.request('target', 'authorize', ask);
+  }
+
+  #eventsAllowed(record: TargetRecord): void {
+    const waiting = record.eventsWaiting;
+    record.eventsWaiting = [];
+    for (const message of waiting) this.#receive(record, { message, trailer: undefined, from: record.eventsFrom! });
+  }
+
+  #refused(record: TargetRecord, error: MigrationError): void {
+    if (record.eventsWaiting.length === 0) {
+      this.#fail(record, error);
+      return;
+    }
+    record.eventsWaiting = [];
+    record.eventsFrom = undefined;
+    this.ctx.fault(error);
   }
 
   /** Applies what has come, one request at a time. */
   #replayNext(record: TargetRecord): void {
-    if (record.replaying !== undefined || record.log.count === 0) return;
+    const { log } = record;
+    if (record.replaying !== undefined || !log || log.count === 0) return;
     const events = [];
-    const { firstNumber, nextNumber } = record.log;
-    for (let n = firstNumber; n < nextNumber && events.length < REPLAY_SLICE; n++) events.push(record.log.get(n)!);
-    record.log.truncate(firstNumber + BigInt(events.length) - 1n);
+    const { firstNumber, nextNumber } = log;
+    for (let n = firstNumber; n < nextNumber && events.length < REPLAY_SLICE; n++) events.push(log.get(n)!);
+    log.truncate(firstNumber + BigInt(events.length) - 1n);
     record.replaying = this.ctx.request('target', 'replay', { origin: record.origin, events });
   }
 
   #replayed(record: TargetRecord): void {
     record.progressAt = this.ctx.now;
-    record.appliedThrough = record.log.firstNumber - 1n;
+    record.appliedThrough = record.log!.firstNumber - 1n;
     this.#acknowledgeEvents(record);
     this.#replayNext(record);
+    this.#tellReplayedWhenWanted(record);
     this.#claimWhenWhole(record);
   }
 
-  #activationWanted(record: TargetRecord, input: TargetInputs['ActivateTarget']): void {
-    record.activation = input;
+  #tellReplayedWhenWanted(record: TargetRecord): void {
+    // Between peers with extensions it only says that the copy is there; acknowledgements go to the source.
+    const isApplied = record.replaying === undefined && (record.log?.count ?? 0) === 0;
+    if (!record.reportReplayed || (record.try === undefined && !isApplied)) return;
+    record.reportReplayed = false;
+    this.#tellReplayed(record);
+  }
+
+  #activationWanted(record: TargetRecord, { trailer }: TargetInputs['ActivateTarget']): void {
+    record.activation = { logCount: trailer?.logCount, logDigest: trailer?.logDigest };
+    const rest = record.numbered?.takeAll() ?? [];
+    if (rest.length > 0) {
+      const message = `daemon ${record.origin}: ${rest.length} events came with numbers missing before them; they are applied, and what is missing is lost by a peer without extensions`;
+      this.ctx.fault(new MigrationError('sequence-gap', message, { details: { origin: record.origin } }));
+      for (const event of rest) this.#logOf(record).append(event);
+      this.#replayNext(record);
+    }
     this.#claimWhenWhole(record);
   }
 
   /** Claims only after the source's last event, whatever overtakes what. */
   #claimWhenWhole(record: TargetRecord): void {
-    if (!record.activation || record.replaying !== undefined || record.log.count > 0) return;
-    if (record.activation.logCount !== undefined && record.appliedThrough < record.activation.logCount) return;
+    if (!record.activation || record.replaying !== undefined || (record.log?.count ?? 0) > 0) return;
+    const { logCount, logDigest } = record.activation;
+    if (logCount !== undefined && record.appliedThrough < logCount) return;
+    if (logDigest && !sameBytes(logDigest, this.#logOf(record).digest())) {
+      const message = `the events of daemon ${record.origin} are not those in its source's log: their digest differs`;
+      this.#fail(record, new MigrationError('state-failed', message, { details: { origin: record.origin } }));
+      return;
+    }
     this.#claim(record);
   }
 
@@ -443,9 +686,13 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
       target: this.ctx.localNode,
       snapshotDigest: record.snapshotDigest!,
       logCount: record.appliedThrough,
-      logDigest: record.log.digest(),
+      logDigest: this.#logOf(record).digest(),
     };
-    this.enter(record, 'claiming', this.ctx.request('target', 'claim', { origin: record.origin, offer }));
+    this.enter(
+      record,
+      'claiming',
+      this.ctx.request('target', 'claim', { origin: record.origin, offer, epoch: record.sourceEpoch }),
+    );
   }
 
   #claimed(record: TargetRecord, won: Answered<'claim'>): void {
@@ -455,27 +702,55 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   }
 
   #live(record: TargetRecord): void {
-    const { origin, orchestrator, source, epoch } = record;
-    this.#free(record);
-    this.records.delete(origin);
-    const finished = { orchestrator, source, try: record.try, epoch, replayedSeq: this.ctx.head(origin).sequence };
-    this.#remember(origin, finished);
-    this.#acknowledge(origin, finished);
+    const { origin, epoch, numbered } = record;
+    const replayedSeq = record.restoredSeq + record.appliedThrough;
+    const ended = this.#end(record, { epoch, replayedSeq, numbered });
+    this.#acknowledge(origin, ended);
     this.ctx.report({ kind: 'completed', role: 'target', origin });
   }
 
-  #remember(origin: bigint, finished: Finished): void {
-    this.#finished.delete(origin);
-    this.#finished.set(origin, finished);
-    if (this.#finished.size > REMEMBERED) this.#finished.delete(this.#finished.keys().next().value!);
+  #end(record: TargetRecord, live: Ended['live']): Ended {
+    const { origin, orchestrator, source, failure } = record;
+    const ended = {
+      orchestrator,
+      source,
+      try: record.try,
+      live,
+      failure: live ? undefined : reasonOf(failure),
+    };
+    this.#ended.set(origin, ended);
+    this.#free(record);
+    this.remove(record);
+    return ended;
   }
 
-  #acknowledge(origin: bigint, finished: Finished): void {
-    const { replayedSeq, epoch } = finished;
-    const trailer = finished.try === undefined ? undefined : { try: finished.try, epoch };
-    this.ctx.send(finished.orchestrator, { kind: 'ActivateAck', daemonOrigin: origin, replayedSeq }, trailer);
-    if (finished.source !== undefined)
-      this.ctx.send(finished.source, { kind: 'ActivationConfirmed', daemonOrigin: origin }, trailer);
+  #acknowledge(origin: bigint, ended: Ended): void {
+    const { replayedSeq, epoch } = ended.live!;
+    const trailer = ended.try === undefined ? undefined : { try: ended.try, epoch };
+    this.ctx.send(ended.orchestrator, { kind: 'ActivateAck', daemonOrigin: origin, replayedSeq }, trailer);
+    this.#confirm(origin, ended);
+  }
+
+  #confirm(origin: bigint, { source, live, try: attempt }: Ended): void {
+    if (source === undefined || attempt === undefined) return;
+    const trailer = { try: attempt, epoch: live!.epoch };
+    this.ctx.send(source, { kind: 'ActivationConfirmed', daemonOrigin: origin }, trailer);
+  }
+
+  /** Events for a daemon that is live here already. */
+  #afterTheEnd(message: BufferedEvents, from: bigint, trailer: Trailer | undefined, ended: Ended): void {
+    const origin = message.daemonOrigin;
+    if (trailer?.try !== undefined) {
+      // All of them are here: the source has not heard that the daemon is.
+      if (from === ended.source && trailer.try === ended.try) this.#confirm(origin, ended);
+      return;
+    }
+    const { numbered } = ended.live!;
+    if (!numbered || from !== ended.orchestrator) requirePeer(origin, 'BufferedEvents', from, ended.orchestrator);
+    // From a peer without extensions the last ones may come after ActivateTarget: taken rather than lost.
+    numbered!.add(message.events);
+    const events = numbered!.takeNext();
+    if (events.length > 0) this.ctx.request('target', 'replay', { origin, events });
   }
 
   #acknowledgeEvents(record: TargetRecord): void {
@@ -486,15 +761,16 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
 
   #tellReplayed(record: TargetRecord): void {
     const targetHead = this.ctx.head(record.origin);
+    const replayedSeq = record.restoredSeq + record.appliedThrough;
     this.ctx.send(
       record.orchestrator,
-      { kind: 'ReplayComplete', daemonOrigin: record.origin, replayedSeq: targetHead.sequence, targetHead },
+      { kind: 'ReplayComplete', daemonOrigin: record.origin, replayedSeq, targetHead },
       this.#trailer(record),
     );
   }
 
-  #trailer(record: TargetRecord): Trailer {
-    return record.try === undefined ? {} : { try: record.try };
+  #trailer(record: TargetRecord): Trailer | undefined {
+    return record.try === undefined ? undefined : { try: record.try };
   }
 
   #fail(record: TargetRecord, error: MigrationError): void {
@@ -504,7 +780,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   }
 
   #drop(record: TargetRecord, error: MigrationError): void {
-    this.#reassembler.forget(record.origin);
+    this.#reassembler!.forget(record.origin);
     this.#discard(record, error);
   }
 
@@ -515,15 +791,61 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   }
 
   #discarded(record: TargetRecord): void {
-    this.#free(record);
-    this.records.delete(record.origin);
-    this.ctx.report({ kind: 'failed', role: 'target', origin: record.origin, error: record.failure! });
+    const { origin } = record;
+    const error = record.failure!;
+    this.ctx.report({ kind: 'failed', role: 'target', origin, error, begun: record.admitted });
+    this.#end(record, undefined);
   }
 
   #free(record: TargetRecord): void {
     record.snapshot?.dispose();
-    record.log.dispose();
+    record.log?.dispose();
+    record.log = undefined;
   }
+}
+
+function newRecord(
+  message: SnapshotReady,
+  orchestrator: bigint,
+  trailer: Trailer | undefined,
+  now: number,
+): TargetRecord {
+  return {
+    origin: message.daemonOrigin,
+    orchestrator,
+    source: trailer?.source,
+    try: trailer?.try,
+    seqThrough: message.seqThrough,
+    daemonKind: trailer?.daemonKind,
+    keyless: trailer?.transportIdentity === 0n,
+    sourceEpoch: trailer?.epoch,
+    admitted: false,
+    startedAt: now,
+    phase: 'authorising',
+    phaseSince: now,
+    progressAt: now,
+    dueAt: 0,
+    awaiting: undefined,
+    bytesTotal: Number(trailer?.snapshotLength ?? 0n),
+    snapshot: undefined,
+    snapshotDigest: undefined,
+    snapshotSignature: undefined,
+    restoredSeq: 0n,
+    log: undefined,
+    numbered: undefined,
+    eventsFrom: undefined,
+    eventsWaiting: [],
+    appliedThrough: 0n,
+    replaying: undefined,
+    reportReplayed: false,
+    restoreHeard: false,
+    asked: 0,
+    askedAt: now,
+    chunksSeen: -1,
+    activation: undefined,
+    epoch: 0n,
+    failure: undefined,
+  };
 }
 
 function superseded(record: TargetRecord): MigrationError {

@@ -1,6 +1,7 @@
 import { MigrationError } from '../errors.js';
 import type { OwnershipEntry, OwnershipRegister, RegisteredOwnership } from '../mesh/register.js';
 import { type Offer, sameOffer } from '../migration/offer.js';
+import type { DaemonOwnership } from '../migration/ownership.js';
 
 /** A compare-and-set is tried this often against others who write the same entry. */
 const ROUNDS = 16;
@@ -9,9 +10,11 @@ const ROUNDS = 16;
  * What a node writes into the ownership register, each by compare-and-set. Who loses one, or gets no answer, reads again:
  * what stands there decides, not what was heard.
  */
-export class Ownership {
+export class Ownership implements DaemonOwnership {
   readonly #register: OwnershipRegister;
   readonly #node: bigint;
+  /** Claims whose answer is not known: one that stands in the register as written has been won. */
+  readonly #claims = new Map<bigint, { readonly try: bigint; readonly epoch: bigint }>();
 
   constructor(register: OwnershipRegister, node: bigint) {
     this.#register = register;
@@ -64,14 +67,34 @@ export class Ownership {
 
   /** Becomes the owner, where exactly this was offered. @throws MigrationError `ownership-lost` */
   async claim(origin: bigint, offer: Offer): Promise<{ epoch: bigint }> {
-    let claimed: bigint | undefined;
     const after = await this.#change(origin, (entry) => {
-      if (claimed !== undefined && entry.owner === this.#node && entry.epoch === claimed) return entry;
+      const claim = this.#claims.get(origin);
+      if (claim?.try === offer.try && entry.owner === this.#node && entry.epoch === claim.epoch) return entry;
       if (!entry.offer || !sameOffer(entry.offer, offer)) throw lost(origin, entry);
-      claimed = entry.epoch + 1n;
-      return { epoch: claimed, owner: this.#node, tries: entry.tries };
+      const epoch = entry.epoch + 1n;
+      this.#claims.set(origin, { try: offer.try, epoch });
+      return { epoch, owner: this.#node, tries: entry.tries };
     });
+    this.#claims.delete(origin);
     return { epoch: after.epoch };
+  }
+
+  /** A peer that knows no register has the daemon now: in the register it lives where nobody else claims it. */
+  async letGo(origin: bigint, epoch: bigint): Promise<void> {
+    await this.#change(origin, (entry) => {
+      if (this.#requireOwner(origin, entry).epoch !== epoch) throw lost(origin, entry);
+      return { epoch: epoch + 1n, owner: this.#node, tries: entry.tries };
+    });
+  }
+
+  /** Becomes the owner again, whoever is. The caller knows that no other copy is live. */
+  async recover(origin: bigint): Promise<{ epoch: bigint }> {
+    const { epoch } = await this.#change(origin, (entry) => ({
+      epoch: entry.epoch + 1n,
+      owner: this.#node,
+      tries: entry.tries,
+    }));
+    return { epoch };
   }
 
   /**

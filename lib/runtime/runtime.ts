@@ -9,13 +9,13 @@ import { NodeKeys } from '../identity/node-keys.js';
 import type { MaybePromise } from '../maybe-promise.js';
 import { whenReady } from '../maybe-promise.js';
 import type { FrameBatch, Mesh } from '../mesh/mesh.js';
-import type { AuthorizationRequest, MigrationProgress, MigrationReport } from '../migration/core.js';
+import type { MigrationProgress, MigrationReport } from '../migration/core.js';
 import { asMigrationError } from '../migration/failure.js';
 import { MigrationSubprotocolHandler } from '../migration/handler.js';
+import { type AuthorizeFn, allowList } from '../migration/hooks.js';
 import { MigrationOrchestrator } from '../migration/orchestrator.js';
 import { MigrationSourceHandler } from '../migration/source.js';
 import { MigrationTargetHandler } from '../migration/target.js';
-import { forEachFrame } from '../wire/batch.js';
 import type { MigrationCodec } from '../wire/codec.js';
 import { createCodec } from '../wire/engine.js';
 import type { CausalEvent } from '../wire/link.js';
@@ -26,7 +26,7 @@ import { type Environment, systemEnvironment } from './environment.js';
 import { MigrationHandle } from './handle.js';
 import { Ownership } from './ownership.js';
 import { EventPublisher } from './publisher.js';
-import { type AuthorizeFn, RuntimeServices } from './services.js';
+import { RuntimeServices } from './services.js';
 
 const TICK_MS = 20;
 
@@ -85,31 +85,33 @@ export class DaemonRuntime {
     this.#ownsNodeKeys = options.nodeKeys === undefined;
     this.#nodeKeys = options.nodeKeys ?? NodeKeys.generate();
     this.#ownership = new Ownership(mesh.register, mesh.nodeId);
+    const identity = createMigrationIdentityContext({
+      nodeKeys: this.#nodeKeys,
+      peerStaticLookup: (node) => mesh.peer(node)?.staticKey,
+    });
     const services = new RuntimeServices({
+      localNode: mesh.nodeId,
       codec: this.#codec,
       mesh,
       registry: this.#registry,
       factories: this.#factories,
       ownership: this.#ownership,
       authorize: options.authorize ?? allowList(mesh.nodeId, options.orchestrators ?? []),
-      isReady: () => this.#ready,
+      hooks: { identity, readiness: () => this.#ready },
+      readsCarriedState: (node) => mesh.peer(node)?.extensions ?? false,
       turn: () => environment.turn(),
       nowMs: () => environment.nowMs(),
-      identity: createMigrationIdentityContext({
-        nodeKeys: this.#nodeKeys,
-        peerStaticLookup: (node) => mesh.peer(node)?.staticKey,
-      }),
       host: (keypair, kind, daemon) => this.#hostOptions(keypair, kind, daemon),
     });
     this.#handler = new MigrationSubprotocolHandler(
       new MigrationOrchestrator(),
-      new MigrationSourceHandler(),
-      new MigrationTargetHandler(this.#codec),
+      new MigrationSourceHandler(this.#registry),
+      new MigrationTargetHandler(this.#registry, this.#factories),
       mesh.nodeId,
       {
         codec: this.#codec,
         services,
-        copies: this.#registry,
+        speaksExtensions: (node) => mesh.peer(node)?.extensions,
         transport: {
           send: (destNode, frame) => {
             this.#sentTo.add(destNode);
@@ -336,7 +338,7 @@ export class DaemonRuntime {
     try {
       this.#handler.startMigration(origin, source, target, {
         requestId: this.#environment.randomBytes(16),
-        transportIdentity: options.transportIdentity === false ? 0n : 1n,
+        transportIdentity: options.transportIdentity ?? true,
       });
     } catch (error) {
       if (standing) this.#handles.set(origin, standing);
@@ -356,7 +358,7 @@ export class DaemonRuntime {
 
   #receive(from: bigint, batch: FrameBatch): MaybePromise<void> {
     this.#sentTo.clear();
-    forEachFrame(batch, (frame) => this.#handler.receive(frame, from));
+    this.#handler.handleBatch(batch, from);
     // The sender gets room for more when what it made us send on has room too: a slow target slows the source.
     const slow = [...this.#sentTo].map((node) => this.#mesh.ready(node)).filter((ready) => ready !== undefined);
     return slow.length === 0 ? undefined : Promise.all(slow).then(() => {});
@@ -420,10 +422,4 @@ function requireUsable(keypair: EntityKeypair): void {
 
 function isLive({ gate }: DaemonHost): boolean {
   return gate === 'live' || gate === 'logging';
-}
-
-/** The default: this node itself, and an explicit list. */
-function allowList(nodeId: bigint, orchestrators: readonly bigint[]): AuthorizeFn {
-  const allowed = new Set([nodeId, ...orchestrators]);
-  return ({ orchestrator }: AuthorizationRequest) => allowed.has(orchestrator);
 }

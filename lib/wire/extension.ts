@@ -8,6 +8,8 @@ import { appendTrailer, decodeTrailer, type Trailer } from './trailer.js';
  * speak extensions. Each is `type u8 | origin u64` and a trailer, which always holds the try.
  */
 export const ExtensionType = {
+  /** Target → source: which chunks are not here yet (`missingChunks`), so that only those come again. */
+  ChunkStatus: 0x82,
   /** Target → source: every logged event up to `ackThrough` has been applied; the first one says that the restore is done. */
   EventAck: 0x83,
   /** Target → source: it is live, in that `epoch`. */
@@ -66,6 +68,6 @@ function encodeExtension(message: ExtensionMessage): Uint8Array {
   return frame;
 }
 
-function isExtension(message: MigrationMessage | ExtensionMessage): message is ExtensionMessage {
+export function isExtension(message: MigrationMessage | ExtensionMessage): message is ExtensionMessage {
   return message.kind in ExtensionType;
 }

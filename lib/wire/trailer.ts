@@ -21,7 +21,7 @@ export interface Trailer {
   readonly snapshotDigest?: Uint8Array;
   /** Bytes of the whole snapshot. */
   readonly snapshotLength?: bigint;
-  /** Ed25519 by the daemon's own key over origin, try, target and digest. */
+  /** Ed25519 by the daemon's own key over origin, try, target and digest, on the snapshot's last chunk. */
   readonly snapshotSignature?: Uint8Array;
   /** 0: pause, 1: live. */
   readonly mode?: bigint;
@@ -37,8 +37,15 @@ export interface Trailer {
   readonly epoch?: bigint;
   /** On SourceStatus: bytes of the snapshot that have left the source. */
   readonly snapshotSent?: bigint;
-  /** On TakeSnapshot: 1 (default): the daemon's private key must travel along, sealed; 0: it must not. */
+  /**
+   * On TakeSnapshot: 1: the daemon's private key must travel along, sealed; 0: it must not; absent: where it can. On
+   * SnapshotReady 0 where it does not on purpose.
+   */
   readonly transportIdentity?: bigint;
+  /** On CutoverNotify: 1: the target has shown that it speaks extensions; 0: it has not. */
+  readonly targetExtensions?: bigint;
+  /** On ChunkStatus: runs of chunks that are not here, as [first, end) pairs of u32 LE; the first of them, at most 512. */
+  readonly missingChunks?: Uint8Array;
 }
 
 type Encoding = 'u64' | 'bytes' | 'text';
@@ -60,6 +67,8 @@ const FIELDS: ReadonlyArray<readonly [tag: number, name: FieldName, encoding: En
   [13, 'epoch', 'u64'],
   [14, 'transportIdentity', 'u64'],
   [15, 'snapshotSent', 'u64'],
+  [16, 'targetExtensions', 'u64'],
+  [17, 'missingChunks', 'bytes'],
 ];
 const BY_TAG = new Map(FIELDS.map(([tag, name, encoding, size]) => [tag, { name, encoding, size }]));
 

@@ -1,6 +1,8 @@
+import { DaemonFactoryRegistry } from '../../lib/daemon/factories.js';
+import { DaemonRegistry } from '../../lib/daemon/registry.js';
 import { createCodec } from '../../lib/index.js';
 import type { MaybePromise } from '../../lib/maybe-promise.js';
-import type { MigrationReport, RequestKind, RequestTypes } from '../../lib/migration/core.js';
+import type { DaemonSnapshot, MigrationReport, RequestKind, RequestTypes } from '../../lib/migration/core.js';
 import { type MigrationServices, MigrationSubprotocolHandler } from '../../lib/migration/handler.js';
 import { MigrationOrchestrator } from '../../lib/migration/orchestrator.js';
 import { OutgoingSnapshot } from '../../lib/migration/outgoing-snapshot.js';
@@ -8,6 +10,7 @@ import { MigrationSourceHandler } from '../../lib/migration/source.js';
 import { MigrationTargetHandler } from '../../lib/migration/target.js';
 import type { EventLog } from '../../lib/wire/event-log.js';
 import { decodeMigrationFrame, type ExtensionMessage, encodeMigrationFrame } from '../../lib/wire/extension.js';
+import { allFrames } from '../../lib/wire/frame-producer.js';
 import type { CausalEvent, CausalLink } from '../../lib/wire/link.js';
 import type { MigrationMessage } from '../../lib/wire/message.js';
 import type { Trailer } from '../../lib/wire/trailer.js';
@@ -21,7 +24,10 @@ export const ORCHESTRATOR = 3n;
 export const STRANGER = 9n;
 export const TRY = 4n;
 export const EPOCH = 6n;
-export const REQUEST: Trailer = { requestId: new Uint8Array(16).fill(1), transportIdentity: 0n };
+const requestId = new Uint8Array(16).fill(1);
+/** What an orchestrator's TakeSnapshot bears, and with what a migration is started here. */
+export const REQUEST: Trailer = { requestId, transportIdentity: 0n };
+export const START = { requestId, transportIdentity: false };
 
 const ENTITY = new Uint8Array(32).fill(5);
 export const ORIGIN = codec.originHash(ENTITY);
@@ -34,16 +40,12 @@ export function frame(message: MigrationMessage | ExtensionMessage, trailer?: Tr
 
 /** Frames of a snapshot with that much state: chunks as a source writes them. */
 export function chunkFrames(stateLength: number, attempt = TRY): Uint8Array[] {
-  const snapshot = outgoing(stateLength, { try: attempt, source: SOURCE, daemonKind: 'recorder' });
-  const frames: Uint8Array[] = [];
-  while (!snapshot.done) {
-    const bytes = new Uint8Array(snapshot.maxFrameLength);
-    frames.push(bytes.slice(0, snapshot.writeNext(bytes, 0)));
-  }
-  return frames;
+  const trailer: Trailer = { try: attempt, requestId, source: SOURCE, daemonKind: 'recorder' };
+  const { seqThrough, parts } = snapshotOf(stateLength);
+  return [...allFrames(new OutgoingSnapshot(codec, { origin: ORIGIN, seqThrough, parts, trailer }))];
 }
 
-function outgoing(stateLength: number, trailer: Trailer): OutgoingSnapshot {
+function snapshotOf(stateLength: number): DaemonSnapshot {
   const bytes = codec.encodeSnapshot({
     entityId: ENTITY,
     throughSeq: HEAD.sequence,
@@ -53,7 +55,7 @@ function outgoing(stateLength: number, trailer: Trailer): OutgoingSnapshot {
     bindings: new Uint8Array(0),
     identityEnvelope: undefined,
   });
-  return new OutgoingSnapshot(codec, ORIGIN, HEAD.sequence, [bytes], trailer);
+  return { seqThrough: HEAD.sequence, parts: [bytes], daemonKind: 'recorder', sign: () => undefined };
 }
 
 interface Copy {
@@ -72,13 +74,14 @@ export class Node {
   /** In place of a service's own answer. */
   readonly answers: { [K in RequestKind]?: (ask: RequestTypes[K]['ask']) => MaybePromise<RequestTypes[K]['answer']> } =
     {};
+  readonly registry = new DaemonRegistry();
   readonly handler: MigrationSubprotocolHandler;
 
   constructor() {
     this.handler = new MigrationSubprotocolHandler(
       new MigrationOrchestrator(),
-      new MigrationSourceHandler(),
-      new MigrationTargetHandler(codec),
+      new MigrationSourceHandler(this.registry),
+      new MigrationTargetHandler(this.registry, new DaemonFactoryRegistry()),
       HERE,
       {
         codec,
@@ -121,10 +124,12 @@ export class Node {
     const done = () => undefined;
     return {
       authorize: this.#service('authorize', done),
+      admit: this.#service('admit', done),
+      setAside: this.#service('setAside', ({ origin }) => void this.copies.delete(origin)),
+      dropBackup: this.#service('dropBackup', done),
+      recover: this.#service('recover', () => ({ epoch: EPOCH + 1n })),
       beginTry: this.#service('beginTry', () => ({ try: TRY, epoch: EPOCH })),
-      takeSnapshot: this.#service('takeSnapshot', (ask) =>
-        outgoing(100, { try: ask.try, source: HERE, daemonKind: 'recorder' }),
-      ),
+      takeSnapshot: this.#service('takeSnapshot', () => snapshotOf(100)),
       fence: this.#service('fence', done),
       offer: this.#service('offer', done),
       withdraw: this.#service('withdraw', () => 'withdrawn'),

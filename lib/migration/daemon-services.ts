@@ -1,0 +1,277 @@
+import type { MeshDaemon } from '../daemon/daemon.js';
+import type { DaemonFactoryRegistry, ExpectedDaemon } from '../daemon/factories.js';
+import { DaemonHost, type DaemonHostOptions } from '../daemon/host.js';
+import type { DaemonRegistry } from '../daemon/registry.js';
+import { MigrationError } from '../errors.js';
+import { EntityKeypair } from '../identity/entity-keypair.js';
+import { sealSnapshot } from '../identity/identity-context.js';
+import { transportPrerequisites } from '../identity/transport-prerequisites.js';
+import { isPromise, type MaybePromise, whenReady } from '../maybe-promise.js';
+import type { MigrationCodec } from '../wire/codec.js';
+import type { CausalLink } from '../wire/link.js';
+import type { StateSnapshot } from '../wire/snapshot.js';
+import { verifyAttestation } from './attestation.js';
+import type { AuthorizationRequest, DaemonSnapshot, RequestTypes } from './core.js';
+import type { MigrationServices } from './handler.js';
+import type { AuthorizeFn, MigrationHandlerHooks } from './hooks.js';
+import type { DaemonOwnership } from './ownership.js';
+
+export interface DaemonServicesOptions {
+  readonly localNode: bigint;
+  readonly codec: MigrationCodec;
+  readonly registry: DaemonRegistry;
+  /** Undefined: this node hosts no daemons that move in. */
+  readonly factories: DaemonFactoryRegistry | undefined;
+  readonly ownership: DaemonOwnership;
+  readonly authorize: AuthorizeFn;
+  readonly hooks: Omit<MigrationHandlerHooks, 'authorize'>;
+  /** Whether a node can read what our host carries in front of the state (PROTOCOL.md §8). */
+  readonly readsCarriedState: (node: bigint) => boolean;
+  readonly host: (keypair: EntityKeypair, kind: string, daemon: MeshDaemon) => DaemonHostOptions;
+  /** Resolves in a later turn of the event loop, after a slice of a replay; without it all is done at once. */
+  readonly turn?: (() => Promise<void>) | undefined;
+}
+
+type Ask<K extends keyof RequestTypes> = RequestTypes[K]['ask'];
+
+/** What the dispatcher's core asks for, done on the daemons of this node. At once, where everything it calls is. */
+export class DaemonServices implements MigrationServices {
+  readonly #options: DaemonServicesOptions;
+
+  constructor(options: DaemonServicesOptions) {
+    this.#options = options;
+  }
+
+  authorize = (ask: Ask<'authorize'>): MaybePromise<undefined> =>
+    whenReady(this.#options.authorize(ask), (allowed) => {
+      if (allowed === true) return undefined;
+      throw notAuthorised(ask);
+    });
+
+  admit = (ask: Ask<'admit'>): MaybePromise<undefined> =>
+    // First who asks: a stranger learns nothing of this node.
+    whenReady(this.authorize(ask), () => {
+      const { factories, hooks, registry, localNode: node } = this.#options;
+      const { origin, daemonKind } = ask;
+      if (!factories)
+        throw new MigrationError('compute-not-supported', `node ${node} hosts no daemons`, { details: { node } });
+      if (hooks.readiness && hooks.readiness() !== true)
+        throw new MigrationError('not-ready', `node ${node} is not ready yet`, { details: { node } });
+      if (registry.get(origin)) throw isHereAlready(origin);
+      if (!factories.expected(origin, daemonKind)) throw noFactory(origin, daemonKind);
+      return undefined;
+    });
+
+  beginTry = ({ origin }: Ask<'beginTry'>) => {
+    const host = this.#options.registry.require(origin);
+    if (host.gate !== 'live') {
+      throw new MigrationError(
+        'already-migrating',
+        `daemon ${origin} cannot be moved now: its copy here is ${host.gate}`,
+        { details: { origin } },
+      );
+    }
+    return this.#options.ownership.beginTry(origin);
+  };
+
+  takeSnapshot(ask: Ask<'takeSnapshot'>): MaybePromise<DaemonSnapshot> {
+    const { codec, registry, readsCarriedState } = this.#options;
+    const host = registry.require(ask.origin);
+    const carry = readsCarriedState(ask.target);
+    return whenReady(host.snapshot({ carry, thenLog: true, seal: this.#seal(host, ask) }), ({ fields, state }) => {
+      const stateLength = state.reduce((sum, part) => sum + part.length, 0);
+      const { head, tail } = codec.encodeSnapshotParts(fields, stateLength);
+      const { keypair, kind: daemonKind } = host;
+      // Where the private half is gone when the last chunk leaves, nothing is signed, and the target refuses.
+      const sign = (message: Uint8Array) => (keypair.canSign ? keypair.sign(message) : undefined);
+      return { seqThrough: fields.throughSeq, parts: [head, ...state, tail], daemonKind, sign };
+    });
+  }
+
+  /** How the daemon's key goes along; refused here, before anything has been touched, where it must and cannot. */
+  #seal(host: DaemonHost, { target, identity }: Ask<'takeSnapshot'>) {
+    if (identity === 'none') return undefined;
+    const context = this.#options.hooks.identity;
+    const targetPublic = context?.peerStaticLookup(target);
+    const missing = transportPrerequisites({ context, daemon: host.keypair, targetPublic, target });
+    if (missing.length === 0) {
+      const { entityId } = host.keypair;
+      const seal = context!.sealSnapshot ?? sealSnapshot;
+      return (chainLink: CausalLink) => seal({ entityId, chainLink }, host.keypair, targetPublic!);
+    }
+    if (identity === 'where-possible') return undefined;
+    throw new MigrationError(
+      'identity-transport-failed',
+      `daemon ${host.origin} cannot move with its key: ${missing.map(({ message }) => message).join('; ')}; or start the migration with transportIdentity: false`,
+      { details: { origin: host.origin, target, missing: missing.map(({ kind }) => kind).join(', ') } },
+    );
+  }
+
+  fence = ({ origin, target }: Ask<'fence'>): MaybePromise<undefined> => {
+    const host = this.#options.registry.require(origin);
+    return whenReady(this.#options.hooks.preCleanup?.(origin), () => {
+      host.movingTo = target;
+      return whenReady(host.fence(), () => undefined);
+    });
+  };
+
+  offer = ({ origin, epoch, offer }: Ask<'offer'>): MaybePromise<undefined> =>
+    whenReady(this.#options.ownership.offer(origin, epoch, offer), () => undefined);
+
+  withdraw = ({ origin, epoch }: Ask<'withdraw'>) => this.#options.ownership.withdraw(origin, epoch);
+
+  resume = ({ origin, epoch }: Ask<'resume'>): MaybePromise<undefined> => {
+    const host = this.#options.registry.require(origin);
+    host.epoch = epoch;
+    return whenReady(host.resume(), () => undefined);
+  };
+
+  release = ({ origin }: Ask<'release'>): undefined => {
+    const { registry } = this.#options;
+    const host = registry.remove(origin);
+    if (host?.movingTo !== undefined) registry.noteDeparture(origin, host.movingTo);
+    host?.dispose();
+  };
+
+  setAside = ({ origin, epoch }: Ask<'setAside'>): MaybePromise<undefined> => {
+    const { registry, ownership } = this.#options;
+    const { movingTo } = registry.require(origin);
+    registry.setAside(origin);
+    if (movingTo !== undefined) registry.noteDeparture(origin, movingTo);
+    return whenReady(ownership.letGo(origin, epoch), () => undefined);
+  };
+
+  dropBackup = ({ origin }: Ask<'dropBackup'>): undefined => {
+    this.#options.registry.dropBackup(origin);
+  };
+
+  /** A fenced copy stays where it is, for `resume`; one that was set aside comes back here and goes on. */
+  recover = ({ origin }: Ask<'recover'>): MaybePromise<{ readonly epoch: bigint }> => {
+    const { registry, ownership } = this.#options;
+    return whenReady(ownership.recover(origin), (owned) => {
+      if (registry.get(origin)) return owned;
+      const host = registry.takeBackup(origin);
+      registry.add(host);
+      host.epoch = owned.epoch;
+      return whenReady(host.resume(), () => owned);
+    });
+  };
+
+  restore = (ask: Ask<'restore'>): MaybePromise<{ readonly restoredSeq: bigint }> => {
+    const { codec, factories, registry } = this.#options;
+    const { origin, daemonKind, source } = ask;
+    const snapshot = codec.decodeSnapshot(ask.snapshot.bytes);
+    requireSnapshotOf(snapshot, origin);
+    if (registry.get(origin)) throw isHereAlready(origin);
+    const expected = factories?.expected(origin, daemonKind);
+    if (!factories || !expected) throw noFactory(origin, daemonKind);
+    const isSealed = snapshot.identityEnvelope !== undefined;
+    if (ask.attestation) verifyAttestation(snapshot.entityId, ask.attestation, isSealed);
+    const daemon = factories.create(expected.kind, expected.config);
+    const host = this.#arrival(this.#keypair(snapshot, expected, ask.keyless), expected.kind, daemon);
+    host.cameFrom = source;
+    const abandon = (error: unknown): never => {
+      registry.abandon(host);
+      throw error;
+    };
+    const done = () => {
+      registry.add(host);
+      return { restoredSeq: snapshot.throughSeq };
+    };
+    try {
+      const restored = whenReady(host.restore(snapshot), () =>
+        whenReady(this.#options.hooks.postRestore?.(origin), done),
+      );
+      return isPromise(restored) ? restored.catch(abandon) : restored;
+    } catch (error) {
+      return abandon(error);
+    }
+  };
+
+  /** By the envelope, which must open where it is there; without one by what this node was told. */
+  #keypair(snapshot: StateSnapshot, expected: ExpectedDaemon, keyless: boolean): EntityKeypair {
+    const unsealed = this.#options.hooks.identity?.unsealSnapshot(snapshot);
+    if (unsealed) return unsealed;
+    const { originHash } = snapshot.chainLink;
+    if (expected.keypair) {
+      if (expected.keypair.id.equals(snapshot.entityId)) return expected.keypair.clone();
+      throw new MigrationError(
+        'identity-transport-failed',
+        `the key pair that this node has for daemon ${originHash} is that of entity ${expected.keypair.id.hex}, the snapshot is of another`,
+        { details: { origin: originHash } },
+      );
+    }
+    if (keyless) return EntityKeypair.fromEntityId(snapshot.entityId.slice());
+    throw new MigrationError(
+      'identity-transport-failed',
+      `the snapshot of daemon ${originHash} holds no key that opens here, and this node has none for it; seal it to this node, or migrate with transportIdentity: false`,
+      { details: { origin: originHash } },
+    );
+  }
+
+  /** A copy to be restored; where that cannot be made, the key that was opened for it is wiped. */
+  #arrival(keypair: EntityKeypair, kind: string, daemon: MeshDaemon): DaemonHost {
+    try {
+      const host = new DaemonHost(this.#options.host(keypair, kind, daemon));
+      this.#options.registry.arrive(host);
+      return host;
+    } catch (error) {
+      keypair.dispose();
+      throw error;
+    }
+  }
+
+  replay = ({ origin, events }: Ask<'replay'>): MaybePromise<undefined> => {
+    const { registry, turn } = this.#options;
+    // A slice in a turn of its own: the event loop stays free however much there is to replay.
+    return whenReady(registry.require(origin).replay(events), () => turn?.().then(() => undefined));
+  };
+
+  claim = ({ origin, offer, epoch }: Ask<'claim'>) => this.#options.ownership.claim(origin, offer, epoch);
+
+  activate = ({ origin, epoch }: Ask<'activate'>): undefined => {
+    this.#options.registry.require(origin).goLive(epoch);
+    this.#options.factories?.fulfil(origin);
+  };
+
+  discard = ({ origin }: Ask<'discard'>): undefined => {
+    const { registry } = this.#options;
+    // Only a copy that was made for this migration is dropped, never one that lives here.
+    const host = registry.get(origin);
+    if (host?.gate !== 'held') return;
+    registry.remove(origin);
+    // A publisher that was sent here too early goes back to where the daemon lives.
+    if (host.cameFrom !== undefined) registry.noteDeparture(origin, host.cameFrom);
+    host.dispose();
+  };
+}
+
+function requireSnapshotOf({ chainLink }: StateSnapshot, origin: bigint): void {
+  if (chainLink.originHash === origin) return;
+  throw new MigrationError(
+    'origin-mismatch',
+    `the snapshot for daemon ${origin} is one of daemon ${chainLink.originHash}`,
+    { details: { origin } },
+  );
+}
+
+function notAuthorised({ role, orchestrator, origin }: AuthorizationRequest): MigrationError {
+  const what = role === 'source' ? 'take' : 'place';
+  return new MigrationError(
+    'not-authorised',
+    `node ${orchestrator} may not ${what} daemon ${origin} here; add it to this node's orchestrators, or give an authorize function that allows it`,
+    { details: { origin, orchestrator } },
+  );
+}
+
+function isHereAlready(origin: bigint): MigrationError {
+  return new MigrationError('state-failed', `daemon ${origin} is on this node already`, { details: { origin } });
+}
+
+function noFactory(origin: bigint, daemonKind: string | undefined): MigrationError {
+  return new MigrationError(
+    'factory-not-found',
+    `nothing here makes daemon ${origin}${daemonKind ? ` of kind "${daemonKind}"` : ''}; call registerFactory or expectMigration`,
+    { details: { origin, daemonKind } },
+  );
+}

@@ -1,0 +1,67 @@
+import type { MaybePromise } from '../maybe-promise.js';
+import type { Offer } from './offer.js';
+
+/** Who may live: what the two sides of a migration ask the witness (ARCHITECTURE.md, "A witness decides who lives"). */
+export interface DaemonOwnership {
+  /** Source: an attempt to migrate begins, with a number higher than any before. */
+  beginTry(origin: bigint): MaybePromise<{ readonly try: bigint; readonly epoch: bigint }>;
+  offer(origin: bigint, epoch: bigint, offer: Offer): MaybePromise<void>;
+  /** Source: takes the offer back, unless the target was faster; `undecided` where nobody can say. */
+  withdraw(origin: bigint, epoch: bigint): MaybePromise<'withdrawn' | 'claimed' | 'undecided'>;
+  /**
+   * Target: becomes the owner.
+   *
+   * @param epoch in which the source had the daemon, as it says; undefined where it does not
+   * @throws MigrationError `ownership-lost`, `register-unavailable`
+   */
+  claim(origin: bigint, offer: Offer, epoch: bigint | undefined): MaybePromise<{ readonly epoch: bigint }>;
+  /** Source: the daemon goes to a peer that claims nothing. */
+  letGo(origin: bigint, epoch: bigint): MaybePromise<void>;
+  /** This node becomes the owner, because somebody knows that the other copy will never be live. */
+  recover(origin: bigint): MaybePromise<{ readonly epoch: bigint }>;
+}
+
+interface Standing {
+  readonly epoch: bigint;
+  readonly tries: bigint;
+}
+
+/**
+ * Ownership of a dispatcher that has no register: whoever holds what was offered may go live, and an offer cannot be
+ * taken back, because nobody could tell whether it has been taken up. Numbers are this node's own, and go on from those
+ * with which a daemon arrived.
+ */
+export class UnwitnessedOwnership implements DaemonOwnership {
+  readonly #standing = new Map<bigint, Standing>();
+
+  beginTry(origin: bigint): { readonly try: bigint; readonly epoch: bigint } {
+    const { epoch, tries } = this.#of(origin);
+    this.#standing.set(origin, { epoch, tries: tries + 1n });
+    return { try: tries + 1n, epoch };
+  }
+
+  offer(): void {}
+
+  withdraw(): 'undecided' {
+    return 'undecided';
+  }
+
+  claim(origin: bigint, offer: Offer, epoch: bigint | undefined): { readonly epoch: bigint } {
+    const own = this.#of(origin);
+    const claimed = (epoch ?? own.epoch) + 1n;
+    this.#standing.set(origin, { epoch: claimed, tries: own.tries > offer.try ? own.tries : offer.try });
+    return { epoch: claimed };
+  }
+
+  letGo(): void {}
+
+  recover(origin: bigint): { readonly epoch: bigint } {
+    const { epoch, tries } = this.#of(origin);
+    this.#standing.set(origin, { epoch: epoch + 1n, tries });
+    return { epoch: epoch + 1n };
+  }
+
+  #of(origin: bigint): Standing {
+    return this.#standing.get(origin) ?? { epoch: 1n, tries: 0n };
+  }
+}
