@@ -1,5 +1,7 @@
 export type { DaemonFactory, DaemonOutputs, MeshDaemon } from './daemon/daemon.js';
-export type { Acceptance } from './daemon/host.js';
+export { DaemonFactoryRegistry, type ExpectedDaemonOptions } from './daemon/factories.js';
+export { type Acceptance, DaemonHost, type DaemonHostOptions } from './daemon/host.js';
+export { DaemonRegistry } from './daemon/registry.js';
 export { MigrationError, type MigrationErrorDetails, type MigrationErrorKind } from './errors.js';
 export {
   configureSecureMemory,
@@ -29,9 +31,38 @@ export type { ChannelListener, ChannelSubscription, Mesh, PeerInfo } from './mes
 export type { OwnershipEntry, OwnershipRegister } from './mesh/register.js';
 export { WorkerMesh, type WorkerNode } from './mesh/worker-mesh.js';
 export { joinWorkerMesh } from './mesh/worker-node.js';
-export type { AuthorizationRequest, MigrationPhase, MigrationProgress, MigrationReport } from './migration/core.js';
-export { MigrationSubprotocolHandler, type OutboundMigrationMessage } from './migration/handler.js';
+export { type CandidateRank, MIGRATION_TAG, type MigrationCandidate } from './migration/auto-target.js';
+export type {
+  AuthorizationRequest,
+  MigrationPhase,
+  MigrationProgress,
+  MigrationReport,
+  MigrationRole,
+  MigrationStatus,
+} from './migration/core.js';
+export {
+  type MigrationHandlerOptions,
+  MigrationSubprotocolHandler,
+  type MigrationTransport,
+  type OutboundMigrationMessage,
+  type StartMigration,
+} from './migration/handler.js';
+export type {
+  AuthorizeFn,
+  FailureCallback,
+  MigrationHandlerHooks,
+  PostRestoreCallback,
+  PreCleanupCallback,
+  ReadinessCallback,
+} from './migration/hooks.js';
 export { MigrationOrchestrator } from './migration/orchestrator.js';
+export type {
+  MigrationOrchestratorPolicy,
+  OrchestratorPolicyOptions,
+  ParticipantPolicy,
+  ParticipantPolicyOptions,
+  PhasePolicy,
+} from './migration/policy.js';
 export { MigrationSourceHandler } from './migration/source.js';
 export { MigrationTargetHandler } from './migration/target.js';
 export { type Environment, systemEnvironment } from './runtime/environment.js';
@@ -41,5 +72,6 @@ export { DaemonRuntime, type DaemonRuntimeOptions, type StartMigrationOptions } 
 export type { MigrationCodec } from './wire/codec.js';
 export { createCodec } from './wire/engine.js';
 export { MigrationFailureReason } from './wire/failure.js';
+export type { FrameProducer } from './wire/frame-producer.js';
 export type { CausalEvent, CausalLink } from './wire/link.js';
 export { type MigrationMessage, SUBPROTOCOL_MIGRATION } from './wire/message.js';

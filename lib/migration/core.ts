@@ -33,7 +33,10 @@ export interface AuthorizationRequest {
   readonly role: 'source' | 'target';
   readonly origin: bigint;
   readonly orchestrator: bigint;
-  /** Undefined on a target whose peer does not tell it. */
+  /**
+   * Undefined on a target whose peer does not tell it. From such a peer events may come from anyone: then `authorize` is
+   * asked again, with their sender as the source.
+   */
   readonly source: bigint | undefined;
   readonly target: bigint;
 }

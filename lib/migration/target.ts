@@ -22,6 +22,8 @@ const DEFAULT_PATIENCE_MS = 60_000;
 const REMEMBERED = 16_384;
 /** Runs of missing chunks that one ChunkStatus names. */
 const MISSING_RUNS = 512;
+/** Frames that wait until their sender is authorised, at the most. */
+const MAX_WAITING_FRAMES = 64;
 /** How often the reassembler is asked to drop what made no progress. */
 const SWEEP_MS = 1_000;
 
@@ -60,9 +62,9 @@ interface TargetRecord extends RoleRecord<TargetPhase> {
   log: EventLog | undefined;
   /** Without extensions: events that wait for one of a lower number. */
   numbered: NumberedEvents | undefined;
-  /** Without extensions: who else than the orchestrator may send events, and those of it that wait for the word. */
-  eventsFrom: bigint | undefined;
-  eventsWaiting: BufferedEvents[];
+  /** Without extensions: who else than the orchestrator may send events, and what waits for the word on its sender. */
+  readonly eventSenders: Set<bigint>;
+  eventsWaiting: Array<{ readonly message: BufferedEvents; readonly from: bigint }>;
   appliedThrough: bigint;
   replaying: number | undefined;
   /** The orchestrator wants to hear when what has come is applied. */
@@ -557,7 +559,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
 
   #receive(record: TargetRecord, input: TargetInputs['BufferedEvents']): void {
     const { message, trailer, from } = input;
-    if (record.try === undefined && from !== record.orchestrator && from !== record.eventsFrom) {
+    if (record.try === undefined && from !== record.orchestrator && !record.eventSenders.has(from)) {
       this.#askWhetherEventsAllowed(record, message, from);
       return;
     }
@@ -597,34 +599,53 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     return record.log;
   }
 
-  /** The base frames do not tell the source: whoever else sends events must be one who may. */
+  /** The base frames do not tell the source: whether a node may be it, `authorize` says. */
   #askWhetherEventsAllowed(record: TargetRecord, message: BufferedEvents, from: bigint): void {
-    const { origin } = record;
     if (message.events.length === 0) return;
-    if (record.awaiting !== undefined) requirePeer(origin, 'BufferedEvents', from, record.eventsFrom ?? from);
+    if (record.eventsWaiting.length === MAX_WAITING_FRAMES) {
+      const text = `BufferedEvents for daemon ${record.origin} from node ${from}: ${MAX_WAITING_FRAMES} frames wait for authorize already`;
+      throw new MigrationError('buffer-full', text, { details: { origin: record.origin, from } });
+    }
     // Payloads are views of the frame, which is the sender's again after this call.
     const events = message.events.map((event) => ({ ...event, payload: event.payload.slice() }));
-    record.eventsWaiting.push({ ...message, events });
-    if (record.awaiting !== undefined) return;
-    record.eventsFrom = from;
-    const ask = { role: 'target', origin, orchestrator: from, source: from, target: this.ctx.localNode } as const;
+    record.eventsWaiting.push({ message: { ...message, events }, from });
+    if (record.awaiting === undefined) this.#authorizeEvents(record);
+  }
+
+  #authorizeEvents(record: TargetRecord): void {
+    const { origin, orchestrator, eventsWaiting } = record;
+    if (eventsWaiting.length === 0) return;
+    const ask = {
+      role: 'target',
+      origin,
+      orchestrator,
+      source: eventsWaiting[0]!.from,
+      target: this.ctx.localNode,
+    } as const;
     record.awaiting = this.ctx.request('target', 'authorize', ask);
   }
 
   #eventsAllowed(record: TargetRecord): void {
-    const waiting = record.eventsWaiting;
-    record.eventsWaiting = [];
-    for (const message of waiting) this.#receive(record, { message, trailer: undefined, from: record.eventsFrom! });
+    const { from } = record.eventsWaiting[0]!;
+    record.eventSenders.add(from);
+    const allowed = record.eventsWaiting.filter((waiting) => waiting.from === from);
+    record.eventsWaiting = record.eventsWaiting.filter((waiting) => waiting.from !== from);
+    for (const { message } of allowed) this.#receive(record, { message, trailer: undefined, from });
+    this.#authorizeEvents(record);
+    this.#claimWhenWhole(record);
   }
 
   #refused(record: TargetRecord, error: MigrationError): void {
-    if (record.eventsWaiting.length === 0) {
+    const from = record.eventsWaiting[0]?.from;
+    // A replay that was refused ends the migration; a sender that was, does not.
+    if (from === undefined || record.awaiting !== undefined) {
       this.#fail(record, error);
       return;
     }
-    record.eventsWaiting = [];
-    record.eventsFrom = undefined;
+    record.eventsWaiting = record.eventsWaiting.filter((waiting) => waiting.from !== from);
     this.ctx.fault(error);
+    this.#authorizeEvents(record);
+    this.#claimWhenWhole(record);
   }
 
   /** Applies what has come, one request at a time. */
@@ -669,7 +690,8 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
 
   /** Claims only after the source's last event, whatever overtakes what. */
   #claimWhenWhole(record: TargetRecord): void {
-    if (!record.activation || record.replaying !== undefined || (record.log?.count ?? 0) > 0) return;
+    if (record.phase !== 'holding' || !record.activation || record.eventsWaiting.length > 0) return;
+    if (record.replaying !== undefined || (record.log?.count ?? 0) > 0) return;
     const { logCount, logDigest } = record.activation;
     if (logCount !== undefined && record.appliedThrough < logCount) return;
     if (logDigest && !sameBytes(logDigest, this.#logOf(record).digest())) {
@@ -833,7 +855,7 @@ function newRecord(
     restoredSeq: 0n,
     log: undefined,
     numbered: undefined,
-    eventsFrom: undefined,
+    eventSenders: new Set(),
     eventsWaiting: [],
     appliedThrough: 0n,
     replaying: undefined,

@@ -25,3 +25,13 @@ readme('every command that it names is there', () => {
   const { scripts } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
   for (const [, name] of text.matchAll(/npm run (?:-s )?([a-z:]+)/g)) assert.ok(name && name in scripts, name);
 });
+
+readme('the drop-in example gives the same frames on both engines', () => {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [join(ROOT, 'dist/examples/drop-in.js')], {
+    encoding: 'utf8',
+  });
+  assert.is(status, 0, stderr);
+  assert.is(stderr, '');
+  assert.match(stdout, /has processed 7 events/);
+  assert.match(stdout, /the same 11 frames, byte for byte/);
+});
