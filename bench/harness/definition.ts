@@ -46,6 +46,8 @@ export type Unit =
   | 'ns per event'
   | 'ns per subscription'
   | 'bytes per frame'
+  | 'bytes per migration'
+  | 'ns per message'
   | 'GB/s'
   | 'MiB'
   | 'ms';

@@ -273,7 +273,9 @@ export class DaemonHost {
     const { carried, own } = splitState(snapshot.state);
     this.#gate = 'held';
     // Without what our host carries, the chain goes on with the state's bytes as the last payload, as in the reference.
-    this.#chain = new CausalChain(this.#options.codec, snapshot.chainLink, carried?.lastPayload ?? own.slice());
+    const { codec } = this.#options;
+    const nextParent = carried?.nextParent ?? codec.parentHash(snapshot.chainLink, own);
+    this.#chain = CausalChain.after(codec, snapshot.chainLink, nextParent);
     if (carried) {
       this.epoch = carried.epoch;
       this.#horizon = carried.horizon;
@@ -290,7 +292,7 @@ export class DaemonHost {
   #carried(): CarriedState {
     return {
       epoch: this.epoch,
-      lastPayload: this.#chain.lastPayload,
+      nextParent: this.#chain.nextParent,
       observed: this.#observed,
       horizon: this.#horizon,
       positions: [],

@@ -2,6 +2,7 @@ import type { Blake3Hasher, MigrationCodec } from '../wire/codec.js';
 import type { FrameProducer } from '../wire/frame-producer.js';
 import { MAX_SNAPSHOT_CHUNK_SIZE, SNAPSHOT_READY_HEADER_SIZE } from '../wire/message.js';
 import { encodeTrailer, type Trailer } from '../wire/trailer.js';
+import { attestedBytes } from './attestation.js';
 
 export interface OutgoingSnapshotFields {
   readonly origin: bigint;
@@ -10,9 +11,22 @@ export interface OutgoingSnapshotFields {
   readonly parts: readonly Uint8Array[];
   /** What goes on each chunk; undefined towards a peer without extensions. The last chunk's has digest and signature too. */
   readonly trailer?: Trailer | undefined;
-  /** Signs the whole snapshot's BLAKE3-256: 64 bytes, or nothing. */
-  readonly sign?: (digest: Uint8Array) => Uint8Array | undefined;
+  /** Node id of the target: part of what is signed. */
+  readonly target: bigint;
+  /** The daemon's own signature (64 bytes), or nothing. */
+  readonly sign: (message: Uint8Array) => Uint8Array | undefined;
 }
+
+interface Layout {
+  /** Where each part begins in the snapshot. */
+  readonly starts: readonly number[];
+  /** What stands behind each chunk but the last. */
+  readonly trailer: Uint8Array;
+}
+
+const NOTHING = new Uint8Array(0);
+/** Written and copied within one call. */
+const HEADER = new Uint8Array(SNAPSHOT_READY_HEADER_SIZE);
 
 /** Bytes that digest and signature take in a trailer: each behind tag and length. */
 const LAST_FIELDS_SIZE = 5 + 32 + 5 + 64;
@@ -28,12 +42,9 @@ export class OutgoingSnapshot implements FrameProducer {
 
   readonly #codec: MigrationCodec;
   readonly #fields: OutgoingSnapshotFields;
-  /** Where each part begins in the snapshot. */
-  readonly #starts: readonly number[];
-  readonly #trailer: Trailer | undefined;
-  readonly #trailerBytes: Uint8Array;
-  readonly #header = new Uint8Array(SNAPSHOT_READY_HEADER_SIZE);
-  #lastTrailerBytes: Uint8Array = new Uint8Array(0);
+  /** Made when the first chunk goes out: until then a migration costs little. */
+  #layout: Layout | undefined;
+  #lastTrailer: Uint8Array = NOTHING;
   #hasher: Blake3Hasher | undefined;
   #digest: Uint8Array | undefined;
   #nextChunk = 0;
@@ -42,16 +53,8 @@ export class OutgoingSnapshot implements FrameProducer {
   constructor(codec: MigrationCodec, fields: OutgoingSnapshotFields) {
     this.#codec = codec;
     this.#fields = fields;
-    let byteLength = 0;
-    this.#starts = fields.parts.map((part) => {
-      const start = byteLength;
-      byteLength += part.length;
-      return start;
-    });
-    this.byteLength = byteLength;
-    this.totalChunks = Math.max(1, Math.ceil(byteLength / MAX_SNAPSHOT_CHUNK_SIZE));
-    this.#trailer = fields.trailer && { ...fields.trailer, snapshotLength: BigInt(byteLength) };
-    this.#trailerBytes = this.#trailer ? encodeTrailer(this.#trailer) : new Uint8Array(0);
+    this.byteLength = fields.parts.reduce((sum, part) => sum + part.length, 0);
+    this.totalChunks = Math.max(1, Math.ceil(this.byteLength / MAX_SNAPSHOT_CHUNK_SIZE));
   }
 
   get done(): boolean {
@@ -74,7 +77,8 @@ export class OutgoingSnapshot implements FrameProducer {
   }
 
   get maxFrameLength(): number {
-    return SNAPSHOT_READY_HEADER_SIZE + MAX_SNAPSHOT_CHUNK_SIZE + this.#trailerBytes.length + LAST_FIELDS_SIZE;
+    const trailer = this.#laidOut().trailer.length;
+    return SNAPSHOT_READY_HEADER_SIZE + MAX_SNAPSHOT_CHUNK_SIZE + trailer + LAST_FIELDS_SIZE;
   }
 
   /**
@@ -118,19 +122,36 @@ export class OutgoingSnapshot implements FrameProducer {
   #finish(): void {
     this.#digest = this.#hasher!.digest();
     this.#hasher = undefined;
-    if (!this.#trailer) return;
-    const signature = this.#fields.sign?.(this.#digest);
+    const { origin, target, trailer, sign } = this.#fields;
+    if (trailer?.try === undefined) return;
+    const signature = sign(attestedBytes({ origin, try: trailer.try, target, snapshotDigest: this.#digest }));
     const signed = signature ? { snapshotSignature: signature } : {};
-    this.#lastTrailerBytes = encodeTrailer({ ...this.#trailer, snapshotDigest: this.#digest, ...signed });
+    this.#lastTrailer = encodeTrailer({ ...this.#trailer(), snapshotDigest: this.#digest, ...signed });
+  }
+
+  #trailer(): Trailer {
+    return { ...this.#fields.trailer, snapshotLength: BigInt(this.byteLength) };
+  }
+
+  #laidOut(): Layout {
+    if (this.#layout) return this.#layout;
+    let at = 0;
+    const starts = this.#fields.parts.map((part) => {
+      const start = at;
+      at += part.length;
+      return start;
+    });
+    this.#layout = { starts, trailer: this.#fields.trailer ? encodeTrailer(this.#trailer()) : NOTHING };
+    return this.#layout;
   }
 
   /** Header and trailer around a payload that is there already. */
   #frame(target: Uint8Array, at: number, index: number, payloadLength: number): number {
     const { origin, seqThrough } = this.#fields;
     const payloadAt = at + SNAPSHOT_READY_HEADER_SIZE;
-    this.#codec.writeChunkHeaders(this.#header, origin, seqThrough, this.byteLength, index, 1);
-    target.set(this.#header, at);
-    const trailer = index === this.totalChunks - 1 ? this.#lastTrailerBytes : this.#trailerBytes;
+    this.#codec.writeChunkHeaders(HEADER, origin, seqThrough, this.byteLength, index, 1);
+    target.set(HEADER, at);
+    const trailer = index === this.totalChunks - 1 ? this.#lastTrailer : this.#laidOut().trailer;
     target.set(trailer, payloadAt + payloadLength);
     return SNAPSHOT_READY_HEADER_SIZE + payloadLength + trailer.length;
   }
@@ -138,26 +159,27 @@ export class OutgoingSnapshot implements FrameProducer {
   #writePayload(target: Uint8Array, at: number, index: number): number {
     const from = index * MAX_SNAPSHOT_CHUNK_SIZE;
     const length = Math.min(MAX_SNAPSHOT_CHUNK_SIZE, this.byteLength - from);
-    let part = this.#partAt(from);
+    const { starts } = this.#laidOut();
+    let part = lastAtOrBefore(starts, from);
     for (let done = 0; done < length; part++) {
-      const offset = from + done - this.#starts[part]!;
+      const offset = from + done - starts[part]!;
       const slice = this.#fields.parts[part]!.subarray(offset, offset + length - done);
       target.set(slice, at + done);
       done += slice.length;
     }
     return length;
   }
+}
 
-  /** The last part that begins at or before an offset. */
-  #partAt(offset: number): number {
-    let low = 0;
-    for (let high = this.#starts.length - 1; low < high; ) {
-      const middle = (low + high + 1) >> 1;
-      if (this.#starts[middle]! <= offset) low = middle;
-      else high = middle - 1;
-    }
-    return low;
+/** The index of the last of some ascending numbers, of which the first is 0, that is not over a value. */
+function lastAtOrBefore(starts: readonly number[], value: number): number {
+  let low = 0;
+  for (let high = starts.length - 1; low < high; ) {
+    const middle = (low + high + 1) >> 1;
+    if (starts[middle]! <= value) low = middle;
+    else high = middle - 1;
   }
+  return low;
 }
 
 /** Single chunks, pulled like a whole snapshot. */

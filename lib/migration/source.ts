@@ -5,7 +5,6 @@ import { MigrationFailureReason } from '../wire/failure.js';
 import type { CausalEvent } from '../wire/link.js';
 import { MAX_SNAPSHOT_CHUNK_SIZE } from '../wire/message.js';
 import { sameBytes, type Trailer } from '../wire/trailer.js';
-import { attestedBytes } from './attestation.js';
 import type { IdentityTransport, MigrationAnswer, MigrationStatus, RequestTypes } from './core.js';
 import { asMigrationError, errorOf, extensionsRequired, reasonOf } from './failure.js';
 import { BoundedMemory } from './memory.js';
@@ -512,23 +511,18 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   }
 
   #outgoing(record: SourceRecord, taken: Answered<'takeSnapshot'>): OutgoingSnapshot {
-    const { origin, target, try: attempt } = record;
-    const { seqThrough, parts, daemonKind, sign } = taken;
-    const keyless = record.identity === 'none' ? { transportIdentity: 0n } : {};
-    const trailer = record.requestId && {
-      ...this.#trailer(record),
-      source: this.ctx.localNode,
-      daemonKind,
-      epoch: record.epoch,
-      ...keyless,
-    };
-    return new OutgoingSnapshot(this.ctx.codec, {
-      origin,
-      seqThrough,
-      parts,
-      trailer,
-      sign: (snapshotDigest) => sign(attestedBytes({ origin, try: attempt, target, snapshotDigest })),
-    });
+    const { origin, target } = record;
+    const { seqThrough, parts, sign } = taken;
+    const trailer = record.requestId && this.#chunkTrailer(record, record.requestId, taken.daemonKind);
+    return new OutgoingSnapshot(this.ctx.codec, { origin, seqThrough, parts, trailer, target, sign });
+  }
+
+  /** Written out, because it is kept per migration: an object that is put together by spreading takes more. */
+  #chunkTrailer(record: SourceRecord, requestId: Uint8Array, daemonKind: string): Trailer {
+    const { try: attempt, epoch, identity } = record;
+    const source = this.ctx.localNode;
+    if (identity === 'none') return { try: attempt, requestId, source, daemonKind, epoch, transportIdentity: 0n };
+    return { try: attempt, requestId, source, daemonKind, epoch };
   }
 
   /** Without an orchestrator between, the chunks go straight to the target. */

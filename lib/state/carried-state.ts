@@ -2,18 +2,18 @@ import { MigrationError } from '../errors.js';
 import { Horizon } from './horizon.js';
 
 /** Begins a state that our host wrote; a host that does not find it takes all of it as the daemon's own. */
-const MAGIC = Uint8Array.of(0x44, 0x4d, 0x48, 0x53, 0xa6, 0x1f, 0xc3, 0x01);
+const MAGIC = Uint8Array.of(0x44, 0x4d, 0x48, 0x53, 0xa6, 0x1f, 0xc3, 0x02);
 
 /**
  * What the host puts in front of the daemon's own bytes, for a target that can read it (PROTOCOL.md §8):
- * `magic 8 | epoch u64 | last payload (u32 length, bytes) | observed u64 | horizon (u32 length, bytes) | positions u32, then per position
+ * `magic 8 | epoch u64 | next parent u64 | observed u64 | horizon (u32 length, bytes) | positions u32, then per position
  * publisher u64, channel (u16 length, bytes), position (u8 length, bytes)`.
  */
 export interface CarriedState {
   /** The daemon's generation when the snapshot was taken. */
   readonly epoch: bigint;
-  /** The payload of the last output, which the next parent hash needs. */
-  readonly lastPayload: Uint8Array;
+  /** The hash of the last output, which the next one's link names. */
+  readonly nextParent: bigint;
   /** The Bloom filter of the origins seen, as the daemon's links carry it. */
   readonly observed: bigint;
   readonly horizon: Horizon;
@@ -32,7 +32,7 @@ const text = { encoder: new TextEncoder(), decoder: new TextDecoder('utf-8', { f
 export function encodeCarriedState(carried: CarriedState): Uint8Array {
   const horizon = carried.horizon.encode();
   const positions = carried.positions.map((p) => ({ ...p, channel: text.encoder.encode(p.channel) }));
-  let length = MAGIC.length + 8 + 4 + carried.lastPayload.length + 8 + 4 + horizon.length + 4;
+  let length = MAGIC.length + 3 * 8 + 4 + horizon.length + 4;
   for (const { channel, position } of positions) length += 8 + 2 + channel.length + 1 + position.length;
   const out = new Uint8Array(length);
   const view = new DataView(out.buffer);
@@ -51,8 +51,7 @@ export function encodeCarriedState(carried: CarriedState): Uint8Array {
   };
   bytes(MAGIC);
   u64(carried.epoch);
-  u32(carried.lastPayload.length);
-  bytes(carried.lastPayload);
+  u64(carried.nextParent);
   u64(carried.observed);
   u32(horizon.length);
   bytes(horizon);
@@ -82,7 +81,7 @@ export function splitState(state: Uint8Array): {
     return { carried: undefined, own: state };
   const reader = new Reader(state, MAGIC.length);
   const epoch = reader.u64();
-  const lastPayload = reader.bytes(reader.u32()).slice();
+  const nextParent = reader.u64();
   const observed = reader.u64();
   const horizon = Horizon.decode(reader.bytes(reader.u32()));
   const positions: ChannelPosition[] = [];
@@ -91,7 +90,7 @@ export function splitState(state: Uint8Array): {
     const channel = reader.text(reader.u16());
     positions.push({ publisher, channel, position: reader.bytes(reader.u8()).slice() });
   }
-  return { carried: { epoch, lastPayload, observed, horizon, positions }, own: state.subarray(reader.at) };
+  return { carried: { epoch, nextParent, observed, horizon, positions }, own: state.subarray(reader.at) };
 }
 
 class Reader {

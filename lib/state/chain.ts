@@ -7,24 +7,31 @@ const NOTHING = new Uint8Array(0);
 export class CausalChain {
   readonly #codec: MigrationCodec;
   #head: CausalLink;
-  #lastPayload: Uint8Array;
+  /** The last output's payload, or what the next link names in place of its hash. */
+  #last: Uint8Array | bigint;
 
-  constructor(codec: MigrationCodec, head: CausalLink, lastPayload: Uint8Array) {
+  private constructor(codec: MigrationCodec, head: CausalLink, last: Uint8Array | bigint) {
     this.#codec = codec;
     this.#head = head;
-    this.#lastPayload = lastPayload;
+    this.#last = last;
   }
 
   static genesis(codec: MigrationCodec, originHash: bigint): CausalChain {
     return new CausalChain(codec, genesisLink(originHash), NOTHING);
   }
 
+  /** Goes on after `head`; `nextParent` is what the next link names. */
+  static after(codec: MigrationCodec, head: CausalLink, nextParent: bigint): CausalChain {
+    return new CausalChain(codec, head, nextParent);
+  }
+
   get head(): CausalLink {
     return this.#head;
   }
 
-  get lastPayload(): Uint8Array {
-    return this.#lastPayload;
+  /** What the next link names: the hash of the head and its payload. */
+  get nextParent(): bigint {
+    return typeof this.#last === 'bigint' ? this.#last : this.#codec.parentHash(this.#head, this.#last);
   }
 
   /**
@@ -34,8 +41,11 @@ export class CausalChain {
    * @throws MigrationError `sequence-overflow`
    */
   append(payload: Uint8Array, horizon: bigint, receivedAt: bigint): CausalEvent {
-    this.#head = this.#codec.nextLink(this.#head, this.#lastPayload, horizon);
-    this.#lastPayload = payload;
+    if (typeof this.#last === 'bigint') {
+      const parentHash = this.#last;
+      this.#head = { ...this.#codec.nextLink(this.#head, NOTHING, horizon), parentHash };
+    } else this.#head = this.#codec.nextLink(this.#head, this.#last, horizon);
+    this.#last = payload;
     return { link: this.#head, payload, receivedAt };
   }
 }

@@ -42,7 +42,11 @@ export function frame(message: MigrationMessage | ExtensionMessage, trailer?: Tr
 export function chunkFrames(stateLength: number, attempt = TRY): Uint8Array[] {
   const trailer: Trailer = { try: attempt, requestId, source: SOURCE, daemonKind: 'recorder' };
   const { seqThrough, parts } = snapshotOf(stateLength);
-  return [...allFrames(new OutgoingSnapshot(codec, { origin: ORIGIN, seqThrough, parts, trailer }))];
+  return [
+    ...allFrames(
+      new OutgoingSnapshot(codec, { origin: ORIGIN, seqThrough, parts, trailer, target: HERE, sign: () => undefined }),
+    ),
+  ];
 }
 
 function snapshotOf(stateLength: number): DaemonSnapshot {

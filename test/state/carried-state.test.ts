@@ -9,7 +9,7 @@ function sample(): CarriedState {
   const horizon = new Horizon();
   horizon.observe({ originHash: 3n, horizon: 0n, sequence: 9n, parentHash: 0n });
   const positions = [{ publisher: 2n ** 64n - 1n, channel: 'sensors/lidar', position: Uint8Array.of(1, 2, 3) }];
-  return { epoch: 4n, lastPayload: Uint8Array.of(9, 8), observed: 0x490n, horizon, positions };
+  return { epoch: 4n, nextParent: 0x0908_0706_0504_0302n, observed: 0x490n, horizon, positions };
 }
 
 function join(...parts: Uint8Array[]): Uint8Array {
