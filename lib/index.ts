@@ -66,7 +66,8 @@ export type {
 export { MigrationSourceHandler } from './migration/source.js';
 export { MigrationTargetHandler } from './migration/target.js';
 export { type Environment, systemEnvironment } from './runtime/environment.js';
-export { MigrationHandle } from './runtime/handle.js';
+export { type CancelOutcome, MigrationHandle } from './runtime/handle.js';
+export type { HandleProgress, MigrationState } from './runtime/progress.js';
 export { EventPublisher } from './runtime/publisher.js';
 export { DaemonRuntime, type DaemonRuntimeOptions, type StartMigrationOptions } from './runtime/runtime.js';
 export type { MigrationCodec } from './wire/codec.js';

@@ -31,6 +31,7 @@ import type { MigrationSourceHandler } from './source.js';
 import type { MigrationTargetHandler } from './target.js';
 
 const REQUEST_ID_BYTES = 16;
+const NO_FRAME = new Uint8Array(0);
 
 /** A message to send (PROTOCOL.md §7). */
 export interface OutboundMigrationMessage {
@@ -118,8 +119,11 @@ export class MigrationSubprotocolHandler {
   readonly #services: MigrationServices;
   readonly #chunkRuns: ChunkRuns;
   readonly #requests: MigrationRequest[] = [];
-  /** Failures that this node tells itself: no frame. */
-  readonly #toSelf: Array<{ readonly message: MigrationFailed; readonly trailer: Trailer | undefined }> = [];
+  /** What this node's halves tell each other without a frame: all that the reference has no frame for. */
+  readonly #toSelf: Array<{
+    readonly message: MigrationFailed | ExtensionMessage;
+    readonly trailer: Trailer | undefined;
+  }> = [];
   /** Daemons of whose migration the failure hook has heard, until no half has a record of it. */
   readonly #failuresTold = new Set<bigint>();
   #outbox: OutboundMigrationMessage[] = [];
@@ -409,8 +413,17 @@ export class MigrationSubprotocolHandler {
       return true;
     }
     const told = this.#toSelf.shift();
-    if (told) this.#guarded(() => this.#failed(told.message, this.#localNode, told.trailer));
+    if (told) this.#tellSelf(told.message, told.trailer);
     return told !== undefined;
+  }
+
+  #tellSelf(message: MigrationFailed | ExtensionMessage, trailer: Trailer | undefined): void {
+    this.#guarded(() => {
+      if (!this.#extensions && isExtension(message)) return;
+      // The other half may be through with that migration already.
+      if (message.kind === 'MigrationFailed') this.#failed(message, this.#localNode, trailer);
+      else if (this.isMigrating(message.daemonOrigin)) this.#dispatch(message, trailer, NO_FRAME, this.#localNode);
+    });
   }
 
   #run(request: MigrationRequest): void {
@@ -508,7 +521,7 @@ export class MigrationSubprotocolHandler {
       },
       speaks: (node) => (this.#extensions ? speaksExtensions?.(node) : false),
       send: (destNode, message, trailer) => {
-        if (destNode === this.#localNode && message.kind === 'MigrationFailed') {
+        if (destNode === this.#localNode && (message.kind === 'MigrationFailed' || isExtension(message))) {
           this.#toSelf.push({ message, trailer: withTrailer(trailer) });
         } else if (this.#extensions || !isExtension(message)) {
           send(destNode, encodeMigrationFrame(this.#codec, message, withTrailer(trailer)));

@@ -86,8 +86,9 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
     };
     this.add(record, this.#interval('Snapshot'));
     const sourceIsLocal = source === localNode;
-    // A source on this node sends its chunks straight to the target, so they never pass here.
-    this.#goTo(record, sourceIsLocal ? 'Transfer' : 'Snapshot');
+    // A source on this node sends its chunks straight to the target, so they never pass here; only by extensions it tells
+    // when it has the snapshot.
+    this.#goTo(record, sourceIsLocal && !this.ctx.extensions ? 'Transfer' : 'Snapshot');
     return { sourceIsLocal };
   }
 
@@ -309,6 +310,7 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
     const { origin, source, target, phase } = record;
     switch (phase) {
       case 'Snapshot':
+        if (source === this.ctx.localNode) break;
         this.ctx.send(source, { kind: 'TakeSnapshot', daemonOrigin: origin, targetNode: target }, record.request);
         break;
       case 'Replay':
@@ -384,7 +386,8 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
     // What has left the source; chunks that pass through here are counted as they do.
     if (record.source === this.ctx.localNode) record.bytesDone = Number(trailer?.snapshotSent ?? 0n);
     record.eventsWaiting = Number((trailer?.logCount ?? 0n) - (trailer?.ackThrough ?? 0n));
-    if (record.bytesDone !== bytesDone || record.eventsWaiting !== eventsWaiting) this.#moved(record);
+    if (record.phase === 'Snapshot' && record.source === this.ctx.localNode) this.#goTo(record, 'Transfer');
+    else if (record.bytesDone !== bytesDone || record.eventsWaiting !== eventsWaiting) this.#moved(record);
   }
 
   #failed(record: OrchestratorRecord, { from, reason }: OrchestratorInputs['MigrationFailed']): void {

@@ -9,6 +9,8 @@ export interface Environment {
   randomBytes(length: number): Uint8Array;
   /** Calls `run` every `ms` milliseconds until the returned function is called. */
   every(ms: number, run: () => void): () => void;
+  /** Calls `run` once after `ms` milliseconds, unless the returned function is called before. */
+  after(ms: number, run: () => void): () => void;
   /** Resolves in a later turn of the event loop. */
   turn(): Promise<void>;
 }
@@ -20,6 +22,10 @@ export const systemEnvironment: Environment = {
   every(ms, run) {
     const timer = setInterval(run, ms);
     return () => clearInterval(timer);
+  },
+  after(ms, run) {
+    const timer = setTimeout(run, ms);
+    return () => clearTimeout(timer);
   },
   turn: () => new Promise((resolve) => setImmediate(resolve)),
 };

@@ -1,29 +1,60 @@
 import { MigrationError } from '../errors.js';
 import type { MigrationPhase, MigrationProgress } from '../migration/core.js';
+import type { Environment } from './environment.js';
+import { Latest } from './latest.js';
+import { type HandleProgress, type MigrationState, ProgressMeter } from './progress.js';
+import { retryDelay } from './retry.js';
 
-/** A migration that this runtime leads. */
-export class MigrationHandle {
+/** How a cancellation ended: the daemon goes on at its source, or it was too late. */
+export type CancelOutcome = 'cancelled' | 'completed' | 'failed';
+
+/** What a handle needs of its runtime. */
+export interface HandleOptions {
   readonly origin: bigint;
   readonly source: bigint;
   readonly target: bigint;
-  readonly #cancel: () => void;
+  readonly environment: Environment;
+  /** Begins an attempt. @throws MigrationError where it cannot be begun */
+  readonly begin: () => void;
+  /** Ends the attempt that is under way. */
+  readonly cancel: () => void;
+  /** Milliseconds for which a target that is not ready is asked again. */
+  readonly retryBudgetMs: number;
+  readonly signal: AbortSignal | undefined;
+  readonly onProgress: ((progress: HandleProgress) => void) | undefined;
+  /** The migration is over, however it ended. */
+  readonly onSettled: () => void;
+}
+
+/** A migration that this runtime leads. */
+export class MigrationHandle implements AsyncDisposable {
+  readonly origin: bigint;
+  readonly source: bigint;
+  readonly target: bigint;
+  readonly #options: HandleOptions;
   readonly #settled: Promise<void>;
+  readonly #startedAt: number;
+  readonly #latest: Latest<HandleProgress>;
+  readonly #abort = () => void this.cancel();
   #resolve!: () => void;
   #reject!: (error: MigrationError) => void;
+  #meter: ProgressMeter;
   #progress: MigrationProgress;
-  readonly #onProgress: ((progress: MigrationProgress) => void) | undefined;
+  #state: MigrationState = 'running';
+  #attempt = 0;
+  #stopRetrying: (() => void) | undefined;
 
-  constructor(
-    progress: MigrationProgress,
-    cancel: () => void,
-    onProgress: ((progress: MigrationProgress) => void) | undefined,
-  ) {
-    this.origin = progress.origin;
-    this.source = progress.source;
-    this.target = progress.target;
-    this.#progress = progress;
-    this.#cancel = cancel;
-    this.#onProgress = onProgress;
+  /** For the runtime. */
+  constructor(options: HandleOptions) {
+    const { origin, source, target, environment } = options;
+    this.origin = origin;
+    this.source = source;
+    this.target = target;
+    this.#options = options;
+    this.#startedAt = environment.nowMs();
+    this.#meter = new ProgressMeter(this.#startedAt);
+    this.#progress = { origin, source, target, phase: 'Snapshot', bytesDone: 0, bytesTotal: 0, eventsWaiting: 0 };
+    this.#latest = new Latest(this.#measure());
     this.#settled = new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
@@ -36,8 +67,18 @@ export class MigrationHandle {
     return this.#progress.phase;
   }
 
-  get progress(): MigrationProgress {
-    return this.#progress;
+  get state(): MigrationState {
+    return this.#state;
+  }
+
+  /** Where the migration stands now. */
+  get status(): HandleProgress {
+    return this.#measure();
+  }
+
+  /** Each reader gets the newest whenever it asks, and ends behind the last one. */
+  get progress(): AsyncIterable<HandleProgress> {
+    return this.#latest;
   }
 
   /**
@@ -47,44 +88,145 @@ export class MigrationHandle {
    * @throws MigrationError why the migration failed, or `timed-out`
    */
   async wait(options: { readonly timeout?: number } = {}): Promise<void> {
-    if (options.timeout === undefined) return this.#settled;
-    let timer: NodeJS.Timeout | undefined;
+    const { timeout } = options;
+    if (timeout === undefined) return this.#settled;
+    let stop = () => {};
     const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => {
-        const message = `the migration of daemon ${this.origin} is still in phase ${this.phase} after ${options.timeout} ms; it goes on`;
+      stop = this.#options.environment.after(timeout, () => {
+        const message = `the migration of daemon ${this.origin} is still in phase ${this.phase} after ${timeout} ms; it goes on`;
         reject(new MigrationError('timed-out', message, { details: { origin: this.origin, phase: this.phase } }));
-      }, options.timeout);
+      });
     });
     try {
       await Promise.race([this.#settled, late]);
     } finally {
-      clearTimeout(timer);
+      stop();
     }
   }
 
-  /** Ends the migration unless it is over. `wait` rejects with `cancelled` when the daemon goes on at its source. Idempotent. */
-  cancel(): void {
-    this.#cancel();
+  /**
+   * Ends the migration, unless the target has the daemon already: then it goes on to its end. `wait` rejects with
+   * `cancelled` when the daemon goes on at its source. Idempotent.
+   *
+   * @returns how it ended, once that is known
+   */
+  cancel(): Promise<CancelOutcome> {
+    if (this.#state === 'retrying') {
+      this.settle(new MigrationError('cancelled', `the migration of daemon ${this.origin} was cancelled`));
+    } else if (this.#state === 'running') {
+      this.#enter('cancelling');
+      this.#options.cancel();
+    }
+    return this.#settled.then(
+      () => 'completed' as const,
+      () => (this.#state === 'cancelled' ? 'cancelled' : 'failed'),
+    );
   }
 
-  /** For the runtime. */
+  /** Cancels what is under way, and waits for its end. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#isOver()) return;
+    await this.cancel();
+  }
+
+  /** For the runtime: the first attempt. @throws MigrationError where it cannot be begun */
+  start(): void {
+    const { signal } = this.#options;
+    if (signal?.aborted) {
+      this.#state = 'cancelling';
+      this.settle(
+        new MigrationError('cancelled', `the migration of daemon ${this.origin} was aborted before it began`, {
+          cause: signal.reason,
+        }),
+      );
+      return;
+    }
+    this.#attempt = 1;
+    this.#options.begin();
+    signal?.addEventListener('abort', this.#abort, { once: true });
+  }
+
+  /** For the runtime: the orchestrator's newest word. */
   update(progress: MigrationProgress): void {
+    if (this.#isOver()) return;
     this.#progress = progress;
-    // Never inside the dispatcher: a listener may throw, or call back.
-    if (this.#onProgress) queueMicrotask(() => this.#tell(progress));
+    this.#publish();
   }
 
-  #tell(progress: MigrationProgress): void {
+  /** For the runtime: an attempt has ended. */
+  attemptEnded(error: MigrationError | undefined): void {
+    const delay = error?.kind === 'not-ready' && this.#state === 'running' ? this.#nextDelay() : undefined;
+    if (delay === undefined) this.settle(error?.kind === 'not-ready' ? this.#gaveUp(error) : error);
+    else {
+      this.#enter('retrying');
+      this.#stopRetrying = this.#options.environment.after(delay, () => this.#tryAgain());
+    }
+  }
+
+  /** For the runtime: it is over. */
+  settle(error: MigrationError | undefined): void {
+    if (this.#isOver()) return;
+    this.#stopRetrying?.();
+    this.#options.signal?.removeEventListener('abort', this.#abort);
+    const wasCancelled = error?.kind === 'cancelled';
+    this.#enter(error === undefined ? 'completed' : wasCancelled ? 'cancelled' : 'failed');
+    this.#latest.end();
+    this.#options.onSettled();
+    if (error) this.#reject(error);
+    else this.#resolve();
+  }
+
+  #tryAgain(): void {
+    this.#attempt++;
+    this.#meter = new ProgressMeter(this.#options.environment.nowMs());
+    this.#enter('running');
     try {
-      this.#onProgress?.(progress);
+      this.#options.begin();
+    } catch (error) {
+      this.settle(error as MigrationError);
+    }
+  }
+
+  #nextDelay(): number | undefined {
+    const elapsed = this.#options.environment.nowMs() - this.#startedAt;
+    return retryDelay(this.#attempt, elapsed, this.#options.retryBudgetMs);
+  }
+
+  #gaveUp(cause: MigrationError): MigrationError {
+    if (this.#state !== 'running' || this.#options.retryBudgetMs === 0) return cause;
+    const { origin, target, retryBudgetMs } = this.#options;
+    const message = `node ${target} was not ready for daemon ${origin} in ${this.#attempt} attempts within ${retryBudgetMs} ms; call start() on its runtime, or give retryNotReady a larger budget`;
+    return new MigrationError('not-ready-timeout', message, {
+      details: { origin, target, attempts: this.#attempt },
+      cause,
+    });
+  }
+
+  #isOver(): boolean {
+    return this.#state === 'completed' || this.#state === 'cancelled' || this.#state === 'failed';
+  }
+
+  #enter(state: MigrationState): void {
+    this.#state = state;
+    this.#publish();
+  }
+
+  #measure(): HandleProgress {
+    return this.#meter.measure(this.#progress, this.#state, this.#attempt, this.#options.environment.nowMs());
+  }
+
+  #publish(): void {
+    const progress = this.#measure();
+    this.#latest.set(progress);
+    // Never inside the dispatcher: a listener may throw, or call back.
+    if (this.#options.onProgress) queueMicrotask(() => this.#tell(progress));
+  }
+
+  #tell(progress: HandleProgress): void {
+    try {
+      this.#options.onProgress?.(progress);
     } catch (error) {
       process.emitWarning(`onProgress threw: ${error instanceof Error ? error.message : String(error)}`);
     }
-  }
-
-  /** For the runtime. */
-  settle(error: MigrationError | undefined): void {
-    if (error) this.#reject(error);
-    else this.#resolve();
   }
 }

@@ -9,7 +9,7 @@ import { NodeKeys } from '../identity/node-keys.js';
 import type { MaybePromise } from '../maybe-promise.js';
 import { whenReady } from '../maybe-promise.js';
 import type { FrameBatch, Mesh } from '../mesh/mesh.js';
-import type { MigrationProgress, MigrationReport } from '../migration/core.js';
+import type { MigrationReport } from '../migration/core.js';
 import { asMigrationError } from '../migration/failure.js';
 import { MigrationSubprotocolHandler } from '../migration/handler.js';
 import { type AuthorizeFn, allowList } from '../migration/hooks.js';
@@ -25,7 +25,9 @@ import { DrainThrottle } from './drain.js';
 import { type Environment, systemEnvironment } from './environment.js';
 import { MigrationHandle } from './handle.js';
 import { Ownership } from './ownership.js';
+import type { HandleProgress } from './progress.js';
 import { EventPublisher } from './publisher.js';
+import { DEFAULT_RETRY_BUDGET_MS } from './retry.js';
 import { RuntimeServices } from './services.js';
 
 const TICK_MS = 20;
@@ -46,12 +48,19 @@ export interface DaemonRuntimeOptions {
 }
 
 export interface StartMigrationOptions {
-  readonly onProgress?: (progress: MigrationProgress) => void;
   /**
    * Whether the daemon's private key travels along, sealed to the target (PROTOCOL.md §6). Where it cannot, the migration fails
    * and says what is missing. `false`: the daemon arrives with its public half alone, whose `sign` refuses. Default: true.
    */
   readonly transportIdentity?: boolean;
+  /**
+   * For how many milliseconds a target that is not ready is asked again: after 500 ms, 1, 2, 4, 8, 16, 16 … s, then the
+   * migration fails with `not-ready-timeout` (PROTOCOL.md §7). `false`: not at all. Default: `true`, which is 30,000.
+   */
+  readonly retryNotReady?: boolean | number;
+  /** Cancels the migration when it aborts. */
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: HandleProgress) => void;
 }
 
 /** A node that hosts daemons and moves them: what most users touch. */
@@ -124,6 +133,8 @@ export class DaemonRuntime {
         onRefused: (error, fromNode) => (fromNode === undefined ? this.#onError(error) : this.#refusedFrames++),
       },
     );
+    // From here on, so that a node which has not started says that it is not ready.
+    mesh.listen(SUBPROTOCOL_MIGRATION, (from, batch) => this.#receive(from, batch));
     this.#delivery = new DeliveryEndpoint(
       this.#codec,
       mesh,
@@ -155,7 +166,6 @@ export class DaemonRuntime {
   /** Begins to take part in the mesh. Idempotent. */
   start(): void {
     if (this.#ready) return;
-    this.#mesh.listen(SUBPROTOCOL_MIGRATION, (from, batch) => this.#receive(from, batch));
     this.#mesh.onPeerGone((nodeId) => {
       this.#handler.peerGone(nodeId);
       this.#delivery.peerGone(nodeId);
@@ -177,8 +187,7 @@ export class DaemonRuntime {
     this.#ready = false;
     this.#stopTicking?.();
     const gone = new MigrationError('cancelled', `node ${this.nodeId} shut down`);
-    for (const handle of this.#handles.values()) handle.settle(gone);
-    this.#handles.clear();
+    for (const handle of [...this.#handles.values()]) handle.settle(gone);
     this.#handler.dispose();
     const hosts = this.#registry.close();
     const lived = hosts.filter(isLive).map(({ origin }) => origin);
@@ -319,33 +328,43 @@ export class DaemonRuntime {
         details: { node },
       });
     }
-    const begun: MigrationProgress = {
-      origin,
-      source,
-      target,
-      phase: 'Snapshot',
-      bytesDone: 0,
-      bytesTotal: 0,
-      eventsWaiting: 0,
-    };
-    const cancel = () => {
-      // Of a migration that is over, nothing: the daemon's next one is another handle's.
-      if (this.#handles.get(origin) === handle) this.#handler.cancelMigration(origin);
-    };
-    const handle: MigrationHandle = new MigrationHandle(begun, cancel, options.onProgress);
-    const standing = this.#handles.get(origin);
+    if (this.#handles.has(origin)) {
+      throw new MigrationError(
+        'already-migrating',
+        `daemon ${origin} is already migrating; cancel that first or wait for its end`,
+        { details: { origin } },
+      );
+    }
+    const handle = this.#handle(origin, source, target, options);
     this.#handles.set(origin, handle);
     try {
-      this.#handler.startMigration(origin, source, target, {
-        requestId: this.#environment.randomBytes(16),
-        transportIdentity: options.transportIdentity ?? true,
-      });
+      handle.start();
     } catch (error) {
-      if (standing) this.#handles.set(origin, standing);
-      else this.#handles.delete(origin);
+      this.#handles.delete(origin);
       throw error;
     }
     return handle;
+  }
+
+  #handle(origin: bigint, source: bigint, target: bigint, options: StartMigrationOptions): MigrationHandle {
+    const { transportIdentity = true, retryNotReady = true, signal, onProgress } = options;
+    const begin = () => {
+      this.#requireReady('startMigration');
+      const requestId = this.#environment.randomBytes(16);
+      this.#handler.startMigration(origin, source, target, { requestId, transportIdentity });
+    };
+    return new MigrationHandle({
+      origin,
+      source,
+      target,
+      environment: this.#environment,
+      begin,
+      cancel: () => void this.#handler.cancelMigration(origin),
+      retryBudgetMs: retryNotReady === true ? DEFAULT_RETRY_BUDGET_MS : Number(retryNotReady),
+      signal,
+      onProgress,
+      onSettled: () => this.#handles.delete(origin),
+    });
   }
 
   #requireReady(call: string): void {
@@ -375,9 +394,7 @@ export class DaemonRuntime {
     else if (report.kind === 'cutover' || report.kind === 'failed') this.#drains.end(report.origin);
     if (report.kind === 'progress') this.#handles.get(report.progress.origin)?.update(report.progress);
     if ((report.kind !== 'completed' && report.kind !== 'failed') || report.role !== 'orchestrator') return;
-    const handle = this.#handles.get(report.origin);
-    this.#handles.delete(report.origin);
-    handle?.settle(report.kind === 'failed' ? report.error : undefined);
+    this.#handles.get(report.origin)?.attemptEnded(report.kind === 'failed' ? report.error : undefined);
   }
 
   #hostOptions(keypair: EntityKeypair, kind: string, daemon: DaemonHostOptions['daemon']): DaemonHostOptions {
