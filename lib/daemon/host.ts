@@ -17,11 +17,12 @@ const SLICE = 1_000;
 
 /**
  * What becomes of events that are handed in.
- * - `live`: processed. - `logging`: logged for later (a migration is under way, in `pause` mode).
+ * - `live`: processed. - `logging`: logged for later (a migration is under way, in `pause` mode). - `mirroring`: processed,
+ *   and logged for the copy that replays it (in `live` mode).
  * - `fenced`: refused as `moving`; only the ownership register or a confirmation changes that.
  * - `held`: refused as `moving`; a copy that has not claimed the daemon yet.
  */
-export type Gate = 'live' | 'logging' | 'fenced' | 'held';
+export type Gate = 'live' | 'logging' | 'mirroring' | 'fenced' | 'held';
 
 /** What became of events handed in together. */
 export interface Acceptance {
@@ -36,8 +37,8 @@ export interface Acceptance {
 export interface SnapshotOptions {
   /** The target can read what our host carries along. */
   readonly carry: boolean;
-  /** From this state on, events are logged. */
-  readonly thenLog: boolean;
+  /** What becomes of events from this state on; undefined: what became of them before. */
+  readonly intake?: 'logging' | 'mirroring' | undefined;
   /** Seals the daemon's key to the target, for the snapshot with that chain head. */
   readonly seal?: ((head: CausalLink) => Uint8Array) | undefined;
 }
@@ -84,6 +85,8 @@ export class DaemonHost {
   #observed = 0n;
   readonly #bits = new Map<bigint, bigint>();
   #heldOutputs: CausalEvent[] = [];
+  /** What stands in the log has been processed by this copy. */
+  #isLogProcessed = false;
   /** What is still being processed by a daemon that answers later; the next call waits for it. */
   #tail: Promise<unknown> | undefined;
   #disposed = false;
@@ -141,10 +144,11 @@ export class DaemonHost {
     for (; accepted < events.length; accepted++) {
       try {
         // Asked first, so that the horizon never notes an event that the log then refuses.
-        if (this.#gate === 'logging') this.log.ensureRoom(events[accepted]!.payload.length);
+        const isLogged = this.#gate === 'logging' || this.#gate === 'mirroring';
+        if (isLogged) this.log.ensureRoom(events[accepted]!.payload.length);
         if (this.#notice(events[accepted]!) === 'new') {
-          if (this.#gate === 'logging') this.#append(events[accepted]!);
-          else fresh.push(events[accepted]!);
+          if (isLogged) this.#append(events[accepted]!);
+          if (this.#gate !== 'logging') fresh.push(events[accepted]!);
         } else duplicates++;
       } catch (error) {
         if (!(error instanceof MigrationError)) throw error;
@@ -190,7 +194,8 @@ export class DaemonHost {
       this.#gate = 'live';
       this.movingTo = undefined;
       this.#oversized = undefined;
-      return this.#processLog();
+      if (!this.#isLogProcessed) return this.#processLog();
+      this.log.clear();
     });
   }
 
@@ -217,6 +222,11 @@ export class DaemonHost {
     const held = this.#heldOutputs;
     this.#heldOutputs = [];
     if (held.length > 0) this.#options.publish(held, epoch);
+  }
+
+  /** What a held copy kept back has been published by the one that it takes over from. */
+  dropHeldOutputs(): void {
+    this.#heldOutputs = [];
   }
 
   /** Frees memory outside the heap, and wipes the private half of the key. */
@@ -257,10 +267,11 @@ export class DaemonHost {
             identityEnvelope: options.seal?.(this.head),
           };
           const state = options.carry ? [encodeCarriedState(this.#carried()), own] : [own];
-          if (options.thenLog) {
+          if (options.intake) {
             // Nothing else has had a turn since the daemon answered: the log begins right after this state.
             this.log.clear();
-            this.#gate = 'logging';
+            this.#gate = options.intake;
+            this.#isLogProcessed = options.intake === 'mirroring';
           }
           return { fields, state };
         },

@@ -10,8 +10,12 @@ import type { Trailer } from '../wire/trailer.js';
 import type { SnapshotAttestation } from './attestation.js';
 import type { Offer } from './offer.js';
 
-/** `pause`: from the snapshot on the source logs events and does not process them. */
-export type MigrationMode = 'pause';
+/**
+ * `pause`: from the snapshot on the source logs events and does not process them: right for every daemon. `live`: it goes
+ * on processing and publishing until it stops, and the target replays with its outputs held back: for deterministic daemons,
+ * whose snapshot no longer changes.
+ */
+export type MigrationMode = 'pause' | 'live';
 
 /** Which of a migration's three halves a record belongs to. */
 export type MigrationRole = 'orchestrator' | 'source' | 'target';
@@ -70,7 +74,12 @@ export interface RequestTypes {
     readonly answer: { readonly try: bigint; readonly epoch: bigint };
   };
   takeSnapshot: {
-    readonly ask: { readonly origin: bigint; readonly target: bigint; readonly identity: IdentityTransport };
+    readonly ask: {
+      readonly origin: bigint;
+      readonly target: bigint;
+      readonly identity: IdentityTransport;
+      readonly mode: MigrationMode;
+    };
     readonly answer: DaemonSnapshot;
   };
   /** Source: stop; nothing is accepted from here on. Answered when the last event is in the log. */
@@ -121,8 +130,11 @@ export interface RequestTypes {
     readonly ask: { readonly origin: bigint; readonly offer: Offer; readonly epoch: bigint | undefined };
     readonly answer: { readonly epoch: bigint };
   };
-  /** Target: the claim is won; go live. */
-  activate: { readonly ask: { readonly origin: bigint; readonly epoch: bigint }; readonly answer: undefined };
+  /** Target: the claim is won; go live. In live mode the source has published what the replay put out. */
+  activate: {
+    readonly ask: { readonly origin: bigint; readonly epoch: bigint; readonly mode: MigrationMode };
+    readonly answer: undefined;
+  };
   /** Target: drop the held copy. */
   discard: { readonly ask: { readonly origin: bigint }; readonly answer: undefined };
 }

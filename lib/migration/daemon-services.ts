@@ -78,7 +78,8 @@ export class DaemonServices implements MigrationServices {
     const { codec, registry, readsCarriedState } = this.#options;
     const host = registry.require(ask.origin);
     const carry = readsCarriedState(ask.target);
-    return whenReady(host.snapshot({ carry, thenLog: true, seal: this.#seal(host, ask) }), ({ fields, state }) => {
+    const intake = ask.mode === 'live' ? 'mirroring' : 'logging';
+    return whenReady(host.snapshot({ carry, intake, seal: this.#seal(host, ask) }), ({ fields, state }) => {
       const stateLength = state.reduce((sum, part) => sum + part.length, 0);
       const { head, tail } = codec.encodeSnapshotParts(fields, stateLength);
       const { keypair, kind: daemonKind } = host;
@@ -229,8 +230,10 @@ export class DaemonServices implements MigrationServices {
 
   claim = ({ origin, offer, epoch }: Ask<'claim'>) => this.#options.ownership.claim(origin, offer, epoch);
 
-  activate = ({ origin, epoch }: Ask<'activate'>): undefined => {
-    this.#options.registry.require(origin).goLive(epoch);
+  activate = ({ origin, epoch, mode }: Ask<'activate'>): undefined => {
+    const host = this.#options.registry.require(origin);
+    if (mode === 'live') host.dropHeldOutputs();
+    host.goLive(epoch);
     this.#options.factories?.fulfil(origin);
   };
 

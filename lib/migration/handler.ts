@@ -15,6 +15,7 @@ import { type CandidateRank, chooseTarget, type MigrationCandidate } from './aut
 import { ChunkRuns } from './chunk-runs.js';
 import type {
   MigrationAnswer,
+  MigrationMode,
   MigrationReport,
   MigrationRequest,
   MigrationStatus,
@@ -43,6 +44,15 @@ export interface OutboundMigrationMessage {
 export type MigrationServices = {
   readonly [K in RequestKind]: (ask: RequestTypes[K]['ask']) => MaybePromise<RequestTypes[K]['answer']>;
 };
+
+type Half = MigrationOrchestrator | MigrationSourceHandler | MigrationTargetHandler;
+
+interface SelfMessage {
+  /** Which half says so. */
+  readonly sender: Half;
+  readonly message: MigrationFailed | ExtensionMessage;
+  readonly trailer: Trailer | undefined;
+}
 
 /** Where frames go when nobody collects them. */
 export interface MigrationTransport {
@@ -98,6 +108,8 @@ export interface StartMigration {
    * (PROTOCOL.md §7).
    */
   readonly transportIdentity?: boolean;
+  /** Default: `pause`. `live` only between nodes with extensions. */
+  readonly mode?: MigrationMode;
   /** 16 random bytes, so that a repeated TakeSnapshot begins nothing new. Default: drawn. */
   readonly requestId?: Uint8Array;
 }
@@ -120,10 +132,7 @@ export class MigrationSubprotocolHandler {
   readonly #chunkRuns: ChunkRuns;
   readonly #requests: MigrationRequest[] = [];
   /** What this node's halves tell each other without a frame: all that the reference has no frame for. */
-  readonly #toSelf: Array<{
-    readonly message: MigrationFailed | ExtensionMessage;
-    readonly trailer: Trailer | undefined;
-  }> = [];
+  readonly #toSelf: SelfMessage[] = [];
   /** Daemons of whose migration the failure hook has heard, until no half has a record of it. */
   readonly #failuresTold = new Set<bigint>();
   #outbox: OutboundMigrationMessage[] = [];
@@ -149,8 +158,9 @@ export class MigrationSubprotocolHandler {
     this.#extensions = options.extensions ?? true;
     this.#services = options.services ?? this.#daemonServices();
     this.#chunkRuns = new ChunkRuns(this.#codec);
-    const ctx = this.#context();
-    for (const half of [orchestrator, source, target]) half.attach(ctx);
+    orchestrator.attach(this.#context(orchestrator));
+    source.attach(this.#context(source));
+    target.attach(this.#context(target));
   }
 
   /** The same with hooks, each of which works alone. */
@@ -311,12 +321,15 @@ export class MigrationSubprotocolHandler {
     this.#target.dispose();
   }
 
-  #request({ requestId, transportIdentity }: StartMigration): Trailer {
+  #request({ requestId, transportIdentity, mode }: StartMigration): Trailer {
     const drawn = requestId ?? (this.#options.randomBytes ?? randomBytes)(REQUEST_ID_BYTES);
     if (!(drawn instanceof Uint8Array) || drawn.length !== REQUEST_ID_BYTES)
       throw new TypeError(`requestId must be a Uint8Array of ${REQUEST_ID_BYTES} bytes`);
-    if (transportIdentity === undefined) return { requestId: drawn };
-    return { requestId: drawn, transportIdentity: transportIdentity ? 1n : 0n };
+    return {
+      requestId: drawn,
+      ...(transportIdentity === undefined ? {} : { transportIdentity: transportIdentity ? 1n : 0n }),
+      ...(mode === 'live' ? { mode: 1n } : {}),
+    };
   }
 
   #receive(data: Uint8Array, from: bigint): void {
@@ -388,10 +401,14 @@ export class MigrationSubprotocolHandler {
     }
   }
 
-  /** @returns whether one of the halves was meant */
-  #failed({ daemonOrigin: origin, reason }: MigrationFailed, from: bigint, trailer: Trailer | undefined): boolean {
-    const halves = [this.#orchestrator, this.#source, this.#target];
-    return halves.filter((half) => half.migrationFailed(origin, from, reason, trailer)).length > 0;
+  /**
+   * @param sender the half of this node that says so, and does not mean itself
+   * @returns whether one of the halves was meant
+   */
+  #failed(message: MigrationFailed, from: bigint, trailer: Trailer | undefined, sender?: Half): boolean {
+    const { daemonOrigin: origin, reason } = message;
+    const halves: readonly Half[] = [this.#orchestrator, this.#source, this.#target];
+    return halves.filter((half) => half !== sender && half.migrationFailed(origin, from, reason, trailer)).length > 0;
   }
 
   /** Runs requests until none is left; what answers later goes on when it does. */
@@ -413,15 +430,15 @@ export class MigrationSubprotocolHandler {
       return true;
     }
     const told = this.#toSelf.shift();
-    if (told) this.#tellSelf(told.message, told.trailer);
+    if (told) this.#tellSelf(told);
     return told !== undefined;
   }
 
-  #tellSelf(message: MigrationFailed | ExtensionMessage, trailer: Trailer | undefined): void {
+  #tellSelf({ sender, message, trailer }: SelfMessage): void {
     this.#guarded(() => {
       if (!this.#extensions && isExtension(message)) return;
       // The other half may be through with that migration already.
-      if (message.kind === 'MigrationFailed') this.#failed(message, this.#localNode, trailer);
+      if (message.kind === 'MigrationFailed') this.#failed(message, this.#localNode, trailer, sender);
       else if (this.isMigrating(message.daemonOrigin)) this.#dispatch(message, trailer, NO_FRAME, this.#localNode);
     });
   }
@@ -497,7 +514,7 @@ export class MigrationSubprotocolHandler {
     });
   }
 
-  #context(): RoleContext {
+  #context(half: Half): RoleContext {
     const { transport, speaksExtensions } = this.#options;
     const send = (destNode: bigint, payload: Uint8Array) => {
       if (transport) transport.send(destNode, payload);
@@ -522,7 +539,7 @@ export class MigrationSubprotocolHandler {
       speaks: (node) => (this.#extensions ? speaksExtensions?.(node) : false),
       send: (destNode, message, trailer) => {
         if (destNode === this.#localNode && (message.kind === 'MigrationFailed' || isExtension(message))) {
-          this.#toSelf.push({ message, trailer: withTrailer(trailer) });
+          this.#toSelf.push({ sender: half, message, trailer: withTrailer(trailer) });
         } else if (this.#extensions || !isExtension(message)) {
           send(destNode, encodeMigrationFrame(this.#codec, message, withTrailer(trailer)));
         }

@@ -1,3 +1,5 @@
+import { sameBytes } from '../wire/trailer.js';
+
 /**
  * What a source writes into the ownership register when it has stopped: only its target can claim the daemon, and only
  * with exactly this (ARCHITECTURE.md, "A witness decides who lives").
@@ -12,6 +14,8 @@ export interface Offer {
   readonly logCount: bigint;
   /** The log's running digest over them. */
   readonly logDigest: Uint8Array;
+  /** In live mode: the chain head when the source stopped (32 bytes), which the target's replay must have led to. */
+  readonly head?: Uint8Array | undefined;
 }
 
 /** Whether a target holds exactly what was offered. */
@@ -21,6 +25,7 @@ export function sameOffer(a: Offer, b: Offer): boolean {
     a.target === b.target &&
     a.logCount === b.logCount &&
     Buffer.compare(a.snapshotDigest, b.snapshotDigest) === 0 &&
-    Buffer.compare(a.logDigest, b.logDigest) === 0
+    Buffer.compare(a.logDigest, b.logDigest) === 0 &&
+    (a.head === b.head || sameBytes(a.head, b.head))
   );
 }

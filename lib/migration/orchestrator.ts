@@ -338,8 +338,12 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
     );
   }
 
-  #activate(record: OrchestratorRecord, { logCount, logDigest }: Trailer): void {
-    const logged = { ...(logCount === undefined ? {} : { logCount }), ...(logDigest ? { logDigest } : {}) };
+  #activate(record: OrchestratorRecord, { logCount, logDigest, headLink }: Trailer): void {
+    const logged = {
+      ...(logCount === undefined ? {} : { logCount }),
+      ...(logDigest ? { logDigest } : {}),
+      ...(headLink ? { headLink } : {}),
+    };
     this.ctx.send(
       record.target,
       { kind: 'ActivateTarget', daemonOrigin: record.origin },

@@ -5,7 +5,7 @@ import { MigrationFailureReason } from '../wire/failure.js';
 import type { CausalEvent } from '../wire/link.js';
 import { MAX_SNAPSHOT_CHUNK_SIZE } from '../wire/message.js';
 import { sameBytes, type Trailer } from '../wire/trailer.js';
-import type { IdentityTransport, MigrationAnswer, MigrationStatus, RequestTypes } from './core.js';
+import type { IdentityTransport, MigrationAnswer, MigrationMode, MigrationStatus, RequestTypes } from './core.js';
 import { asMigrationError, errorOf, extensionsRequired, reasonOf } from './failure.js';
 import { BoundedMemory } from './memory.js';
 import { OutgoingSnapshot } from './outgoing-snapshot.js';
@@ -58,6 +58,7 @@ interface SourceRecord extends RoleRecord<SourcePhase> {
   /** Undefined from an orchestrator without extensions: then this migration has none. */
   readonly requestId: Uint8Array | undefined;
   readonly identity: IdentityTransport;
+  readonly mode: MigrationMode;
   /** Whether the target is handed the daemon by an offer; without extensions it is let go at CutoverNotify. */
   byOffer: boolean;
   try: bigint;
@@ -420,6 +421,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       target,
       requestId: trailer?.requestId,
       identity: identityTransport(trailer),
+      mode: trailer?.mode === 1n ? 'live' : 'pause',
       byOffer: trailer?.requestId !== undefined,
       startedAt: now,
       phase: 'authorising',
@@ -493,8 +495,8 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       this.#refuse(record, record.abort);
       return;
     }
-    const { origin, target, identity } = record;
-    this.enter(record, 'snapshotting', this.ctx.request('source', 'takeSnapshot', { origin, target, identity }));
+    const { origin, target, identity, mode } = record;
+    this.enter(record, 'snapshotting', this.ctx.request('source', 'takeSnapshot', { origin, target, identity, mode }));
   }
 
   #transfer(record: SourceRecord, taken: Answered<'takeSnapshot'>): void {
@@ -521,8 +523,9 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   #chunkTrailer(record: SourceRecord, requestId: Uint8Array, daemonKind: string): Trailer {
     const { try: attempt, epoch, identity } = record;
     const source = this.ctx.localNode;
-    if (identity === 'none') return { try: attempt, requestId, source, daemonKind, epoch, transportIdentity: 0n };
-    return { try: attempt, requestId, source, daemonKind, epoch };
+    const mode = record.mode === 'live' ? 1n : 0n;
+    if (identity === 'none') return { try: attempt, requestId, source, daemonKind, epoch, mode, transportIdentity: 0n };
+    return { try: attempt, requestId, source, daemonKind, epoch, mode };
   }
 
   /** Without an orchestrator between, the chunks go straight to the target. */
@@ -688,6 +691,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       snapshotDigest: record.snapshot!.digest!,
       logCount: log.nextNumber - 1n,
       logDigest: log.digest(),
+      head: record.mode === 'live' ? this.ctx.codec.encodeLink(this.ctx.head(record.origin)) : undefined,
     };
     const { origin, epoch } = record;
     this.enter(record, 'offering', this.ctx.request('source', 'offer', { origin, epoch, offer }));
@@ -714,12 +718,14 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   }
 
   #tellCleanup(record: SourceRecord): void {
-    const log = this.ctx.log(record.origin);
+    const { origin, orchestrator, mode } = record;
+    const log = this.ctx.log(origin);
     const trailer = this.#trailer(record);
+    const head = mode === 'live' ? { headLink: this.ctx.codec.encodeLink(this.ctx.head(origin)) } : {};
     this.ctx.send(
-      record.orchestrator,
-      { kind: 'CleanupComplete', daemonOrigin: record.origin },
-      trailer && { ...trailer, logCount: log.nextNumber - 1n, logDigest: log.digest() },
+      orchestrator,
+      { kind: 'CleanupComplete', daemonOrigin: origin },
+      trailer && { ...trailer, logCount: log.nextNumber - 1n, logDigest: log.digest(), ...head },
     );
   }
 

@@ -7,7 +7,7 @@ import { MigrationFailureReason } from '../wire/failure.js';
 import type { BufferedEvents, SnapshotReady } from '../wire/message.js';
 import type { AssembledSnapshot, ReassemblerOptions, SnapshotReassembler } from '../wire/reassembler.js';
 import { sameBytes, type Trailer } from '../wire/trailer.js';
-import type { MigrationAnswer, MigrationStatus, RequestTypes, RoleContext } from './core.js';
+import type { MigrationAnswer, MigrationMode, MigrationStatus, RequestTypes, RoleContext } from './core.js';
 import { errorOf, extensionsRequired, reasonOf } from './failure.js';
 import { BoundedMemory } from './memory.js';
 import { NumberedEvents } from './numbered-events.js';
@@ -50,6 +50,7 @@ interface TargetRecord extends RoleRecord<TargetPhase> {
   readonly seqThrough: bigint;
   readonly daemonKind: string | undefined;
   readonly keyless: boolean;
+  readonly mode: MigrationMode;
   /** In which the source has the daemon, as it says. */
   readonly sourceEpoch: bigint | undefined;
   admitted: boolean;
@@ -76,7 +77,7 @@ interface TargetRecord extends RoleRecord<TargetPhase> {
   askedAt: number;
   chunksSeen: number;
   /** ActivateTarget has come; what the source's log must hold, where the frame said so. */
-  activation: { readonly logCount: bigint | undefined; readonly logDigest: Uint8Array | undefined } | undefined;
+  activation: Pick<Trailer, 'logCount' | 'logDigest' | 'headLink'> | undefined;
   epoch: bigint;
   failure: MigrationError | undefined;
 }
@@ -251,7 +252,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     this.forEachRecord((record) => {
       // With its source gone, a copy that holds what was offered is the daemon: the register tells.
       if (record.source === node && record.phase === 'holding') {
-        record.activation = { logCount: undefined, logDigest: undefined };
+        record.activation = {};
         this.#claimWhenWhole(record);
       } else if (record.orchestrator === node || record.source === node)
         this.apply(record, 'MigrationFailed', { reason });
@@ -677,7 +678,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   }
 
   #activationWanted(record: TargetRecord, { trailer }: TargetInputs['ActivateTarget']): void {
-    record.activation = { logCount: trailer?.logCount, logDigest: trailer?.logDigest };
+    record.activation = trailer ?? {};
     const rest = record.numbered?.takeAll() ?? [];
     if (rest.length > 0) {
       const message = `daemon ${record.origin}: ${rest.length} events came with numbers missing before them; they are applied, and what is missing is lost by a peer without extensions`;
@@ -692,14 +693,28 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   #claimWhenWhole(record: TargetRecord): void {
     if (record.phase !== 'holding' || !record.activation || record.eventsWaiting.length > 0) return;
     if (record.replaying !== undefined || (record.log?.count ?? 0) > 0) return;
-    const { logCount, logDigest } = record.activation;
+    const { logCount } = record.activation;
     if (logCount !== undefined && record.appliedThrough < logCount) return;
-    if (logDigest && !sameBytes(logDigest, this.#logOf(record).digest())) {
-      const message = `the events of daemon ${record.origin} are not those in its source's log: their digest differs`;
-      this.#fail(record, new MigrationError('state-failed', message, { details: { origin: record.origin } }));
-      return;
-    }
-    this.#claim(record);
+    const difference = this.#difference(record, record.activation);
+    if (difference === undefined) this.#claim(record);
+    else this.#fail(record, new MigrationError('state-failed', difference, { details: { origin: record.origin } }));
+  }
+
+  /** How this copy differs from the one that its source offered; the register would not take its claim. */
+  #difference(
+    record: TargetRecord,
+    { logDigest, headLink }: Pick<Trailer, 'logDigest' | 'headLink'>,
+  ): string | undefined {
+    const { origin, mode } = record;
+    if (logDigest && !sameBytes(logDigest, this.#logOf(record).digest()))
+      return `the events of daemon ${origin} are not those in its source's log: their digest differs`;
+    if (mode === 'live' && headLink && !sameBytes(headLink, this.#headLink(record)))
+      return `the replay of daemon ${origin} put out something else than its source did: it is not deterministic; move it in pause mode`;
+    return undefined;
+  }
+
+  #headLink(record: TargetRecord): Uint8Array {
+    return this.ctx.codec.encodeLink(this.ctx.head(record.origin));
   }
 
   #claim(record: TargetRecord): void {
@@ -709,6 +724,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
       snapshotDigest: record.snapshotDigest!,
       logCount: record.appliedThrough,
       logDigest: this.#logOf(record).digest(),
+      head: record.mode === 'live' ? this.#headLink(record) : undefined,
     };
     this.enter(
       record,
@@ -719,8 +735,8 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
 
   #claimed(record: TargetRecord, won: Answered<'claim'>): void {
     record.epoch = won.epoch;
-    const { origin, epoch } = record;
-    this.enter(record, 'activating', this.ctx.request('target', 'activate', { origin, epoch }));
+    const { origin, epoch, mode } = record;
+    this.enter(record, 'activating', this.ctx.request('target', 'activate', { origin, epoch, mode }));
   }
 
   #live(record: TargetRecord): void {
@@ -840,6 +856,7 @@ function newRecord(
     seqThrough: message.seqThrough,
     daemonKind: trailer?.daemonKind,
     keyless: trailer?.transportIdentity === 0n,
+    mode: trailer?.mode === 1n ? 'live' : 'pause',
     sourceEpoch: trailer?.epoch,
     admitted: false,
     startedAt: now,

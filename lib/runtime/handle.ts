@@ -1,5 +1,5 @@
 import { MigrationError } from '../errors.js';
-import type { MigrationPhase, MigrationProgress } from '../migration/core.js';
+import type { MigrationMode, MigrationPhase, MigrationProgress } from '../migration/core.js';
 import type { Environment } from './environment.js';
 import { Latest } from './latest.js';
 import { type HandleProgress, type MigrationState, ProgressMeter } from './progress.js';
@@ -20,6 +20,7 @@ export interface HandleOptions {
   readonly cancel: () => void;
   /** Milliseconds for which a target that is not ready is asked again. */
   readonly retryBudgetMs: number;
+  readonly mode: MigrationMode;
   readonly signal: AbortSignal | undefined;
   readonly onProgress: ((progress: HandleProgress) => void) | undefined;
   /** The migration is over, however it ended. */
@@ -52,7 +53,7 @@ export class MigrationHandle implements AsyncDisposable {
     this.target = target;
     this.#options = options;
     this.#startedAt = environment.nowMs();
-    this.#meter = new ProgressMeter(this.#startedAt);
+    this.#meter = new ProgressMeter(this.#startedAt, options.mode);
     this.#progress = { origin, source, target, phase: 'Snapshot', bytesDone: 0, bytesTotal: 0, eventsWaiting: 0 };
     this.#latest = new Latest(this.#measure());
     this.#settled = new Promise((resolve, reject) => {
@@ -178,7 +179,7 @@ export class MigrationHandle implements AsyncDisposable {
 
   #tryAgain(): void {
     this.#attempt++;
-    this.#meter = new ProgressMeter(this.#options.environment.nowMs());
+    this.#meter = new ProgressMeter(this.#options.environment.nowMs(), this.#options.mode);
     this.#enter('running');
     try {
       this.#options.begin();

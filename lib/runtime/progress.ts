@@ -1,4 +1,4 @@
-import type { MigrationPhase, MigrationProgress } from '../migration/core.js';
+import type { MigrationMode, MigrationPhase, MigrationProgress } from '../migration/core.js';
 
 /** What became of a migration: `cancelling` until it is known whether it could still be ended. */
 export type MigrationState = 'running' | 'retrying' | 'cancelling' | 'cancelled' | 'completed' | 'failed';
@@ -14,7 +14,7 @@ export interface HandleProgress extends MigrationProgress {
   readonly eventsPerSecond: number;
   /** Estimate of the time left; undefined while nothing is known to estimate by. */
   readonly remainingMs: number | undefined;
-  /** For how long events have been logged and not processed. */
+  /** For how long events have been waiting to be processed. */
   readonly pauseMs: number;
   /** Estimate of that time at the end. */
   readonly expectedPauseMs: number | undefined;
@@ -25,8 +25,11 @@ const WINDOW_MS = 100;
 /** How much the newest rate counts. */
 const WEIGHT = 0.3;
 
-/** In which phases a daemon's events are logged and not processed, in `pause` mode. */
-const PAUSED: ReadonlySet<MigrationPhase> = new Set(['Transfer', 'Restore', 'Replay', 'Cutover', 'Rollback']);
+/** In which phases a daemon's events are not processed. */
+const PAUSED: Readonly<Record<MigrationMode, ReadonlySet<MigrationPhase>>> = {
+  pause: new Set(['Transfer', 'Restore', 'Replay', 'Cutover', 'Rollback']),
+  live: new Set(['Cutover']),
+};
 
 /** A rate of change, smoothed. */
 class Rate {
@@ -55,6 +58,7 @@ class Rate {
 
 /** Makes of an orchestrator's reports what an operator can use. */
 export class ProgressMeter {
+  readonly #mode: MigrationMode;
   readonly #bytes: Rate;
   readonly #events: Rate;
   /** Events that the target has applied, as far as their number in waiting shows. */
@@ -63,7 +67,8 @@ export class ProgressMeter {
   #pausedAt: number | undefined;
   #pauseMs = 0;
 
-  constructor(now: number) {
+  constructor(now: number, mode: MigrationMode) {
+    this.#mode = mode;
     this.#bytes = new Rate(now, 0);
     this.#events = new Rate(now, 0);
   }
@@ -84,12 +89,12 @@ export class ProgressMeter {
       eventsPerSecond: this.#events.perSecond,
       remainingMs,
       pauseMs,
-      expectedPauseMs: remainingMs === undefined ? undefined : pauseMs + remainingMs,
+      expectedPauseMs: remainingMs === undefined || this.#mode === 'live' ? undefined : pauseMs + remainingMs,
     };
   }
 
   #notePause(phase: MigrationPhase, now: number): void {
-    if (PAUSED.has(phase)) this.#pausedAt ??= now;
+    if (PAUSED[this.#mode].has(phase)) this.#pausedAt ??= now;
     else if (this.#pausedAt !== undefined) {
       this.#pauseMs += now - this.#pausedAt;
       this.#pausedAt = undefined;

@@ -9,7 +9,7 @@ import { NodeKeys } from '../identity/node-keys.js';
 import type { MaybePromise } from '../maybe-promise.js';
 import { whenReady } from '../maybe-promise.js';
 import type { FrameBatch, Mesh } from '../mesh/mesh.js';
-import type { MigrationReport } from '../migration/core.js';
+import type { MigrationMode, MigrationReport } from '../migration/core.js';
 import { asMigrationError } from '../migration/failure.js';
 import { MigrationSubprotocolHandler } from '../migration/handler.js';
 import { type AuthorizeFn, allowList } from '../migration/hooks.js';
@@ -58,6 +58,12 @@ export interface StartMigrationOptions {
    * migration fails with `not-ready-timeout` (PROTOCOL.md §7). `false`: not at all. Default: `true`, which is 30,000.
    */
   readonly retryNotReady?: boolean | number;
+  /**
+   * `live`: the daemon goes on while it is moved, and stops only for the hand-over. For deterministic daemons alone, whose
+   * snapshot is a copy or no longer changes: the target's replay must put out the same, else the migration fails and
+   * the daemon goes on here. Default: `pause`, right for every daemon.
+   */
+  readonly mode?: MigrationMode;
   /** Cancels the migration when it aborts. */
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: HandleProgress) => void;
@@ -285,7 +291,7 @@ export class DaemonRuntime {
 
   /** The daemon's own state now, as its `snapshot` gives it. @throws MigrationError `daemon-not-found`, `state-failed` */
   async snapshot(origin: bigint): Promise<Uint8Array> {
-    const { state } = await this.#registry.require(origin).snapshot({ carry: false, thenLog: false });
+    const { state } = await this.#registry.require(origin).snapshot({ carry: false });
     return state[0]!;
   }
 
@@ -347,11 +353,12 @@ export class DaemonRuntime {
   }
 
   #handle(origin: bigint, source: bigint, target: bigint, options: StartMigrationOptions): MigrationHandle {
-    const { transportIdentity = true, retryNotReady = true, signal, onProgress } = options;
+    const { transportIdentity = true, retryNotReady = true, mode = 'pause', signal, onProgress } = options;
+    if (mode !== 'pause' && mode !== 'live') throw new TypeError(`mode must be 'pause' or 'live', got ${String(mode)}`);
     const begin = () => {
       this.#requireReady('startMigration');
       const requestId = this.#environment.randomBytes(16);
-      this.#handler.startMigration(origin, source, target, { requestId, transportIdentity });
+      this.#handler.startMigration(origin, source, target, { requestId, transportIdentity, mode });
     };
     return new MigrationHandle({
       origin,
@@ -361,6 +368,7 @@ export class DaemonRuntime {
       begin,
       cancel: () => void this.#handler.cancelMigration(origin),
       retryBudgetMs: retryNotReady === true ? DEFAULT_RETRY_BUDGET_MS : Number(retryNotReady),
+      mode,
       signal,
       onProgress,
       onSettled: () => this.#handles.delete(origin),
@@ -438,5 +446,5 @@ function requireUsable(keypair: EntityKeypair): void {
 }
 
 function isLive({ gate }: DaemonHost): boolean {
-  return gate === 'live' || gate === 'logging';
+  return gate === 'live' || gate === 'logging' || gate === 'mirroring';
 }

@@ -23,7 +23,7 @@ export interface Trailer {
   readonly snapshotLength?: bigint;
   /** Ed25519 by the daemon's own key over origin, try, target and digest, on the snapshot's last chunk. */
   readonly snapshotSignature?: Uint8Array;
-  /** 0: pause, 1: live. */
+  /** On TakeSnapshot and SnapshotReady: 0 or absent: pause, 1: live. */
   readonly mode?: bigint;
   /** The log number of the first event in the frame; the others follow. */
   readonly logFrom?: bigint;
@@ -46,6 +46,8 @@ export interface Trailer {
   readonly targetExtensions?: bigint;
   /** On ChunkStatus: runs of chunks that are not here, as [first, end) pairs of u32 LE; the first of them, at most 512. */
   readonly missingChunks?: Uint8Array;
+  /** In live mode, on CleanupComplete and ActivateTarget: the daemon's chain head when its source stopped, 32 bytes. */
+  readonly headLink?: Uint8Array;
 }
 
 type Encoding = 'u64' | 'bytes' | 'text';
@@ -69,6 +71,7 @@ const FIELDS: ReadonlyArray<readonly [tag: number, name: FieldName, encoding: En
   [15, 'snapshotSent', 'u64'],
   [16, 'targetExtensions', 'u64'],
   [17, 'missingChunks', 'bytes'],
+  [30, 'headLink', 'bytes', 32],
 ];
 const BY_TAG = new Map(FIELDS.map(([tag, name, encoding, size]) => [tag, { name, encoding, size }]));
 

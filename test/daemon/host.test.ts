@@ -66,7 +66,7 @@ host('a fence holds for what still waits behind slow work', async () => {
 
 host('a fenced copy goes on with what it has logged, before anything newer', async () => {
   const { copy, daemon } = hosted();
-  await copy.snapshot({ carry: true, thenLog: true });
+  await copy.snapshot({ carry: true, intake: 'logging' });
   assert.is((await copy.accept(events(PUBLISHER, 1, 2))).accepted, 2);
   assert.equal(daemon.seen, []);
   await copy.fence();
@@ -100,7 +100,7 @@ host('a held copy refuses all but what is replayed, and publishes nothing before
 host('a restored copy is held, with what its snapshot had seen', async () => {
   const source = hosted();
   await source.copy.accept(events(PUBLISHER, 1, 2));
-  const { fields, state } = await source.copy.snapshot({ carry: true, thenLog: true });
+  const { fields, state } = await source.copy.snapshot({ carry: true, intake: 'logging' });
   const bytes = codec.encodeSnapshot({ ...fields, state: Buffer.concat(state) });
   const { copy, daemon } = hosted();
   await copy.restore(codec.decodeSnapshot(bytes));

@@ -26,6 +26,7 @@ const CHANGES: Required<{ readonly [K in keyof Offer]: Offer[K] }> = {
   logCount: 29n,
   snapshotDigest: nearly(1),
   logDigest: nearly(2),
+  head: nearly(3),
 };
 
 for (const [field, value] of Object.entries(CHANGES)) {

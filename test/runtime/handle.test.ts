@@ -165,7 +165,7 @@ const meter = suite('progress');
 
 meter('estimates rate, time left and pause', () => {
   const base = { origin: 1n, source: 2n, target: 3n, phase: 'Transfer', bytesTotal: 10_000, eventsWaiting: 0 } as const;
-  const it = new ProgressMeter(0);
+  const it = new ProgressMeter(0, 'pause');
   assert.is(
     it.measure({ ...base, phase: 'Snapshot', bytesTotal: 0, bytesDone: 0 }, 'running', 1, 0).remainingMs,
     undefined,
