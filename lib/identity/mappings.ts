@@ -6,8 +6,9 @@ import { setBlockBudget, takeFromBlockBudget } from './secret-ledger.js';
 const MAPPINGS_PER_BLOCK = 4;
 /** Left to everybody else in the process, V8 first: it, too, ends the process when the system refuses it one. */
 const RESERVED_SHARE = 1 / 8;
-/** Of the mappings that are free, so much is taken between two looks; others who count apart take as much meanwhile. */
+/** Of what is free, so much is taken between two looks: others take some meanwhile, and may count apart. */
 const SHARE_BETWEEN_LOOKS = 1 / 16;
+const MOST_BETWEEN_LOOKS = 256;
 const LINE_FEED = 10;
 
 /** Lines of a file that the kernel makes up; `undefined` where there is none, as everywhere but on Linux. */
@@ -52,5 +53,5 @@ export function requireMappings(): void {
       { details: { mappings: now!.taken, maxMappings: now!.most } },
     );
   }
-  setBlockBudget(Math.floor(Math.min((free / MAPPINGS_PER_BLOCK) * SHARE_BETWEEN_LOOKS, 1_024)));
+  setBlockBudget(Math.floor(Math.min((free / MAPPINGS_PER_BLOCK) * SHARE_BETWEEN_LOOKS, MOST_BETWEEN_LOOKS)));
 }

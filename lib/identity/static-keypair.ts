@@ -1,5 +1,6 @@
 import { inspect } from 'node:util';
-import { checkBytes, checkBytesOfLength } from '../wire/arguments.js';
+import { checkBytesOfLength } from '../wire/arguments.js';
+import { type SecretInputOptions, withSecretInput } from './secret-input.js';
 import { Secret } from './secure-memory.js';
 import { type SecureScratch, withSecureScratch } from './secure-scratch.js';
 import { sodium } from './sodium.js';
@@ -45,17 +46,8 @@ export class StaticKeypair implements Disposable {
    * Of a 32-byte X25519 private key, clamped or not. Copies it into guarded memory; the caller wipes `bytes`, or lets
    * `wipeInput` do it, also where this throws.
    */
-  static fromPrivate(bytes: Uint8Array, options: { readonly wipeInput?: boolean } = {}): StaticKeypair {
-    checkBytes(bytes, 'bytes');
-    try {
-      checkBytesOfLength(bytes, 'bytes', STATIC_KEY_BYTES);
-      return withSecureScratch((scratch) => {
-        scratch.agreement.set(bytes);
-        return new StaticKeypair(scratch);
-      });
-    } finally {
-      if (options?.wipeInput === true) sodium.sodium_memzero(bytes);
-    }
+  static fromPrivate(bytes: Uint8Array, options: SecretInputOptions = {}): StaticKeypair {
+    return withSecretInput(bytes, 'bytes', options, 'agreement', staticKeypairFromScratch);
   }
 
   /** A copy of the 32-byte public key. */
