@@ -181,9 +181,13 @@ export class Secret {
     leaked.register(this, slot, this);
   }
 
+  get isWiped(): boolean {
+    return !this.#slot.taken;
+  }
+
   /** `target` must be secure memory. */
   copyInto(target: Uint8Array): void {
-    if (!this.#slot.taken) throw new IdentityError('disposed', 'this secret has been wiped');
+    if (this.isWiped) throw new IdentityError('disposed', 'this secret has been wiped');
     withSlot(this.#slot, (bytes) => target.set(bytes));
   }
 
