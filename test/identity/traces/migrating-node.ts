@@ -10,7 +10,7 @@ export type NodeCommand =
   | { readonly do: 'leak'; readonly masked: readonly number[] }
   | { readonly do: 'sign' | 'await-release'; readonly origin: bigint }
   | { readonly do: 'snapshot'; readonly path: string }
-  | { readonly do: 'shutdown' };
+  | { readonly do: 'ready' | 'shutdown' };
 
 /*
  * A node of a searched process. It keeps the key pair that it spawned a daemon with, as a careless owner does.
@@ -35,6 +35,8 @@ function isHere(origin: bigint): boolean {
 
 async function obey(command: NodeCommand): Promise<unknown> {
   switch (command.do) {
+    case 'ready':
+      return runtime.isReady;
     case 'spawn':
       kept = unmasked(command.masked, (seed) => EntityKeypair.fromSeed(seed, wiping));
       return runtime.spawn('recorder', kept);

@@ -43,7 +43,7 @@ async function obey(command: ProcessCommand): Promise<unknown> {
     case 'begin': {
       const script = new URL('migrating-node.js', import.meta.url);
       nodes = command.nodeSeeds.map((nodeSeed) => mesh.spawn(script, { workerData: { nodeSeed } }));
-      return nodes.length;
+      return (await Promise.all([tell(0, { do: 'ready' }), tell(1, { do: 'ready' })])).every(Boolean);
     }
     case 'spawn':
       origin = (await tell(0, { do: 'spawn', masked: command.masked })) as bigint;
