@@ -84,8 +84,11 @@ export class NodeKeys implements Disposable {
 
   /** Wipes both private halves. Again: nothing. */
   dispose(): void {
-    this.identity.dispose();
-    this.staticKeypair.dispose();
+    try {
+      this.identity.dispose();
+    } finally {
+      this.staticKeypair.dispose();
+    }
   }
 
   [Symbol.dispose](): void {
