@@ -123,14 +123,15 @@ export class EntityKeypair implements Disposable {
 
   /**
    * Wipes the private half in place and keeps the public one: what the source of a migration does when the activation is
-   * confirmed. Everybody who holds this object holds a public-only key pair from then on. Again: nothing.
+   * confirmed. Everybody who holds this object holds a public-only key pair from then on. Throws `secure-memory-exhausted`, and changes nothing,
+   * where the system does not let its page be opened. Again: nothing.
    */
   wipeSecret(): void {
     this.#secret?.wipe();
     this.#secret = undefined;
   }
 
-  /** Wipes the private half; afterwards `sign` and everything else that needs it throws `disposed`. Again: nothing. */
+  /** Wipes the private half; afterwards `sign` and everything else that needs it throws `disposed`. Throws as `wipeSecret` does. Again: nothing. */
   dispose(): void {
     this.wipeSecret();
     this.#disposed = true;

@@ -25,20 +25,18 @@ function outcome(run: () => unknown): string {
 
 const takenMappings = () => readFileSync('/proc/self/maps', 'latin1').split('\n').length - 1;
 
-/** Pages with guards, as another user of libsodium takes them. */
-function fillMappings(leave: number): unknown[] {
-  const most = Number(readFileSync('/proc/sys/vm/max_map_count', 'latin1'));
+/** Pages with guards, as another user of libsodium takes them: four mappings each, or a little less. */
+function fillMappings(upTo: number): unknown[] {
   const others: unknown[] = [];
-  while (takenMappings() < most - leave - 4_000) {
-    for (let i = 0; i < 1_000; i++) others.push(sodium.sodium_malloc(16));
+  for (let missing = upTo - takenMappings(); missing > 0; missing = upTo - takenMappings()) {
+    for (let i = 0; i < Math.ceil(missing / 5); i++) others.push(sodium.sodium_malloc(16));
   }
-  while (takenMappings() < most - leave) others.push(sodium.sodium_malloc(16));
   return others;
 }
 
 function withoutMappings(): unknown {
   const most = Number(readFileSync('/proc/sys/vm/max_map_count', 'latin1'));
-  const others = fillMappings(most / 8 + 200);
+  const others = fillMappings((most * 7) / 8 - 200);
   const keypairs: EntityKeypair[] = [];
   const refusal = outcome(() => {
     while (keypairs.length < 100_000) keypairs.push(EntityKeypair.generate());
