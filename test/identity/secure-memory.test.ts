@@ -50,8 +50,8 @@ limit('is a typed error before anything breaks, and a disposed key pair makes ro
 });
 
 limit('met in the middle leaves nothing behind', async () => {
-  const daemon = EntityKeypair.generate();
-  const target = StaticKeypair.generate();
+  using daemon = EntityKeypair.generate();
+  using target = StaticKeypair.generate();
   const link = new Uint8Array(32);
   const envelope = IdentityEnvelope.seal(daemon, target.publicKey, link);
   const held = secureMemoryStatus().secrets;
@@ -123,7 +123,10 @@ places('come back once, though a key pair is wiped, disposed and collected', asy
   assert.is(secureMemoryStatus().secrets, before);
   const two = [EntityKeypair.generate(), EntityKeypair.generate()];
   assert.not.equal(two[0]!.sign(MESSAGE), two[1]!.sign(MESSAGE));
-  for (const keypair of two) assert.ok(keypair.id.verify(MESSAGE, keypair.sign(MESSAGE)));
+  for (const keypair of two) {
+    assert.ok(keypair.id.verify(MESSAGE, keypair.sign(MESSAGE)));
+    keypair.dispose();
+  }
 });
 
 /** Finalizers run in a turn of their own. */
@@ -142,7 +145,7 @@ function lockedKiB(): number {
 }
 
 threads('end in the middle of signing, and their pages go with them', async () => {
-  const keypair = EntityKeypair.generate();
+  using keypair = EntityKeypair.generate();
   const before = { locked: lockedKiB(), status: secureMemoryStatus() };
   for (let i = 0; i < 8; i++) {
     const thread = new Worker(new URL('secret-thread.js', import.meta.url), { workerData: 2_000 });

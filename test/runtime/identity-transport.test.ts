@@ -126,8 +126,10 @@ transport('since the target announces a key of low order: nothing is sealed to i
   }
 });
 
-transport('since somebody announced another key: it opens for nobody, and the daemon goes on', () =>
-  inWorld({ announced: NodeKeys.generate().staticPublic }, async (world) => {
+transport('since somebody announced another key: it opens for nobody, and the daemon goes on', () => {
+  // Disposed of here: its secrets must not be collected while others are counted.
+  using other = NodeKeys.generate();
+  return inWorld({ announced: other.staticPublic }, async (world) => {
     const before = secureMemoryStatus().secrets;
     const error = await refusal('identity-transport-failed', () =>
       world.source.startMigration(world.origin, SOURCE, TARGET).wait({ timeout: 5_000 }),
@@ -135,8 +137,8 @@ transport('since somebody announced another key: it opens for nobody, and the da
     assert.match(error.message, /sealed to another key than this node's/);
     await goesOn(world);
     assert.is(secureMemoryStatus().secrets, before);
-  }),
-);
+  });
+});
 
 transport('since its owner wiped it in the daemon’s own snapshot(): the migration fails, the daemon goes on', () =>
   inWorld({}, async ({ source, target, sourceDaemon, keypair, origin }) => {
