@@ -1,5 +1,5 @@
 import { inspect } from 'node:util';
-import { checkBytes, checkBytesOfLength } from '../wire/arguments.js';
+import { checkBytes, checkBytesOfLength, isBytes, wrongType } from '../wire/arguments.js';
 import { nodeId, originHash } from '../wire/typescript/hashes.js';
 import { IdentityError } from './errors.js';
 import { sodium } from './sodium.js';
@@ -55,8 +55,11 @@ export class EntityId {
     return this.#nodeId;
   }
 
+  /** Whether `other` has the same bytes; bytes of another length are not. */
   equals(other: EntityId | Uint8Array): boolean {
-    return Buffer.compare(this.#bytes, other instanceof EntityId ? other.#bytes : other) === 0;
+    if (other instanceof EntityId) return Buffer.compare(this.#bytes, other.#bytes) === 0;
+    if (!isBytes(other)) throw wrongType('other', 'an EntityId or a Uint8Array', other);
+    return Buffer.compare(this.#bytes, other) === 0;
   }
 
   /**

@@ -1,7 +1,8 @@
 import { inspect } from 'node:util';
-import { checkBytes, checkBytesOfLength } from '../wire/arguments.js';
+import { checkBytes } from '../wire/arguments.js';
 import { ENTITY_ID_BYTES, EntityId, SIGNATURE_BYTES } from './entity-id.js';
 import { IdentityError } from './errors.js';
+import { type SecretInputOptions, withSecretInput } from './secret-input.js';
 import { SECRET_BYTES, Secret } from './secure-memory.js';
 import { type SecureScratch, withSecureScratch } from './secure-scratch.js';
 import { sodium } from './sodium.js';
@@ -49,17 +50,8 @@ export class EntityKeypair implements Disposable {
    * it, also where this throws. A typed array of up to 64 bytes that is not over an `ArrayBuffer` made for it lies on the
    * JavaScript heap, where collection may leave copies behind: better take the seed from a key file (`NodeKeys.load`).
    */
-  static fromSeed(seed: Uint8Array, options: { readonly wipeInput?: boolean } = {}): EntityKeypair {
-    checkBytes(seed, 'seed');
-    try {
-      checkBytesOfLength(seed, 'seed', SECRET_BYTES);
-      return withSecureScratch((scratch) => {
-        scratch.seed.set(seed);
-        return keypairFromScratch(scratch);
-      });
-    } finally {
-      if (options?.wipeInput === true) sodium.sodium_memzero(seed);
-    }
+  static fromSeed(seed: Uint8Array, options: SecretInputOptions = {}): EntityKeypair {
+    return withSecretInput(seed, 'seed', options, 'seed', keypairFromScratch);
   }
 
   /** Without a private half: has an id, refuses to sign. */
@@ -131,14 +123,15 @@ export class EntityKeypair implements Disposable {
 
   /**
    * Wipes the private half in place and keeps the public one: what the source of a migration does when the activation is
-   * confirmed. Everybody who holds this object holds a public-only key pair from then on. Again: nothing.
+   * confirmed. Everybody who holds this object holds a public-only key pair from then on. Throws `secure-memory-exhausted`, and changes nothing,
+   * where the system does not let its page be opened. Again: nothing.
    */
   wipeSecret(): void {
     this.#secret?.wipe();
     this.#secret = undefined;
   }
 
-  /** Wipes the private half; afterwards `sign` and everything else that needs it throws `disposed`. Again: nothing. */
+  /** Wipes the private half; afterwards `sign` and everything else that needs it throws `disposed`. Throws as `wipeSecret` does. Again: nothing. */
   dispose(): void {
     this.wipeSecret();
     this.#disposed = true;

@@ -1,18 +1,15 @@
 import { IdentityError } from './errors.js';
+import { requireMappings } from './mappings.js';
+import { count, requireLocked, total } from './secret-ledger.js';
 import { type SecureBuffer, sodium } from './sodium.js';
 
-let requireLocked = false;
-let takenBytes = 0;
-let lockedBytes = 0;
-
-/** From now on, whether pages that cannot be locked into RAM are refused or used all the same. */
-export function setRequireLocked(required: boolean): void {
-  requireLocked = required;
-}
-
-/** What this thread has taken from the system, and how much of it is locked into RAM. */
-export function guardedPageTotals(): { readonly bytes: number; readonly lockedBytes: number } {
-  return { bytes: takenBytes, lockedBytes };
+/** A failure of the system's, which libsodium reports without a word of its cause. */
+function refusedBySystem(doing: string, cause: unknown): IdentityError {
+  return new IdentityError(
+    'secure-memory-exhausted',
+    `the system refuses to ${doing}: memory or memory mappings are short; dispose key pairs, or raise RLIMIT_DATA (ulimit -d) or vm.max_map_count`,
+    { cause, details: { bytes: total('bytes') } },
+  );
 }
 
 /** `sodium_malloc` locks its pages but does not say when it could not; asking again does. */
@@ -25,15 +22,38 @@ function tryLock(memory: SecureBuffer): boolean {
   }
 }
 
+function openPages(memory: SecureBuffer): void {
+  try {
+    sodium.sodium_mprotect_readwrite(memory);
+  } catch (cause) {
+    throw refusedBySystem('make a page of secrets accessible', cause);
+  }
+}
+
+function closePages(memory: SecureBuffer): void {
+  try {
+    sodium.sodium_mprotect_noaccess(memory);
+  } catch (cause) {
+    throw refusedBySystem('make a page of secrets inaccessible', cause);
+  }
+}
+
 /**
- * `size` bytes from `sodium_malloc`, zeroed, between guard pages and out of core dumps. Callers keep few: each takes four
- * mappings, and where the system refuses one, sodium-native ends the process. Throws `secure-memory-not-locked` where
- * that is required and the system refuses.
+ * `size` bytes from `sodium_malloc`, zeroed, between guard pages, out of core dumps and without access rights. Callers keep
+ * few: each takes four mappings. Throws `secure-memory-not-locked` where locking is required and the system refuses,
+ * `secure-memory-exhausted` where there is not enough to have it; nothing is counted then, and collection frees the rest.
  */
 export function allocateGuarded(size: number): SecureBuffer {
-  const memory = sodium.sodium_malloc(size);
+  requireMappings();
+  let memory: SecureBuffer;
+  try {
+    memory = sodium.sodium_malloc(size);
+  } catch (cause) {
+    throw refusedBySystem(`give ${size} more bytes for secrets`, cause);
+  }
   const locked = tryLock(memory);
-  if (!locked && requireLocked) {
+  if (!locked && requireLocked()) {
+    const lockedBytes = total('lockedBytes');
     throw new IdentityError(
       'secure-memory-not-locked',
       `the system refuses to lock ${size} more bytes of secrets into RAM (${lockedBytes} are locked); ` +
@@ -41,8 +61,22 @@ export function allocateGuarded(size: number): SecureBuffer {
       { details: { lockedBytes, wantedBytes: size } },
     );
   }
-  takenBytes += size;
-  if (locked) lockedBytes += size;
   sodium.sodium_memzero(memory);
+  closePages(memory);
+  count('bytes', size);
+  if (locked) count('lockedBytes', size);
   return memory;
+}
+
+/**
+ * Runs `work` while the pages are accessible. Throws `secure-memory-exhausted` before `work` where they do not become so,
+ * and after it where they stay so.
+ */
+export function withAccess<T>(memory: SecureBuffer, work: () => T): T {
+  openPages(memory);
+  try {
+    return work();
+  } finally {
+    closePages(memory);
+  }
 }

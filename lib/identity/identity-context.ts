@@ -1,12 +1,12 @@
-import { checkBytesOfLength } from '../wire/arguments.js';
+import { checkBytesOfLength, isObject, wrongType } from '../wire/arguments.js';
 import type { StateSnapshot } from '../wire/snapshot.js';
 import { encodeLink } from '../wire/typescript/chain.js';
 import { EntityId } from './entity-id.js';
 import type { EntityKeypair } from './entity-keypair.js';
 import { EnvelopeError } from './errors.js';
 import { IdentityEnvelope } from './identity-envelope.js';
-import type { NodeKeys } from './node-keys.js';
-import { STATIC_KEY_BYTES, type StaticKeypair } from './static-keypair.js';
+import { NodeKeys } from './node-keys.js';
+import { STATIC_KEY_BYTES, StaticKeypair } from './static-keypair.js';
 
 /** What of a snapshot goes into its envelope: known before a byte of the state is. */
 export type SealableSnapshot = Pick<StateSnapshot, 'entityId' | 'chainLink'>;
@@ -72,8 +72,13 @@ function unseal(keys: StaticKeypair, snapshot: StateSnapshot): EntityKeypair | u
 export function createMigrationIdentityContext(
   options: MigrationIdentityContextOptions,
 ): Required<MigrationIdentityContext> {
+  if (!isObject(options)) throw wrongType('options', 'an object', options);
   const { nodeKeys, peerStaticLookup } = options;
-  const keys = 'staticKeypair' in nodeKeys ? nodeKeys.staticKeypair : nodeKeys;
+  if (!(nodeKeys instanceof NodeKeys) && !(nodeKeys instanceof StaticKeypair)) {
+    throw wrongType('nodeKeys', 'NodeKeys or a StaticKeypair', nodeKeys);
+  }
+  if (typeof peerStaticLookup !== 'function') throw wrongType('peerStaticLookup', 'a function', peerStaticLookup);
+  const keys = nodeKeys instanceof NodeKeys ? nodeKeys.staticKeypair : nodeKeys;
   return Object.freeze({
     sealSnapshot,
     unsealSnapshot: (snapshot: StateSnapshot) => unseal(keys, snapshot),

@@ -11,6 +11,7 @@ export {
 } from './identity-context.js';
 export { ENVELOPE_VERSION, IdentityEnvelope } from './identity-envelope.js';
 export { NodeKeys } from './node-keys.js';
+export type { SecretInputOptions } from './secret-input.js';
 export {
   configureSecureMemory,
   DEFAULT_MAX_SECRETS,

@@ -1,21 +1,8 @@
-import { randomBytes } from 'node:crypto';
-import {
-  closeSync,
-  constants,
-  fchmodSync,
-  fstatSync,
-  fsyncSync,
-  linkSync,
-  lstatSync,
-  openSync,
-  readSync,
-  type Stats,
-  unlinkSync,
-  writeSync,
-} from 'node:fs';
-import { dirname } from 'node:path';
+import { closeSync, constants, fstatSync, lstatSync, openSync, readSync, type Stats } from 'node:fs';
 import { platform } from 'node:process';
+import { wrongType } from '../wire/arguments.js';
 import { IdentityError } from './errors.js';
+import { removeSecondNames, writeWholeFile } from './whole-file.js';
 
 /*
  * A node's key file, version 1: three lines of text, each ended by a line feed, 167 bytes in all:
@@ -32,7 +19,6 @@ const LINE_FEED = 10;
 /** Bytes of a key file. */
 export const KEY_FILE_BYTES = PUBLIC_AT + HEX_DIGITS + 1;
 
-const OWNER_ONLY = 0o600;
 const GROUP_AND_OTHERS = 0o077;
 const POSIX = platform !== 'win32';
 
@@ -43,7 +29,7 @@ function malformed(path: string, why: string): IdentityError {
 /** An error of the file system. Its text holds the path and a code, never what was read. */
 function refusedBySystem(path: string, doing: string, cause: unknown): IdentityError {
   if (cause instanceof IdentityError) return cause;
-  const code = (cause as NodeJS.ErrnoException).code ?? 'unknown';
+  const { code = 'an unknown error', syscall = 'a call', path: where = path } = cause as NodeJS.ErrnoException;
   if (code === 'EEXIST') {
     return new IdentityError('key-file-exists', `${path} exists: keys are never overwritten; move it away first`, {
       details: { path },
@@ -56,10 +42,14 @@ function refusedBySystem(path: string, doing: string, cause: unknown): IdentityE
   }
   if (code === 'ELOOP') return notRegular(path, 'a symbolic link');
   if (code === 'EISDIR') return notRegular(path, 'a directory');
-  return new IdentityError('key-file-unreadable', `${path}: the system refused with ${code} while ${doing}`, {
-    cause,
-    details: { path, code },
-  });
+  return new IdentityError(
+    'key-file-unreadable',
+    `${path}: the system refused ${syscall} of ${where} with ${code} while ${doing}`,
+    {
+      cause,
+      details: { path, code },
+    },
+  );
 }
 
 function notRegular(path: string, what: string): IdentityError {
@@ -131,11 +121,6 @@ function readWhole(descriptor: number, target: Uint8Array): boolean {
   return true;
 }
 
-function writeWhole(descriptor: number, source: Uint8Array): void {
-  let written = 0;
-  while (written < source.length) written += writeSync(descriptor, source, written, source.length - written);
-}
-
 /** Where there is no `O_NOFOLLOW` (Windows), a link is looked for before opening. */
 function openForReading(path: string): number {
   if (constants.O_NOFOLLOW === undefined && lstatSync(path).isSymbolicLink()) throw notRegular(path, 'a symbolic link');
@@ -151,8 +136,10 @@ export function readKeyFile(path: string, text: Uint8Array, seed: Uint8Array, pu
   let descriptor: number | undefined;
   try {
     descriptor = openForReading(path);
-    checkStats(path, fstatSync(descriptor));
+    const stats = fstatSync(descriptor);
+    checkStats(path, stats);
     if (!readWhole(descriptor, text.subarray(0, KEY_FILE_BYTES))) throw malformed(path, 'it ends too early');
+    removeSecondNames(path, stats);
   } catch (cause) {
     throw refusedBySystem(path, 'reading it', cause);
   } finally {
@@ -168,31 +155,15 @@ export function readKeyFile(path: string, text: Uint8Array, seed: Uint8Array, pu
   if (!decodeHex(text, PUBLIC_AT, publicKey)) throw malformed(path, 'line 3 is not 64 lower-case hexadecimal digits');
 }
 
-function syncFolder(path: string): void {
-  if (!POSIX) return;
-  const folder = openSync(dirname(path), constants.O_RDONLY);
-  try {
-    fsyncSync(folder);
-  } finally {
-    closeSync(folder);
-  }
-}
-
-function writeNew(path: string, content: Uint8Array): void {
-  const descriptor = openSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, OWNER_ONLY);
-  try {
-    fchmodSync(descriptor, OWNER_ONLY);
-    writeWhole(descriptor, content);
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
-  }
+/** @throws TypeError */
+export function checkPath(path: string): void {
+  if (typeof path !== 'string') throw wrongType('path', 'a string', path);
+  if (path.includes('\0')) throw new TypeError('path must be a string without null characters');
 }
 
 /**
- * Writes a key file, mode 0600, through `text` (secure memory). It appears whole or not at all, and never in the place of
- * another: it is written beside under a name of its own, synced, and then linked. Throws `IdentityError`
- * `key-file-exists`, `-not-found` (no such folder) or `-unreadable`.
+ * Writes a new key file, mode 0600, through `text` (secure memory): whole or not at all, and never in the place of another
+ * file. Throws `IdentityError` `key-file-exists`, `-not-found` (no such folder) or `-unreadable`.
  */
 export function writeKeyFile(path: string, text: Uint8Array, seed: Uint8Array, publicKey: Uint8Array): void {
   text.set(HEADER);
@@ -200,24 +171,9 @@ export function writeKeyFile(path: string, text: Uint8Array, seed: Uint8Array, p
   text[PUBLIC_AT - 1] = LINE_FEED;
   encodeHex(publicKey, text, PUBLIC_AT);
   text[KEY_FILE_BYTES - 1] = LINE_FEED;
-  const draft = `${path}.${randomBytes(8).toString('hex')}.draft`;
   try {
-    writeNew(draft, text.subarray(0, KEY_FILE_BYTES));
-    linkSync(draft, path);
-    syncFolder(path);
+    writeWholeFile(path, text.subarray(0, KEY_FILE_BYTES));
   } catch (cause) {
     throw refusedBySystem(path, 'writing it', cause);
-  } finally {
-    removeDraft(draft);
-  }
-}
-
-/** A draft that was never made is no matter; one that stays would be a second copy of the key. */
-function removeDraft(draft: string): void {
-  try {
-    unlinkSync(draft);
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code !== 'ENOENT')
-      throw refusedBySystem(draft, 'removing a draft of it', cause);
   }
 }

@@ -2,7 +2,8 @@ import { inspect } from 'node:util';
 import { ENTITY_ID_BYTES, type EntityId } from './entity-id.js';
 import { EntityKeypair, keypairFromScratch, loadSignKey } from './entity-keypair.js';
 import { IdentityError } from './errors.js';
-import { readKeyFile, writeKeyFile } from './key-file.js';
+import { checkPath, readKeyFile, writeKeyFile } from './key-file.js';
+import type { SecretInputOptions } from './secret-input.js';
 import { withSecureScratch } from './secure-scratch.js';
 import type { StaticKeypair } from './static-keypair.js';
 
@@ -29,7 +30,7 @@ export class NodeKeys implements Disposable {
   }
 
   /** Of a 32-byte Ed25519 seed; see `EntityKeypair.fromSeed` for who wipes it. */
-  static fromSeed(seed: Uint8Array, options: { readonly wipeInput?: boolean } = {}): NodeKeys {
+  static fromSeed(seed: Uint8Array, options: SecretInputOptions = {}): NodeKeys {
     return new NodeKeys(EntityKeypair.fromSeed(seed, options));
   }
 
@@ -39,6 +40,7 @@ export class NodeKeys implements Disposable {
    * reach it), `key-file-malformed`, `key-file-unreadable`.
    */
   static load(path: string): NodeKeys {
+    checkPath(path);
     const identity = withSecureScratch((scratch) => {
       const publicKey = new Uint8Array(ENTITY_ID_BYTES);
       readKeyFile(path, scratch.text, scratch.seed, publicKey);
@@ -59,6 +61,7 @@ export class NodeKeys implements Disposable {
    * `key-file-exists`, `key-file-not-found` (the folder), `key-file-unreadable`; `disposed` after `dispose`.
    */
   save(path: string): void {
+    checkPath(path);
     withSecureScratch((scratch) => {
       loadSignKey(this.identity, scratch);
       writeKeyFile(path, scratch.text, scratch.seed, this.id.toBytes());
@@ -81,8 +84,11 @@ export class NodeKeys implements Disposable {
 
   /** Wipes both private halves. Again: nothing. */
   dispose(): void {
-    this.identity.dispose();
-    this.staticKeypair.dispose();
+    try {
+      this.identity.dispose();
+    } finally {
+      this.staticKeypair.dispose();
+    }
   }
 
   [Symbol.dispose](): void {

@@ -1,20 +1,29 @@
+import { isObject, wrongType } from '../wire/arguments.js';
 import { IdentityError } from './errors.js';
-import { allocateGuarded, guardedPageTotals, setRequireLocked } from './guarded-pages.js';
+import { allocateGuarded, withAccess } from './guarded-pages.js';
+import {
+  count,
+  maxSecrets as currentLimit,
+  DEFAULT_MAX_SECRETS,
+  setMaxSecrets,
+  setRequireLocked,
+  total,
+} from './secret-ledger.js';
 import { type SecureBuffer, sodium } from './sodium.js';
+
+export { DEFAULT_MAX_SECRETS };
 
 /** Bytes of a secret: an Ed25519 seed or an X25519 private key. */
 export const SECRET_BYTES = 32;
 /** Four pages: enough that mappings stay few, small enough for a `RLIMIT_MEMLOCK` of 64 KiB. */
 const SLAB_BYTES = 16_384;
 const SECRETS_PER_SLAB = SLAB_BYTES / SECRET_BYTES;
-/** Twice and a half the 100,000 daemons that a node must hold: 489 slabs, 8 MB. */
-export const DEFAULT_MAX_SECRETS = 250_000;
 /** `sodium_malloc` takes four mappings, of which Linux gives a process 65,530: 4,096 slabs take a quarter of them. */
 export const MAX_SECRETS_CEILING = 4_096 * SECRETS_PER_SLAB;
 
-/** How this thread keeps secrets. */
+/** How this process keeps secrets. */
 export interface SecureMemoryOptions {
-  /** Secrets alive at once, 1 to {@link MAX_SECRETS_CEILING}; default {@link DEFAULT_MAX_SECRETS}. */
+  /** Secrets alive at once in all threads together, 1 to {@link MAX_SECRETS_CEILING}; default {@link DEFAULT_MAX_SECRETS}. */
   readonly maxSecrets?: number;
   /**
    * Whether a new page that the system does not let us lock into RAM is an error (`secure-memory-not-locked`) or is used
@@ -23,11 +32,11 @@ export interface SecureMemoryOptions {
   readonly requireLocked?: boolean;
 }
 
-/** What this thread's secrets take. */
+/** What the secrets of all threads of this process take. */
 export interface SecureMemoryStatus {
   readonly secrets: number;
   readonly maxSecrets: number;
-  /** Bytes of guarded memory taken from the system. They are kept for reuse and never shrink. */
+  /** Bytes of guarded memory taken from the system. A thread keeps its own for reuse until it ends. */
   readonly bytes: number;
   /** Of these, what the system has locked into RAM. */
   readonly lockedBytes: number;
@@ -41,65 +50,111 @@ interface Slot {
 
 const slabs: SecureBuffer[] = [];
 const freeSlots: number[] = [];
-let maxSecrets = DEFAULT_MAX_SECRETS;
-let taken = 0;
+/** Places of secrets that were collected while the system did not let them be wiped: tried again. */
+let overdue: Slot[] = [];
 
-/** Sets this thread's limits. What is already held stays, also where the new limit is below it. */
+/**
+ * Sets the process's limits: those of all threads that have inherited their count (`docs/identity.md`). What is already
+ * held stays, also where the new limit is below it. What is left out stays as it is.
+ */
 export function configureSecureMemory(options: SecureMemoryOptions): void {
-  const limit = options.maxSecrets ?? maxSecrets;
-  if (!Number.isInteger(limit) || limit < 1 || limit > MAX_SECRETS_CEILING) {
-    throw new TypeError(`maxSecrets must be a whole number from 1 to ${MAX_SECRETS_CEILING}, got ${limit}`);
+  if (!isObject(options)) throw wrongType('options', 'an object', options);
+  const { maxSecrets, requireLocked, ...unknown } = options;
+  for (const name of Object.keys(unknown)) {
+    throw new TypeError(`options must hold maxSecrets and requireLocked alone, got "${name}"`);
   }
-  maxSecrets = limit;
-  if (options.requireLocked !== undefined) setRequireLocked(options.requireLocked);
+  if (maxSecrets !== undefined) {
+    if (!Number.isInteger(maxSecrets) || maxSecrets < 1 || maxSecrets > MAX_SECRETS_CEILING) {
+      throw wrongType('maxSecrets', `a whole number from 1 to ${MAX_SECRETS_CEILING}`, maxSecrets);
+    }
+  }
+  if (requireLocked !== undefined && typeof requireLocked !== 'boolean') {
+    throw wrongType('requireLocked', 'a boolean', requireLocked);
+  }
+  if (maxSecrets !== undefined) setMaxSecrets(maxSecrets);
+  if (requireLocked !== undefined) setRequireLocked(requireLocked);
 }
 
-/** This thread's figures. */
+/** The process's figures. */
 export function secureMemoryStatus(): SecureMemoryStatus {
-  return { secrets: taken, maxSecrets, ...guardedPageTotals() };
+  return {
+    secrets: total('secrets'),
+    maxSecrets: currentLimit(),
+    bytes: total('bytes'),
+    lockedBytes: total('lockedBytes'),
+  };
 }
 
 function addSlab(): void {
-  const slab = allocateGuarded(SLAB_BYTES);
-  sodium.sodium_mprotect_noaccess(slab);
-  const first = slabs.push(slab) * SECRETS_PER_SLAB - SECRETS_PER_SLAB;
+  const first = slabs.push(allocateGuarded(SLAB_BYTES)) * SECRETS_PER_SLAB - SECRETS_PER_SLAB;
   for (let slot = first + SECRETS_PER_SLAB - 1; slot >= first; slot--) freeSlots.push(slot);
 }
 
+/** Counted first, looked at afterwards: so threads that take one at once cannot both take the last. */
+function countSecret(): void {
+  count('secrets', 1);
+  const [held, limit] = [total('secrets') - 1, currentLimit()];
+  if (held < limit) return;
+  count('secrets', -1);
+  throw new IdentityError(
+    'secure-memory-exhausted',
+    `the threads of this process hold ${held} secrets, and maxSecrets allows ${limit}; dispose key pairs, or raise it with configureSecureMemory`,
+    { details: { secrets: held, maxSecrets: limit } },
+  );
+}
+
 function takeSlot(): Slot {
-  if (taken >= maxSecrets) {
-    throw new IdentityError(
-      'secure-memory-exhausted',
-      `${taken} secrets are held, as many as maxSecrets allows; dispose key pairs, or raise it with configureSecureMemory`,
-      { details: { secrets: taken, maxSecrets } },
-    );
+  retryOverdue();
+  countSecret();
+  try {
+    if (freeSlots.length === 0) addSlab();
+  } catch (cause) {
+    count('secrets', -1);
+    throw cause;
   }
-  if (freeSlots.length === 0) addSlab();
-  taken++;
   return { index: freeSlots.pop()!, taken: true };
+}
+
+/** For a slot that holds no secret, or none any more. */
+function giveBack(slot: Slot): void {
+  slot.taken = false;
+  freeSlots.push(slot.index);
+  count('secrets', -1);
 }
 
 /** The page of a secret is readable only while `work` runs. */
 function withSlot<T>(slot: Slot, work: (bytes: Uint8Array) => T): T {
   const slab = slabs[Math.floor(slot.index / SECRETS_PER_SLAB)]!;
   const start = (slot.index % SECRETS_PER_SLAB) * SECRET_BYTES;
-  sodium.sodium_mprotect_readwrite(slab);
+  return withAccess(slab, () => work(slab.subarray(start, start + SECRET_BYTES)));
+}
+
+/** Either the bytes are wiped and the place is free, or this throws and the place is as it was. */
+function releaseSlot(slot: Slot): void {
+  if (!slot.taken) return;
+  withSlot(slot, (bytes) => {
+    sodium.sodium_memzero(bytes);
+    giveBack(slot);
+  });
+}
+
+/** What nobody waits for: where the system does not let it be done now, later. */
+function releaseInTime(slot: Slot): void {
   try {
-    return work(slab.subarray(start, start + SECRET_BYTES));
-  } finally {
-    sodium.sodium_mprotect_noaccess(slab);
+    releaseSlot(slot);
+  } catch {
+    if (slot.taken) overdue.push(slot);
   }
 }
 
-function releaseSlot(slot: Slot): void {
-  if (!slot.taken) return;
-  slot.taken = false;
-  withSlot(slot, (bytes) => sodium.sodium_memzero(bytes));
-  freeSlots.push(slot.index);
-  taken--;
+function retryOverdue(): void {
+  if (overdue.length === 0) return;
+  const slots = overdue;
+  overdue = [];
+  for (const slot of slots) releaseInTime(slot);
 }
 
-const leaked = new FinalizationRegistry<Slot>(releaseSlot);
+const leaked = new FinalizationRegistry<Slot>(releaseInTime);
 
 /**
  * 32 secret bytes in guarded memory. They go in and out by copying between secure pages only. Where its owner is
@@ -110,20 +165,35 @@ export class Secret {
 
   /** Copies `source`, which should be secure memory itself; wiping it is the caller's. */
   constructor(source: Uint8Array) {
-    this.#slot = takeSlot();
-    withSlot(this.#slot, (bytes) => bytes.set(source));
-    leaked.register(this, this.#slot, this);
+    const slot = takeSlot();
+    this.#slot = slot;
+    let written = false;
+    try {
+      withSlot(slot, (bytes) => {
+        written = true;
+        bytes.set(source);
+      });
+    } catch (cause) {
+      if (written) releaseInTime(slot);
+      else giveBack(slot);
+      throw cause;
+    }
+    leaked.register(this, slot, this);
+  }
+
+  get isWiped(): boolean {
+    return !this.#slot.taken;
   }
 
   /** `target` must be secure memory. */
   copyInto(target: Uint8Array): void {
-    if (!this.#slot.taken) throw new IdentityError('disposed', 'this secret has been wiped');
+    if (this.isWiped) throw new IdentityError('disposed', 'this secret has been wiped');
     withSlot(this.#slot, (bytes) => target.set(bytes));
   }
 
-  /** Overwrites the bytes and gives the place back. Again: nothing. */
+  /** Overwrites the bytes and gives the place back. Throws and changes nothing where the system refuses. Again: nothing. */
   wipe(): void {
-    leaked.unregister(this);
     releaseSlot(this.#slot);
+    leaked.unregister(this);
   }
 }

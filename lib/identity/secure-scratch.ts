@@ -1,4 +1,4 @@
-import { allocateGuarded } from './guarded-pages.js';
+import { allocateGuarded, withAccess } from './guarded-pages.js';
 import { type SecureBuffer, sodium } from './sodium.js';
 
 /**
@@ -57,18 +57,16 @@ function layOut(memory: SecureBuffer): SecureScratch {
  */
 export function withSecureScratch<T>(work: (scratch: SecureScratch) => T): T {
   if (inUse) throw new Error('the secure scratch page is in use: withSecureScratch does not nest');
-  if (page === undefined || scratch === undefined) {
-    page = allocateGuarded(PAGE_BYTES);
-    scratch = layOut(page);
-  } else {
-    sodium.sodium_mprotect_readwrite(page);
-  }
-  inUse = true;
-  try {
-    return work(scratch);
-  } finally {
-    sodium.sodium_memzero(page);
-    sodium.sodium_mprotect_noaccess(page);
-    inUse = false;
-  }
+  page ??= allocateGuarded(PAGE_BYTES);
+  scratch ??= layOut(page);
+  const [memory, views] = [page, scratch];
+  return withAccess(memory, () => {
+    inUse = true;
+    try {
+      return work(views);
+    } finally {
+      inUse = false;
+      sodium.sodium_memzero(memory);
+    }
+  });
 }

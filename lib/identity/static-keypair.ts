@@ -1,5 +1,7 @@
 import { inspect } from 'node:util';
-import { checkBytes, checkBytesOfLength } from '../wire/arguments.js';
+import { checkBytesOfLength } from '../wire/arguments.js';
+import { IdentityError } from './errors.js';
+import { type SecretInputOptions, withSecretInput } from './secret-input.js';
 import { Secret } from './secure-memory.js';
 import { type SecureScratch, withSecureScratch } from './secure-scratch.js';
 import { sodium } from './sodium.js';
@@ -7,7 +9,7 @@ import { sodium } from './sodium.js';
 /** Bytes of an X25519 key, public or private. */
 export const STATIC_KEY_BYTES = 32;
 
-/** Internal: `scratch.shared` = X25519(this secret, `peerPublic`). False where `peerPublic` is of low order. */
+/** Internal: `scratch.shared` = X25519(this secret, `peerPublic`). False where `peerPublic` is of low order. Throws `disposed`. */
 export let agree: (keys: StaticKeypair, peerPublic: Uint8Array, scratch: SecureScratch) => boolean;
 /** Internal: a key pair of the X25519 secret in `scratch.agreement`. */
 export let staticKeypairFromScratch: (scratch: SecureScratch) => StaticKeypair;
@@ -23,6 +25,12 @@ export class StaticKeypair implements Disposable {
   static {
     staticKeypairFromScratch = (scratch) => new StaticKeypair(scratch);
     agree = (keys, peerPublic, scratch) => {
+      if (keys.#secret.isWiped) {
+        throw new IdentityError(
+          'disposed',
+          `the X25519 key pair ${keys.#hex()} was disposed of: what is sealed to it no longer opens here`,
+        );
+      }
       keys.#secret.copyInto(scratch.agreement);
       return x25519(scratch, peerPublic);
     };
@@ -45,17 +53,8 @@ export class StaticKeypair implements Disposable {
    * Of a 32-byte X25519 private key, clamped or not. Copies it into guarded memory; the caller wipes `bytes`, or lets
    * `wipeInput` do it, also where this throws.
    */
-  static fromPrivate(bytes: Uint8Array, options: { readonly wipeInput?: boolean } = {}): StaticKeypair {
-    checkBytes(bytes, 'bytes');
-    try {
-      checkBytesOfLength(bytes, 'bytes', STATIC_KEY_BYTES);
-      return withSecureScratch((scratch) => {
-        scratch.agreement.set(bytes);
-        return new StaticKeypair(scratch);
-      });
-    } finally {
-      if (options?.wipeInput === true) sodium.sodium_memzero(bytes);
-    }
+  static fromPrivate(bytes: Uint8Array, options: SecretInputOptions = {}): StaticKeypair {
+    return withSecretInput(bytes, 'bytes', options, 'agreement', staticKeypairFromScratch);
   }
 
   /** A copy of the 32-byte public key. */

@@ -32,6 +32,12 @@ value('is equal by bytes, and keeps its own copy of them', () => {
   assert.not.ok(id.equals(bytes.subarray(1)));
 });
 
+value('is compared with another one or with bytes, and nothing else', () => {
+  const { id } = EntityKeypair.generate();
+  for (const other of [null, undefined, id.hex, {}, 7]) wrongType('other', () => id.equals(other as never));
+  assert.not.ok(id.equals(new Uint8Array(0)));
+});
+
 value('shows its hex everywhere', () => {
   const { id } = EntityKeypair.fromSeed(SEED);
   assert.is(id.hex, '03a107bff3ce10be1d70dd18e74bc09967e4d6309ba50d5f1ddc8664125531b8');

@@ -36,6 +36,29 @@ full('wipes the seed it was given where asked to', () => {
   assert.equal(secret, new Uint8Array(32));
 });
 
+full('wipes what it was given where asked to, though it has the wrong length', () => {
+  for (const length of [0, 31, 33, 64]) {
+    for (const [argument, make] of [
+      ['seed', EntityKeypair.fromSeed],
+      ['seed', NodeKeys.fromSeed],
+      ['bytes', StaticKeypair.fromPrivate],
+    ] as const) {
+      const input = new Uint8Array(length).fill(7);
+      wrongType(argument, () => make(input));
+      assert.equal(input, new Uint8Array(length).fill(7), 'not without being asked');
+      wrongType(argument, () => make(input, { wipeInput: true }));
+      assert.equal(input, new Uint8Array(length));
+    }
+  }
+});
+
+full('refuses options of the wrong type with a TypeError', () => {
+  for (const make of [EntityKeypair.fromSeed, NodeKeys.fromSeed, StaticKeypair.fromPrivate]) {
+    for (const wipeInput of [1, 'yes', null]) wrongType('wipeInput', () => make(SEED, { wipeInput } as never));
+    for (const options of [null, true, 'wipeInput']) wrongType('options', () => make(SEED, options as never));
+  }
+});
+
 full('refuses seeds of the wrong type or size with a TypeError', () => {
   for (const wrong of [new Uint8Array(31), new Uint8Array(64), 'seed', null]) {
     wrongType('seed', () => EntityKeypair.fromSeed(wrong as Uint8Array));

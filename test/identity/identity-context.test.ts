@@ -86,6 +86,19 @@ context("does not seal another daemon's key into a snapshot, nor one that is not
   await refusal('source-read-only', () => seal(daemon.publicOnly()));
 });
 
+context('needs keys and a look-up of the right type', () => {
+  const nodeKeys = NodeKeys.generate();
+  const peerStaticLookup = () => undefined;
+  const create = createMigrationIdentityContext as (options: unknown) => unknown;
+  for (const options of [undefined, null, 'keys', [nodeKeys]]) wrongType('options', () => create(options));
+  for (const wrong of [undefined, null, {}, 'key', nodeKeys.identity, { staticKeypair: nodeKeys.staticKeypair }]) {
+    wrongType('nodeKeys', () => create({ nodeKeys: wrong, peerStaticLookup }));
+  }
+  for (const wrong of [undefined, null, new Map(), 'key']) {
+    wrongType('peerStaticLookup', () => create({ nodeKeys, peerStaticLookup: wrong }));
+  }
+});
+
 context("says when the mesh's look-up gives something else than a key", () => {
   const nodeKeys = NodeKeys.generate();
   const broken = createMigrationIdentityContext({ nodeKeys, peerStaticLookup: () => new Uint8Array(31) });

@@ -1,6 +1,8 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import {
   chmodSync,
+  chownSync,
   existsSync,
   linkSync,
   mkdirSync,
@@ -10,15 +12,18 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { platform, umask } from 'node:process';
+import { execPath, geteuid, platform, umask } from 'node:process';
+import { fileURLToPath } from 'node:url';
 import { inspect } from 'node:util';
 import * as assert from 'uvu/assert';
 import { EntityKeypair, NodeKeys, secureMemoryStatus } from '../../lib/identity/index.js';
 import { refusal, suite } from '../support.js';
+import { wrongType } from './wrong-type.js';
 
 const SEED = Uint8Array.from({ length: 32 }, (_, i) => 251 - 5 * i);
 const SEED_HEX = Buffer.from(SEED).toString('hex');
@@ -190,5 +195,141 @@ file(
       assert.not.match(inspect(error, { showHidden: true, depth: 9 }), SEED_HEX.slice(8, 24));
     }
     assert.is(secureMemoryStatus().secrets, before);
+  }),
+);
+
+file(
+  'of another user is refused, with the command that mends it; one of root is not',
+  inFolder(async (folder) => {
+    if (geteuid?.() !== 0) {
+      console.log('  not run: only root can give a file to another user');
+      assert.is.not(geteuid?.(), 0);
+      return;
+    }
+    const path = join(folder, 'node.key');
+    NodeKeys.generate().save(path);
+    chownSync(path, 12_345, 0);
+    const error = await refusal('key-file-exposed', () => NodeKeys.load(path));
+    assert.match(error.message, `${path} belongs to user 12345`);
+    assert.equal(error.details, { path, owner: 12_345 });
+    execFileSync('sh', ['-c', /run: (chown .*)$/.exec(error.message)![1]!]);
+    NodeKeys.load(path).dispose();
+
+    const { id } = NodeKeys.load(path);
+    process.seteuid!(12_345);
+    try {
+      // Whoever is not root cannot read it: that is the system's refusal, and none of ours.
+      const unreadable = await refusal('key-file-unreadable', () => NodeKeys.load(path));
+      assert.match(unreadable.message, /EACCES/);
+    } finally {
+      process.seteuid!(0);
+    }
+    assert.ok(NodeKeys.load(path).id.equals(id));
+  }),
+);
+
+file('is named by a string', () => {
+  const node = NodeKeys.generate();
+  for (const path of [undefined, null, 7, new URL('file:///tmp/x'), Buffer.from('/tmp/x'), '/tmp/\0x']) {
+    wrongType('path', () => NodeKeys.load(path as string));
+    wrongType('path', () => node.save(path as string));
+  }
+});
+
+const drafts = suite('drafts of key files');
+
+const SAVER = fileURLToPath(new URL('key-saver.js', import.meta.url));
+const draftsIn = (folder: string) => readdirSync(folder).filter((name) => name.endsWith('.draft'));
+
+/** As if it had been left some time ago. */
+function age(path: string, seconds: number): void {
+  const then = Date.now() / 1000 - seconds;
+  utimesSync(path, then, then);
+}
+
+drafts(
+  'of a save that was killed are removed by the next one; young ones and what is none stay',
+  inFolder((folder) => {
+    const path = join(folder, 'node.key');
+    const stale = ['node.key.0123456789abcdef.draft', 'node.key.fedcba9876543210.draft'];
+    const others = [
+      'other.key.0123456789abcdef.draft',
+      'node.key.0123456789abcde.draft',
+      'node.key.0123456789abcdeg.draft',
+      'node.key.draft',
+      'node.key.0123456789abcdef.draft.bak',
+    ];
+    for (const name of [...stale, ...others]) {
+      writeFileSync(join(folder, name), 'half of a ke', { mode: 0o600 });
+      age(join(folder, name), 100);
+    }
+    const young = 'node.key.00112233445566ff.draft';
+    writeFileSync(join(folder, young), 'being written', { mode: 0o600 });
+    age(join(folder, young), 10);
+    mkdirSync(join(folder, 'node.key.aaaaaaaaaaaaaaaa.draft'));
+    age(join(folder, 'node.key.aaaaaaaaaaaaaaaa.draft'), 100);
+    NodeKeys.generate().save(path);
+    const left = [...others, young, 'node.key.aaaaaaaaaaaaaaaa.draft', 'node.key'];
+    assert.equal(readdirSync(folder).sort(), left.sort());
+  }),
+);
+
+drafts(
+  'that got their name before the kill are removed when the key is loaded, however young',
+  inFolder((folder) => {
+    const path = join(folder, 'node.key');
+    const node = NodeKeys.generate();
+    node.save(path);
+    linkSync(path, `${path}.0123456789abcdef.draft`);
+    linkSync(path, join(folder, 'mine'));
+    writeFileSync(`${path}.00000000000000ff.draft`, 'of another save', { mode: 0o600 });
+    assert.ok(NodeKeys.load(path).id.equals(node.id));
+    assert.equal(readdirSync(folder).sort(), ['mine', 'node.key', 'node.key.00000000000000ff.draft']);
+  }),
+);
+
+drafts(
+  'are all that a kill leaves: each key file is whole, and nothing stays after the next save',
+  inFolder(async (folder) => {
+    for (let round = 0; round < 10; round++) {
+      const saver = spawn(execPath, [SAVER, folder, 'endless'], { stdio: ['ignore', 'pipe', 'inherit'] });
+      await once(saver.stdout, 'data');
+      await new Promise((resolve) => setTimeout(resolve, 3 * round));
+      saver.kill('SIGKILL');
+      await once(saver, 'exit');
+      const left = draftsIn(folder);
+      assert.ok(left.length <= 1);
+      for (const name of left) {
+        age(join(folder, name), 100);
+        const key = join(folder, name.split('.').slice(0, 2).join('.'));
+        // Loading removes it where it has its name already; the next save does where not.
+        if (existsSync(key)) NodeKeys.load(key);
+        else NodeKeys.generate().save(key);
+      }
+      assert.equal(draftsIn(folder), []);
+      for (const name of readdirSync(folder)) NodeKeys.load(join(folder, name)).dispose();
+      for (const name of readdirSync(folder)) rmSync(join(folder, name));
+    }
+  }),
+);
+
+drafts(
+  'and the key file itself are taken back where the folder cannot be synced, which is said',
+  inFolder((folder) => {
+    if (platform !== 'linux') {
+      assert.is.not(platform, 'linux', 'elsewhere there is no setpriv to take root its rights with');
+      return;
+    }
+    // Names can be made in this folder, but it cannot be opened to be synced.
+    chmodSync(folder, 0o300);
+    const drop = geteuid!() === 0 ? '-dac_override,-dac_read_search' : '';
+    const withoutRights = drop ? ['setpriv', '--bounding-set', drop, '--inh-caps', drop] : [];
+    const [command, ...args] = [...withoutRights, execPath, SAVER, folder];
+    const said = execFileSync(command!, args, { encoding: 'utf8' });
+    chmodSync(folder, 0o700);
+    assert.match(said, /^key-file-unreadable: .*node\.key: the system refused open of .* with EACCES while writing it/);
+    assert.match(said, folder);
+    assert.equal(readdirSync(folder), []);
+    assert.is(execFileSync(command!, args, { encoding: 'utf8' }), 'saved\n', 'it can be tried again');
   }),
 );

@@ -16,10 +16,13 @@ import {
   StaticKeypair,
   secureMemoryStatus,
 } from '../../lib/identity/index.js';
+import { type SecureBuffer, sodium } from '../../lib/identity/sodium.js';
 import { eventually, refusal, suite } from '../support.js';
 import { wrongType } from './wrong-type.js';
 
 const MESSAGE = Buffer.from('still here');
+
+const isTypeError = (message: RegExp) => (error: Error) => error instanceof TypeError && message.test(error.message);
 
 const limit = suite('the limit of secrets');
 
@@ -47,8 +50,8 @@ limit('is a typed error before anything breaks, and a disposed key pair makes ro
 });
 
 limit('met in the middle leaves nothing behind', async () => {
-  const daemon = EntityKeypair.generate();
-  const target = StaticKeypair.generate();
+  using daemon = EntityKeypair.generate();
+  using target = StaticKeypair.generate();
   const link = new Uint8Array(32);
   const envelope = IdentityEnvelope.seal(daemon, target.publicKey, link);
   const held = secureMemoryStatus().secrets;
@@ -59,6 +62,23 @@ limit('met in the middle leaves nothing behind', async () => {
   assert.is(secureMemoryStatus().secrets, held);
   envelope.open(target, link).dispose();
   configureSecureMemory({ maxSecrets: DEFAULT_MAX_SECRETS });
+});
+
+limit('is refused with a TypeError where an option has the wrong type or is none, and then nothing is set', () => {
+  const before = secureMemoryStatus();
+  for (const requireLocked of [1, 'true', null, {}]) {
+    wrongType('requireLocked', () => configureSecureMemory({ maxSecrets: 5, requireLocked } as never));
+  }
+  for (const options of [undefined, null, 5, 'maxSecrets', [5]]) {
+    wrongType('options', () => configureSecureMemory(options as never));
+  }
+  assert.throws(
+    () => configureSecureMemory({ maxSecrets: 5, maxSecret: 5 } as never),
+    isTypeError(/^options.*"maxSecret"$/),
+  );
+  assert.equal(secureMemoryStatus(), before);
+  configureSecureMemory({});
+  assert.equal(secureMemoryStatus(), before);
 });
 
 limit('is a whole number within what mappings allow', () => {
@@ -103,7 +123,10 @@ places('come back once, though a key pair is wiped, disposed and collected', asy
   assert.is(secureMemoryStatus().secrets, before);
   const two = [EntityKeypair.generate(), EntityKeypair.generate()];
   assert.not.equal(two[0]!.sign(MESSAGE), two[1]!.sign(MESSAGE));
-  for (const keypair of two) assert.ok(keypair.id.verify(MESSAGE, keypair.sign(MESSAGE)));
+  for (const keypair of two) {
+    assert.ok(keypair.id.verify(MESSAGE, keypair.sign(MESSAGE)));
+    keypair.dispose();
+  }
 });
 
 /** Finalizers run in a turn of their own. */
@@ -122,7 +145,7 @@ function lockedKiB(): number {
 }
 
 threads('end in the middle of signing, and their pages go with them', async () => {
-  const keypair = EntityKeypair.generate();
+  using keypair = EntityKeypair.generate();
   const before = { locked: lockedKiB(), status: secureMemoryStatus() };
   for (let i = 0; i < 8; i++) {
     const thread = new Worker(new URL('secret-thread.js', import.meta.url), { workerData: 2_000 });
@@ -130,7 +153,7 @@ threads('end in the middle of signing, and their pages go with them', async () =
     assert.is(signature.length, 64);
     await thread.terminate();
   }
-  assert.equal(secureMemoryStatus(), before.status, 'each thread has memory of its own');
+  assert.equal(secureMemoryStatus(), before.status, 'what it held is no longer counted');
   assert.ok(keypair.id.verify(MESSAGE, keypair.sign(MESSAGE)));
   assert.is(lockedKiB(), before.locked);
 });
@@ -166,4 +189,140 @@ locking('that the system refuses is counted and done without, or is a typed erro
   assert.ok(required.made > 0 && required.made < 3000);
   assert.ok(required.work);
   assert.is(required.lockedBytes, required.bytes);
+});
+
+const refused = suite('what the system refuses');
+
+/** Some systems allow so many mappings that filling them takes gigabytes. */
+const MOST_FILLED = 262_144;
+
+/** Runs memory-refused.js, which spoils its own process. */
+function whereRefused(what: 'mappings' | 'access') {
+  const program = fileURLToPath(new URL('memory-refused.js', import.meta.url));
+  const { status, stdout, stderr } = spawnSync(execPath, [program, what], { encoding: 'utf8' });
+  assert.is(status, 0, stderr);
+  return JSON.parse(stdout);
+}
+
+function isLinux(): boolean {
+  if (platform === 'linux') return true;
+  assert.is.not(platform, 'linux', 'only Linux limits mappings by number, and the size of writable memory');
+  return false;
+}
+
+refused('is told before it happens where mappings are short, and what is held goes on working', () => {
+  if (!isLinux()) return;
+  const allowed = Number(readFileSync('/proc/sys/vm/max_map_count', 'latin1'));
+  if (allowed > MOST_FILLED) {
+    console.log(
+      `  not run: ${allowed} mappings are allowed, too many to fill in a test; set vm.max_map_count to 65530`,
+    );
+    assert.ok(allowed > MOST_FILLED);
+    return;
+  }
+  const { made, counted, refusal, signed, free, most, afterwards, others } = whereRefused('mappings');
+  assert.is(refusal, 'secure-memory-exhausted');
+  assert.ok(others > 10_000 && made > 5_000, `${others} of others, ${made} of ours`);
+  assert.is(counted, made);
+  assert.ok(signed);
+  assert.ok(free > most / 10, `${free} of ${most} mappings are left for everybody else`);
+  assert.is(afterwards, 'done', 'a place that was given back can be taken');
+});
+
+refused('leaves a key pair as it was: neither half wiped nor half counted', () => {
+  if (!isLinux()) return;
+  const { refused: errors, kept, unchanged, sameSignature, secrets } = whereRefused('access');
+  assert.equal(new Set(Object.values(errors)), new Set(['secure-memory-exhausted']));
+  assert.equal(kept, { canSign: true, isDisposed: false });
+  assert.ok(unchanged && sameSignature);
+  assert.is(secrets, 0);
+});
+
+/** While `run` runs, that function of libsodium fails where `when` says so: no limit of the system's makes it fail by itself. */
+async function failing<N extends 'sodium_mprotect_noaccess' | 'sodium_mprotect_readwrite'>(
+  name: N,
+  when: (memory: SecureBuffer) => boolean,
+  run: () => unknown,
+): Promise<void> {
+  const real = sodium[name];
+  sodium[name] = (memory) => {
+    if (when(memory)) throw new Error('failed on purpose');
+    real(memory);
+  };
+  try {
+    await run();
+  } finally {
+    sodium[name] = real;
+  }
+}
+
+const isSlab = (memory: SecureBuffer) => memory.length === 16_384;
+
+refused('leaves no new block behind that could not be closed', async () => {
+  const [malloc, fresh, held] = [sodium.sodium_malloc, new Set<SecureBuffer>(), [] as EntityKeypair[]];
+  sodium.sodium_malloc = (size) => {
+    const memory = malloc(size);
+    fresh.add(memory);
+    return memory;
+  };
+  let before = secureMemoryStatus();
+  try {
+    await failing(
+      'sodium_mprotect_noaccess',
+      (memory) => fresh.has(memory),
+      () =>
+        refusal('secure-memory-exhausted', () => {
+          for (;;) {
+            before = secureMemoryStatus();
+            held.push(EntityKeypair.generate());
+          }
+        }),
+    );
+  } finally {
+    sodium.sodium_malloc = malloc;
+  }
+  assert.is(fresh.size, 1);
+  assert.equal(secureMemoryStatus(), before);
+  const next = EntityKeypair.generate();
+  assert.is(secureMemoryStatus().bytes, before.bytes + 16_384);
+  for (const keypair of [next, ...held]) {
+    assert.ok(keypair.id.verify(MESSAGE, keypair.sign(MESSAGE)));
+    keypair.dispose();
+  }
+});
+
+refused('takes no place for a secret whose page cannot be opened, or not be closed again', async () => {
+  EntityKeypair.generate().dispose();
+  const before = secureMemoryStatus();
+  for (const name of ['sodium_mprotect_readwrite', 'sodium_mprotect_noaccess'] as const) {
+    await failing(name, isSlab, () => refusal('secure-memory-exhausted', () => EntityKeypair.generate()));
+    assert.equal(secureMemoryStatus(), before, name);
+    const [one, two] = [EntityKeypair.generate(), EntityKeypair.generate()];
+    assert.ok(one.id.verify(MESSAGE, one.sign(MESSAGE)));
+    assert.ok(two.id.verify(MESSAGE, two.sign(MESSAGE)));
+    one.dispose();
+    two.dispose();
+  }
+});
+
+refused('wipes what nobody holds any more as soon as it can be wiped', async () => {
+  await collect(globalThis.gc!);
+  const before = secureMemoryStatus().secrets;
+  let refusals = 0;
+  const count = (memory: SecureBuffer) => isSlab(memory) && ++refusals > 0;
+  (() => {
+    for (let i = 0; i < 100; i++) EntityKeypair.generate();
+  })();
+  await failing('sodium_mprotect_readwrite', count, async () => {
+    await eventually('they are collected', () => {
+      globalThis.gc!();
+      return refusals > 50;
+    });
+  });
+  assert.ok(secureMemoryStatus().secrets > before + 50);
+  await eventually('their places are back', () => {
+    globalThis.gc!();
+    EntityKeypair.generate().dispose();
+    return secureMemoryStatus().secrets === before;
+  });
 });

@@ -2,8 +2,8 @@ import { existsSync } from 'node:fs';
 import process from 'node:process';
 import { writeHeapSnapshot } from 'node:v8';
 import { EntityKeypair, IdentityEnvelope, NodeKeys, StaticKeypair } from '../../../lib/identity/index.js';
-import { sodium } from '../../../lib/identity/sodium.js';
-import { type Command, type Leak, MASK } from './leaks.js';
+import type { Command, Leak } from './leaks.js';
+import { unmasked } from './masking.js';
 
 /*
  * The process whose memory is searched. Its parent sends one command at a time and looks at it between them. Secrets come
@@ -19,12 +19,6 @@ const held: {
   leaks: unknown[];
 } = { opened: [], leaks: [] };
 
-function unmasked<T>(masked: readonly number[], use: (secret: Uint8Array) => T): T {
-  const secret = sodium.sodium_malloc(masked.length);
-  for (let i = 0; i < masked.length; i++) secret[i] = masked[i]! ^ MASK;
-  return use(secret);
-}
-
 const wiping = { wipeInput: true } as const;
 
 /** V8 keeps an array's numbers as doubles once one of them is a fraction. */
@@ -37,7 +31,7 @@ function doublesOf(values: Iterable<number>): number[] {
 /** Leaves a secret in ordinary memory, in a way that the search must find. */
 function leak(masked: readonly number[], as: Leak): void {
   const bytes = Buffer.allocUnsafeSlow(masked.length);
-  for (let i = 0; i < masked.length; i++) bytes[i] = masked[i]! ^ MASK;
+  unmasked(masked, (secret) => bytes.set(secret));
   const ways: Record<Leak, () => unknown> = {
     bytes: () => bytes,
     hex: () => bytes.toString('hex'),

@@ -1,6 +1,3 @@
-/** Secrets are sent to the holder with each byte XORed with this, so that sending them leaves no trace of them. */
-export const MASK = 0x5a;
-
 /** Ways to leave a secret behind, named as the search names them. */
 export const LEAKS = [
   'bytes',

@@ -1,24 +1,23 @@
-import { type ChildProcess, fork } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { platform } from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { blake2s } from '@noble/hashes/blake2.js';
 import * as assert from 'uvu/assert';
 import { EntityKeypair, IdentityEnvelope, NodeKeys, StaticKeypair } from '../../../lib/identity/index.js';
 import { sodium } from '../../../lib/identity/sodium.js';
 import { suite } from '../../support.js';
-import { type Command, LEAKS, MASK } from './leaks.js';
+import { type Command, LEAKS } from './leaks.js';
+import { masked } from './masking.js';
 import { SecretSearch } from './patterns.js';
-import { type Finding, searchProcess } from './process-memory.js';
+import { assertGuarded, canSearch, SearchedProcess, summary } from './searched-process.js';
+
+type Holder = SearchedProcess<Command>;
 
 const HOLDER = fileURLToPath(new URL('holder.js', import.meta.url));
 const LINK = Uint8Array.from({ length: 32 }, (_, i) => 200 - i);
 
-const masked = (secret: Uint8Array) => [...secret].map((byte) => byte ^ MASK);
 const newSecret = () => Uint8Array.from(randomBytes(32));
 
 /** The two secrets that sealing and opening derive: X25519's product, and the key made of it. */
@@ -34,39 +33,6 @@ function expanded(seed: Uint8Array): { scalar: Uint8Array; prefix: Uint8Array } 
   hash[0]! &= 248;
   hash[31] = (hash[31]! & 127) | 64;
   return { scalar: hash.subarray(0, 32), prefix: hash.subarray(32) };
-}
-
-/** Another process that holds secrets, and does one thing after another with them. */
-class Holder {
-  readonly #process: ChildProcess;
-
-  private constructor() {
-    this.#process = fork(HOLDER, { execArgv: [] });
-  }
-
-  /** Once it has loaded everything. */
-  static async start(): Promise<Holder> {
-    const holder = new Holder();
-    await once(holder.#process, 'message');
-    return holder;
-  }
-
-  async ask(command: Command): Promise<unknown> {
-    this.#process.send(command);
-    const [{ answer }] = await once(this.#process, 'message');
-    return answer;
-  }
-
-  /** Where the secrets are, in every spelling. */
-  search(secrets: ReadonlyMap<string, Uint8Array>): Finding[] {
-    const { findings, bytes } = searchProcess(this.#process.pid!, new SecretSearch(secrets));
-    assert.ok(bytes > 20 * 2 ** 20, `only ${bytes} bytes of memory could be read`);
-    return findings;
-  }
-
-  end(): void {
-    this.#process.kill();
-  }
 }
 
 interface Scene {
@@ -123,7 +89,7 @@ async function play(holder: Holder, folder: string): Promise<Scene> {
 
 async function inScene(body: (scene: Scene) => Promise<void>): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'traces-'));
-  const holder = await Holder.start();
+  const holder = await SearchedProcess.start<Command>(HOLDER);
   try {
     await body(await play(holder, folder));
   } finally {
@@ -131,9 +97,6 @@ async function inScene(body: (scene: Scene) => Promise<void>): Promise<void> {
     rmSync(folder, { recursive: true, force: true });
   }
 }
-
-const summary = (findings: readonly Finding[]) =>
-  findings.map(({ secret, spelling, region }) => `${secret}, ${spelling}, in ${region}`);
 
 const snapshots = suite('a heap snapshot after a seal, an open and failed opens');
 
@@ -151,26 +114,10 @@ snapshots('holds no secret in any spelling, and would show one', () =>
 
 const memory = suite('all memory of the process');
 
-/** Elsewhere no process may read another's memory through a file. */
-function canSearch(): boolean {
-  if (platform === 'linux') return true;
-  assert.is.not(
-    platform,
-    'linux',
-    'this platform has no /proc/<pid>/mem: the heap snapshot is all that can be searched',
-  );
-  return false;
-}
-
 memory('shows live secrets in guarded pages only, once each, and none that has passed', async () => {
   if (!canSearch()) return;
   await inScene(async ({ holder, held, passing }) => {
-    const findings = holder.search(new Map([...held, ...passing]));
-    assert.equal(summary(findings.filter((one) => one.readable)), [], 'where the process can read');
-    const guarded = findings.map(({ secret, spelling }) => `${secret}: ${spelling}`).sort();
-    const pieces = ['bytes 0–8', 'bytes 8–16', 'bytes 16–24', 'bytes 24–32'];
-    const once = [...held.keys()].flatMap((name) => pieces.map((piece) => `${name}: ${piece}`));
-    assert.equal(guarded, once.sort(), 'in guarded pages');
+    assertGuarded(holder.search(new SecretSearch(new Map([...held, ...passing]))), held.keys());
   });
 });
 
@@ -178,25 +125,25 @@ memory("shows no daemon's seed once it was wiped, nor any secret once all are di
   if (!canSearch()) return;
   await inScene(async ({ holder, held }) => {
     assert.is(await holder.ask({ do: 'wipe-daemon' }), false);
-    const left = new Set(holder.search(held).map(({ secret }) => secret));
+    const left = new Set(holder.search(new SecretSearch(held)).map(({ secret }) => secret));
     assert.equal(
       [...left].sort(),
       ['nodePrivate', 'nodeSeed', 'openedSeed', 'targetPrivate'],
       'the daemon that has moved is gone',
     );
     await holder.ask({ do: 'dispose' });
-    assert.equal(summary(holder.search(held)), []);
+    assert.equal(summary(holder.search(new SecretSearch(held))), []);
   });
 });
 
 memory('would show a secret that was left anywhere', async () => {
   if (!canSearch()) return;
-  const holder = await Holder.start();
+  const holder = await SearchedProcess.start<Command>(HOLDER);
   try {
     const secrets = new Map(LEAKS.map((as) => [as, newSecret()]));
-    assert.equal(summary(holder.search(secrets)), []);
+    assert.equal(summary(holder.search(new SecretSearch(secrets))), []);
     for (const [as, secret] of secrets) await holder.ask({ do: 'leak', masked: masked(secret), as });
-    const found = holder.search(secrets).map(({ secret, spelling }) => `${secret}: ${spelling}`);
+    const found = holder.search(new SecretSearch(secrets)).map(({ secret, spelling }) => `${secret}: ${spelling}`);
     for (const as of LEAKS)
       assert.ok(
         found.some((line) => line.startsWith(`${as}: ${as}`)),
