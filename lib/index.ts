@@ -18,6 +18,7 @@ export {
   type MissingPrerequisite,
   NodeKeys,
   type SealableSnapshot,
+  type SecretInputOptions,
   type SecureMemoryOptions,
   type SecureMemoryStatus,
   StaticKeypair,

@@ -40,7 +40,7 @@ export interface SnapshotOptions {
   /** What becomes of events from this state on; undefined: what became of them before. */
   readonly intake?: 'logging' | 'mirroring' | undefined;
   /** Seals the daemon's key to the target, for the snapshot with that chain head. */
-  readonly seal?: ((head: CausalLink) => Uint8Array) | undefined;
+  readonly seal?: ((head: CausalLink) => Uint8Array | undefined) | undefined;
 }
 
 export interface DaemonHostOptions {
@@ -231,11 +231,14 @@ export class DaemonHost {
 
   /** Frees memory outside the heap, and wipes the private half of the key. */
   dispose(): void {
-    this.keypair.wipeSecret();
     this.#disposed = true;
     this.#gate = 'fenced';
-    this.log.dispose();
-    this.ledger.dispose();
+    try {
+      this.keypair.wipeSecret();
+    } finally {
+      this.log.dispose();
+      this.ledger.dispose();
+    }
   }
 
   /**

@@ -98,7 +98,11 @@ export class DaemonServices implements MigrationServices {
     if (missing.length === 0) {
       const { entityId } = host.keypair;
       const seal = context!.sealSnapshot ?? sealSnapshot;
-      return (chainLink: CausalLink) => seal({ entityId, chainLink }, host.keypair, targetPublic!);
+      return (chainLink: CausalLink) => {
+        // The daemon's own snapshot() may have disposed of it meanwhile.
+        if (identity === 'where-possible' && !host.keypair.canSign) return undefined;
+        return seal({ entityId, chainLink }, host.keypair, targetPublic!);
+      };
     }
     if (identity === 'where-possible') return undefined;
     throw new MigrationError(

@@ -421,7 +421,8 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       target,
       requestId: trailer?.requestId,
       identity: identityTransport(trailer),
-      mode: trailer?.mode === 1n ? 'live' : 'pause',
+      // A target that holds no outputs back would publish all of them again.
+      mode: trailer?.mode === 1n && this.ctx.speaks(target) === true ? 'live' : 'pause',
       byOffer: trailer?.requestId !== undefined,
       startedAt: now,
       phase: 'authorising',

@@ -200,13 +200,22 @@ export class DaemonRuntime {
     // Keys first, and without waiting for anything: whatever hangs or fails later, no secret stays.
     for (const host of hosts) {
       this.#drains.end(host.origin);
-      this.#registry.remove(host.origin)?.dispose();
+      this.#disposeOf(host);
     }
     if (this.#ownsNodeKeys) this.#nodeKeys.dispose();
     const removed = await Promise.allSettled(lived.map((origin) => this.#ownership.remove(origin)));
     for (const origin of lived) this.#mesh.forget(origin);
     await this.#mesh.close();
     for (const outcome of removed) if (outcome.status === 'rejected') throw outcome.reason;
+  }
+
+  /** Whatever one key's memory refuses, the others are wiped. */
+  #disposeOf(host: DaemonHost): void {
+    try {
+      this.#registry.remove(host.origin)?.dispose();
+    } catch (error) {
+      this.#onError(asMigrationError(error));
+    }
   }
 
   [Symbol.asyncDispose](): Promise<void> {
