@@ -35,6 +35,7 @@ export { joinWorkerMesh } from './mesh/worker-node.js';
 export { type CandidateRank, MIGRATION_TAG, type MigrationCandidate } from './migration/auto-target.js';
 export type {
   AuthorizationRequest,
+  MigrationMode,
   MigrationPhase,
   MigrationProgress,
   MigrationReport,

@@ -47,6 +47,7 @@ export type Unit =
   | 'ns per subscription'
   | 'bytes per frame'
   | 'bytes per migration'
+  | 'bytes per event'
   | 'ns per message'
   | 'GB/s'
   | 'MiB'

@@ -5,7 +5,7 @@ import { type CarriedState, encodeCarriedState, splitState } from '../state/carr
 import { CausalChain } from '../state/chain.js';
 import { Horizon } from '../state/horizon.js';
 import type { MigrationCodec } from '../wire/codec.js';
-import type { EventLog } from '../wire/event-log.js';
+import type { EventLog, EventLogOptions } from '../wire/event-log.js';
 import type { SubscriptionLedger } from '../wire/ledger.js';
 import type { CausalEvent, CausalLink } from '../wire/link.js';
 import { MAX_SNAPSHOT_CHUNK_SIZE } from '../wire/message.js';
@@ -49,6 +49,8 @@ export interface DaemonHostOptions {
   readonly keypair: EntityKeypair;
   readonly kind: string;
   readonly daemon: MeshDaemon;
+  /** Caps of the log of a migration. */
+  readonly eventLog?: EventLogOptions | undefined;
   /** Wall clock in nanoseconds since the Unix epoch, for `receivedAt` and `createdAt`. Default: the system's. */
   readonly clock?: () => bigint;
   /** Outputs of a live copy, in order. */
@@ -99,7 +101,7 @@ export class DaemonHost {
     this.#clock = options.clock ?? systemClock;
     this.keypair = options.keypair;
     this.kind = options.kind;
-    this.log = options.codec.createEventLog();
+    this.log = options.codec.createEventLog(options.eventLog);
     this.ledger = options.codec.createLedger();
     this.#chain = CausalChain.genesis(options.codec, options.keypair.originHash);
   }

@@ -134,18 +134,18 @@ export class OutgoingLink {
     if (this.#backlog() <= QUEUE_BYTES) this.#wake();
   }
 
-  /** Fills one batch from the first stream. */
+  /** Fills one batch from the streams, the first to its end before the next: many short ones share a batch. */
   #pull(): void {
-    const first = this.#streams[0];
-    if (!first) return;
-    const { subprotocol, frames } = first;
-    do {
-      const at = this.#reserve(subprotocol, frames.maxFrameLength);
-      if (this.#queue.length > 0) return;
-      const length = frames.writeNext(this.#open!.bytes, at);
-      if (length > 0) this.#commit(length);
-    } while (!frames.done);
-    this.#streams.shift();
+    for (let first = this.#streams[0]; first; first = this.#streams[0]) {
+      const { subprotocol, frames } = first;
+      while (!frames.done) {
+        const at = this.#reserve(subprotocol, frames.maxFrameLength);
+        if (this.#queue.length > 0) return;
+        const length = frames.writeNext(this.#open!.bytes, at);
+        if (length > 0) this.#commit(length);
+      }
+      this.#streams.shift();
+    }
     this.#seal();
   }
 

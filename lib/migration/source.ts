@@ -273,7 +273,9 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   protected due(record: SourceRecord): number {
     this.apply(record, 'due', undefined);
     if (this.ctx.now - record.progressAt >= this.#policy.patienceMs && !record.abort) this.#outOfPatience(record);
-    return isMoving(record.phase) ? STATUS_MS : this.#policy.repeatMs;
+    if (!isMoving(record.phase)) return this.#policy.repeatMs;
+    // Where nothing moves, it is looked at less and less often: thousands may wait at once.
+    return Math.min(Math.max(STATUS_MS, this.ctx.now - record.progressAt), this.#policy.repeatMs);
   }
 
   protected peers({ orchestrator }: SourceRecord): readonly bigint[] {

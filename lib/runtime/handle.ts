@@ -1,9 +1,11 @@
 import { MigrationError } from '../errors.js';
 import type { MigrationMode, MigrationPhase, MigrationProgress } from '../migration/core.js';
+import { asMigrationError } from '../migration/failure.js';
 import type { Environment } from './environment.js';
 import { Latest } from './latest.js';
 import { type HandleProgress, type MigrationState, ProgressMeter } from './progress.js';
 import { retryDelay } from './retry.js';
+import type { Slots } from './slots.js';
 
 /** How a cancellation ended: the daemon goes on at its source, or it was too late. */
 export type CancelOutcome = 'cancelled' | 'completed' | 'failed';
@@ -16,6 +18,8 @@ export interface HandleOptions {
   readonly environment: Environment;
   /** Begins an attempt. @throws MigrationError where it cannot be begun */
   readonly begin: () => void;
+  /** Whose turn it is: an attempt holds one from its beginning to its end. */
+  readonly slots: Slots;
   /** Ends the attempt that is under way. */
   readonly cancel: () => void;
   /** Milliseconds for which a target that is not ready is asked again. */
@@ -43,7 +47,9 @@ export class MigrationHandle implements AsyncDisposable {
   #progress: MigrationProgress;
   #state: MigrationState = 'running';
   #attempt = 0;
-  #stopRetrying: (() => void) | undefined;
+  /** Ends what stands between two attempts, or before the first. */
+  #stopWaiting: (() => void) | undefined;
+  #hasSlot = false;
 
   /** For the runtime. */
   constructor(options: HandleOptions) {
@@ -112,7 +118,7 @@ export class MigrationHandle implements AsyncDisposable {
    * @returns how it ended, once that is known
    */
   cancel(): Promise<CancelOutcome> {
-    if (this.#state === 'retrying') {
+    if (this.#state === 'retrying' || this.#state === 'queued') {
       this.settle(new MigrationError('cancelled', `the migration of daemon ${this.origin} was cancelled`));
     } else if (this.#state === 'running') {
       this.#enter('cancelling');
@@ -142,8 +148,9 @@ export class MigrationHandle implements AsyncDisposable {
       );
       return;
     }
-    this.#attempt = 1;
-    this.#options.begin();
+    this.#hasSlot = this.#options.slots.tryTake();
+    if (this.#hasSlot) this.#begin();
+    else this.#queue();
     signal?.addEventListener('abort', this.#abort, { once: true });
   }
 
@@ -160,14 +167,15 @@ export class MigrationHandle implements AsyncDisposable {
     if (delay === undefined) this.settle(error?.kind === 'not-ready' ? this.#gaveUp(error) : error);
     else {
       this.#enter('retrying');
-      this.#stopRetrying = this.#options.environment.after(delay, () => this.#tryAgain());
+      this.#stopWaiting = this.#options.environment.after(delay, () => this.#tryAgain());
+      this.#giveSlot();
     }
   }
 
   /** For the runtime: it is over. */
   settle(error: MigrationError | undefined): void {
     if (this.#isOver()) return;
-    this.#stopRetrying?.();
+    this.#stopWaiting?.();
     this.#options.signal?.removeEventListener('abort', this.#abort);
     const wasCancelled = error?.kind === 'cancelled';
     this.#enter(error === undefined ? 'completed' : wasCancelled ? 'cancelled' : 'failed');
@@ -175,17 +183,51 @@ export class MigrationHandle implements AsyncDisposable {
     this.#options.onSettled();
     if (error) this.#reject(error);
     else this.#resolve();
+    this.#giveSlot();
   }
 
   #tryAgain(): void {
+    this.#stopWaiting = undefined;
+    this.#hasSlot = this.#options.slots.tryTake();
+    if (this.#hasSlot) this.#beginLater();
+    else this.#queue();
+  }
+
+  /** Waits until one of those that are under way is over. */
+  #queue(): void {
+    this.#enter('queued');
+    this.#stopWaiting = this.#options.slots.queue(() => {
+      this.#stopWaiting = undefined;
+      this.#hasSlot = true;
+      this.#beginLater();
+    });
+  }
+
+  /** Nobody is there to catch what this attempt cannot begin for. */
+  #beginLater(): void {
+    try {
+      this.#begin();
+    } catch (error) {
+      this.settle(asMigrationError(error));
+    }
+  }
+
+  #begin(): void {
     this.#attempt++;
     this.#meter = new ProgressMeter(this.#options.environment.nowMs(), this.#options.mode);
     this.#enter('running');
     try {
       this.#options.begin();
     } catch (error) {
-      this.settle(error as MigrationError);
+      this.#giveSlot();
+      throw error;
     }
+  }
+
+  #giveSlot(): void {
+    if (!this.#hasSlot) return;
+    this.#hasSlot = false;
+    this.#options.slots.release();
   }
 
   #nextDelay(): number | undefined {

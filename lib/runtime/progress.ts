@@ -1,7 +1,10 @@
 import type { MigrationMode, MigrationPhase, MigrationProgress } from '../migration/core.js';
 
-/** What became of a migration: `cancelling` until it is known whether it could still be ended. */
-export type MigrationState = 'running' | 'retrying' | 'cancelling' | 'cancelled' | 'completed' | 'failed';
+/**
+ * What became of a migration: `queued` while as many as are allowed are under way; `cancelling` until it is known whether
+ * it could still be ended.
+ */
+export type MigrationState = 'queued' | 'running' | 'retrying' | 'cancelling' | 'cancelled' | 'completed' | 'failed';
 
 /** Where a migration stands, for an operator. Times are milliseconds. */
 export interface HandleProgress extends MigrationProgress {

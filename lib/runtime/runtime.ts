@@ -18,6 +18,7 @@ import { MigrationSourceHandler } from '../migration/source.js';
 import { MigrationTargetHandler } from '../migration/target.js';
 import type { MigrationCodec } from '../wire/codec.js';
 import { createCodec } from '../wire/engine.js';
+import type { EventLogOptions } from '../wire/event-log.js';
 import type { CausalEvent } from '../wire/link.js';
 import { SUBPROTOCOL_MIGRATION } from '../wire/message.js';
 import { DeliveryEndpoint } from './delivery-endpoint.js';
@@ -29,8 +30,10 @@ import type { HandleProgress } from './progress.js';
 import { EventPublisher } from './publisher.js';
 import { DEFAULT_RETRY_BUDGET_MS } from './retry.js';
 import { RuntimeServices } from './services.js';
+import { Slots } from './slots.js';
 
 const TICK_MS = 20;
+const DEFAULT_CONCURRENT_MIGRATIONS = 256;
 
 export interface DaemonRuntimeOptions {
   readonly mesh: Mesh;
@@ -42,6 +45,10 @@ export interface DaemonRuntimeOptions {
   readonly authorize?: AuthorizeFn;
   /** What nobody waits for: a daemon that threw at an event, a refused frame. Default: a process warning. */
   readonly onError?: (error: MigrationError) => void;
+  /** How many events, and bytes of payload, are logged for a daemon while it moves; then it refuses more. */
+  readonly eventLog?: EventLogOptions;
+  /** Migrations led from here at once; more wait for their turn. Default: 256. */
+  readonly maxConcurrentMigrations?: number;
   readonly environment?: Environment;
   /** This node's keys: daemons' keys are sealed to them. The caller's to dispose. Default: new ones, for this run. */
   readonly nodeKeys?: NodeKeys;
@@ -74,6 +81,7 @@ export class DaemonRuntime {
   readonly #mesh: Mesh;
   readonly #codec: MigrationCodec;
   readonly #environment: Environment;
+  readonly #eventLog: EventLogOptions | undefined;
   readonly #registry = new DaemonRegistry();
   readonly #factories = new DaemonFactoryRegistry();
   readonly #ownership: Ownership;
@@ -82,6 +90,7 @@ export class DaemonRuntime {
   readonly #handler: MigrationSubprotocolHandler;
   readonly #delivery: DeliveryEndpoint;
   readonly #drains = new DrainThrottle();
+  readonly #slots: Slots;
   readonly #handles = new Map<bigint, MigrationHandle>();
   readonly #onError: (error: MigrationError) => void;
   /** Nodes to which frames have been sent while the current batch was handled. */
@@ -95,6 +104,8 @@ export class DaemonRuntime {
     const { mesh, environment = systemEnvironment } = options;
     this.#mesh = mesh;
     this.#environment = environment;
+    this.#slots = new Slots(options.maxConcurrentMigrations ?? DEFAULT_CONCURRENT_MIGRATIONS);
+    this.#eventLog = options.eventLog;
     this.#codec = createCodec(options.engine === undefined ? {} : { engine: options.engine });
     this.#onError = options.onError ?? ((error) => process.emitWarning(error.message, { code: error.kind }));
     this.#ownsNodeKeys = options.nodeKeys === undefined;
@@ -375,6 +386,7 @@ export class DaemonRuntime {
       target,
       environment: this.#environment,
       begin,
+      slots: this.#slots,
       cancel: () => void this.#handler.cancelMigration(origin),
       retryBudgetMs: retryNotReady === true ? DEFAULT_RETRY_BUDGET_MS : Number(retryNotReady),
       mode,
@@ -422,6 +434,7 @@ export class DaemonRuntime {
       keypair,
       kind,
       daemon,
+      eventLog: this.#eventLog,
       clock: () => this.#environment.wallNs(),
       turn: () => this.#environment.turn(),
       publish: (outputs, epoch) => this.#mesh.publish(channel, epoch, outputs),

@@ -1,5 +1,5 @@
 import type { EventColumns, FrameColumns } from './columns.js';
-import type { EventLog } from './event-log.js';
+import type { EventLog, EventLogOptions } from './event-log.js';
 import type { SubscriptionLedger } from './ledger.js';
 import type { CausalEvent, CausalLink } from './link.js';
 import type { MigrationMessage } from './message.js';
@@ -156,5 +156,5 @@ export interface MigrationCodec extends FrameCodec {
    */
   createLedger(bindings?: Uint8Array): SubscriptionLedger;
   /** @param options `maxEvents` default 1,000,000, `maxBytes` default 64 MiB */
-  createEventLog(options?: { readonly maxEvents?: number; readonly maxBytes?: number }): EventLog;
+  createEventLog(options?: EventLogOptions): EventLog;
 }

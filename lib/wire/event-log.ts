@@ -1,5 +1,13 @@
 import type { CausalEvent, CausalLink } from './link.js';
 
+/** Caps of a log: events held at once, and their payload bytes. */
+export interface EventLogOptions {
+  /** u32. Default: 1,000,000. */
+  readonly maxEvents?: number;
+  /** Default: 64 MiB. */
+  readonly maxBytes?: number;
+}
+
 /**
  * The events that a source has accepted since its snapshot, numbered 1, 2, 3 …, kept outside the JavaScript heap at no
  * more than 64 bytes over the payload each.

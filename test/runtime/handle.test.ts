@@ -150,6 +150,37 @@ handles('gives progress to many readers, each to the end', async () => {
   await end();
 });
 
+handles('waits for its turn where as many as are allowed are under way', async () => {
+  const environment = new ManualEnvironment();
+  const mesh = new InProcessMesh();
+  const a = new DaemonRuntime({ mesh: mesh.join(), environment, maxConcurrentMigrations: 2 });
+  const b = new DaemonRuntime({ mesh: mesh.join(), environment, orchestrators: [a.nodeId] });
+  for (const node of [a, b]) {
+    node.registerFactory('recorder', () => new Recorder());
+    node.start();
+  }
+  const start = async () => {
+    const origin = await a.spawn('recorder', EntityKeypair.generate());
+    return a.startMigration(origin, a.nodeId, b.nodeId, { transportIdentity: false });
+  };
+  const all = [await start(), await start(), await start(), await start(), await start()];
+  assert.equal(
+    all.map(({ state }) => state),
+    ['running', 'running', 'queued', 'queued', 'queued'],
+  );
+  assert.is(await all[3]!.cancel(), 'cancelled');
+  await environment.advance(5_000);
+  for (const i of [0, 1, 2, 4]) await all[i]!.wait();
+  await refusal('cancelled', () => all[3]!.wait());
+  assert.is(b.has(all[4]!.origin), true);
+  assert.is(a.has(all[3]!.origin), true);
+  await Promise.all([a.shutdown(), b.shutdown()]);
+  assert.throws(
+    () => new DaemonRuntime({ mesh: mesh.join(9n), maxConcurrentMigrations: 0 }),
+    /maxConcurrentMigrations/,
+  );
+});
+
 handles('waits no longer than it is told, and goes on', async () => {
   const { environment, migrate, end } = await pair(false);
   const handle = migrate();

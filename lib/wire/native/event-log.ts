@@ -1,6 +1,6 @@
 import { MigrationError } from '../../errors.js';
 import { checkBytes, checkInteger, checkObject, checkU32, checkU64, wrongType } from '../arguments.js';
-import type { EventLog } from '../event-log.js';
+import type { EventLog, EventLogOptions } from '../event-log.js';
 import type { CausalEvent } from '../link.js';
 import { MAX_BUFFERED_EVENTS, MIN_EVENT_WIRE_SIZE } from '../message.js';
 import { readU32, readU64, writeU32, writeU64 } from '../typescript/bytes.js';
@@ -40,7 +40,7 @@ class EventLogOverAddon implements EventLog {
   #next = 1;
   #bytes = 0;
 
-  constructor(addon: Addon, options: { readonly maxEvents?: number; readonly maxBytes?: number }) {
+  constructor(addon: Addon, options: EventLogOptions) {
     const { maxEvents = DEFAULT_MAX_EVENTS, maxBytes = DEFAULT_MAX_BYTES } = options;
     checkU32(maxEvents, 'options.maxEvents');
     checkInteger(maxBytes, 'options.maxBytes', 0, Number.MAX_SAFE_INTEGER);

@@ -1,7 +1,7 @@
 import { blake3 } from '@noble/hashes/blake3.js';
 import { MigrationError } from '../../errors.js';
 import { checkBytes, checkInteger, checkObject, checkU32, checkU64, wrongType } from '../arguments.js';
-import type { EventLog } from '../event-log.js';
+import type { EventLog, EventLogOptions } from '../event-log.js';
 import type { CausalEvent } from '../link.js';
 import { MAX_BUFFERED_EVENTS, MAX_SNAPSHOT_CHUNK_SIZE, MessageType, MIN_EVENT_WIRE_SIZE } from '../message.js';
 import { ByteQueue } from './byte-queue.js';
@@ -37,7 +37,7 @@ class TypescriptEventLog implements EventLog {
   readonly #header = new Uint8Array(DIGEST_HEADER_SIZE);
   readonly #word = new Uint8Array(8);
 
-  constructor(options: { readonly maxEvents?: number; readonly maxBytes?: number }) {
+  constructor(options: EventLogOptions) {
     const { maxEvents = DEFAULT_MAX_EVENTS, maxBytes = DEFAULT_MAX_BYTES } = options;
     checkU32(maxEvents, 'options.maxEvents');
     checkInteger(maxBytes, 'options.maxBytes', 0, Number.MAX_SAFE_INTEGER);
@@ -249,7 +249,7 @@ function renumber(frame: Uint8Array, count: number, first: bigint): void {
   }
 }
 
-export function createEventLog(options: { readonly maxEvents?: number; readonly maxBytes?: number } = {}): EventLog {
+export function createEventLog(options: EventLogOptions = {}): EventLog {
   if (typeof options !== 'object' || options === null) throw wrongType('options', 'an object', options);
   return new TypescriptEventLog(options);
 }
