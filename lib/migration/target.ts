@@ -565,7 +565,8 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
       return;
     }
     record.progressAt = this.ctx.now;
-    if (from === record.orchestrator) {
+    // Logged events from a node that is both are the source's: its orchestrator may not have heard of the restore yet.
+    if (from === record.orchestrator && trailer?.logFrom === undefined) {
       record.restoreHeard = true;
       record.reportReplayed = record.try === undefined || message.events.length === 0;
     }
