@@ -99,8 +99,6 @@ export class ClusterNode {
     this.source = new MigrationSourceHandler(this.registry, sourcePolicy);
     this.target = new MigrationTargetHandler(this.registry, bare ? undefined : this.factories, targetPolicy);
     this.factories.register('recorder', () => new Recorder());
-    if (!cluster.options.sealed && id !== SOURCE)
-      this.factories.expect('recorder', ORIGIN, undefined, { keypair: DAEMON });
     const allHooks = this.#hooks(hooks);
     this.handler = MigrationSubprotocolHandler.withHooks(this.orchestrator, this.source, this.target, id, allHooks, {
       codec: this.codec,
@@ -114,6 +112,11 @@ export class ClusterNode {
       ...(register ? { services: this.#registeredServices(allHooks) } : {}),
       ...rest,
     });
+  }
+
+  /** The daemon may move in, and its key is here. */
+  expect(): void {
+    this.factories.expect('recorder', ORIGIN, undefined, { keypair: DAEMON });
   }
 
   #hooks(hooks: MigrationHandlerHooks): MigrationHandlerHooks {
@@ -225,10 +228,24 @@ export class Cluster {
     this.table.compareAndSet(ORIGIN, 0n, { epoch: 1n, owner: SOURCE, tries: 0n });
   }
 
-  /** Begins to move the daemon from the source to the target. */
-  start(options: StartMigration = {}): void {
+  /** Begins to move the daemon from the source to the target, or elsewhere. */
+  start(options: StartMigration = {}, source = SOURCE, target = TARGET): void {
     const node = this.orchestrator;
-    this.#collect(node, node.handler.startMigration(ORIGIN, SOURCE, TARGET, options));
+    if (!this.options.sealed) this.nodes.get(target)!.expect();
+    this.#collect(node, node.handler.startMigration(ORIGIN, source, target, options));
+  }
+
+  /** What the orchestrator does when it is told to give up. */
+  cancel(): void {
+    this.orchestrator.handler.cancelMigration(ORIGIN);
+    this.#collectAll();
+  }
+
+  /** Brings the daemon back to its source: the other copy is gone for certain. @returns whether there was one */
+  recover(): boolean {
+    const found = this.source.handler.recover(ORIGIN);
+    this.#collectAll();
+    return found;
   }
 
   /** New events for the daemon, handed to whichever copy takes them; else kept for later. */
@@ -267,14 +284,14 @@ export class Cluster {
       node.refused.push(error);
     }
     bytes.fill(0xee);
-    this.check();
+    this.live();
   }
 
   /** Time passes on every node. */
   pass(ms: number): void {
     this.now += ms;
     for (const node of this.nodes.values()) this.#collect(node, node.handler.tick(this.now));
-    this.check();
+    this.live();
   }
 
   /** Delivers what is on its way, and what follows from it. */
@@ -298,7 +315,16 @@ export class Cluster {
     if (this.isBusy) throw new Error(`still under way: ${this.describe()}`);
   }
 
-  /** The same where some answers come later. */
+  /** Time passes, and all that is sent arrives. */
+  elapse(ms: number): void {
+    for (const end = this.now + ms; this.now < end; ) {
+      this.drain();
+      this.pass(500);
+    }
+    this.drain();
+  }
+
+  /** The same as `quiet` where some answers come later. */
   async later(): Promise<void> {
     for (let idle = 0, round = 0; idle < 2 || this.isBusy; round++) {
       if (round > 4_000) throw new Error(`still under way: ${this.describe()}`);
@@ -313,13 +339,14 @@ export class Cluster {
   async breathe(): Promise<void> {
     await turns();
     this.#collectAll();
-    this.check();
+    this.live();
   }
 
-  /** @throws where more than one copy is live */
-  check(): void {
-    const live = [...this.nodes.values()].filter((node) => node.isLive);
-    if (live.length > 1) throw new Error(`${live.length} live copies, on nodes ${live.map(({ id }) => id)}`);
+  /** The node with the live copy. @throws where more than one is */
+  live(): ClusterNode | undefined {
+    const [node, ...more] = [...this.nodes.values()].filter(({ isLive }) => isLive);
+    if (more.length > 0) throw new Error(`${more.length + 1} live copies: ${this.describe()}`);
+    return node;
   }
 
   /**
@@ -329,9 +356,9 @@ export class Cluster {
    */
   whole(): bigint {
     this.#handIn();
-    const live = [...this.nodes.values()].filter((node) => node.isLive);
-    if (live.length !== 1) throw new Error(`${live.length} live copies: ${this.describe()}`);
-    const [{ id, copy, daemon }] = live as [ClusterNode];
+    const node = this.live();
+    if (!node) throw new Error(`no live copy: ${this.describe()}`);
+    const { id, copy, daemon } = node;
     if (copy!.gate !== 'live') throw new Error(`the copy on node ${id} is ${copy!.gate}`);
     const { history = 0 } = this.options;
     const seen = range(1, this.#handedOut).filter((number) => !this.lost.has(number));
