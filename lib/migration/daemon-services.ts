@@ -51,16 +51,20 @@ export class DaemonServices implements MigrationServices {
   admit = (ask: Ask<'admit'>): MaybePromise<undefined> =>
     // First who asks: a stranger learns nothing of this node.
     whenReady(this.authorize(ask), () => {
-      const { factories, hooks, registry, localNode: node } = this.#options;
-      const { origin, daemonKind } = ask;
+      const { factories, hooks, localNode: node } = this.#options;
       if (!factories)
         throw new MigrationError('compute-not-supported', `node ${node} hosts no daemons`, { details: { node } });
-      if (hooks.readiness && hooks.readiness() !== true)
-        throw new MigrationError('not-ready', `node ${node} is not ready yet`, { details: { node } });
-      if (registry.get(origin)) throw isHereAlready(origin);
-      if (!factories.expected(origin, daemonKind)) throw noFactory(origin, daemonKind);
-      return undefined;
+      return whenReady(hooks.readiness ? hooks.readiness() : true, (isReady) => {
+        if (isReady !== true)
+          throw new MigrationError('not-ready', `node ${node} is not ready yet`, { details: { node } });
+        return this.#requireRoomFor(ask, factories);
+      });
     });
+
+  #requireRoomFor({ origin, daemonKind }: Ask<'admit'>, factories: DaemonFactoryRegistry): undefined {
+    if (this.#options.registry.get(origin)) throw isHereAlready(origin);
+    if (!factories.expected(origin, daemonKind)) throw noFactory(origin, daemonKind);
+  }
 
   beginTry = ({ origin }: Ask<'beginTry'>) => {
     const host = this.#options.registry.require(origin);

@@ -349,7 +349,7 @@ export class MigrationSubprotocolHandler {
     try {
       this.#receive(data, from);
     } catch (error) {
-      this.#options.onRefused?.(asMigrationError(error), from);
+      this.#tellRefused(asMigrationError(error), from);
     }
     this.#settle();
   }
@@ -468,18 +468,20 @@ export class MigrationSubprotocolHandler {
     this.#guarded(() => (answer.role === 'source' ? this.#source.answer(answer) : this.#target.answer(answer)));
   }
 
-  #guarded(run: () => void): void {
-    try {
-      run();
-    } catch (error) {
-      this.#fault(asMigrationError(error));
-    }
+  #guarded(run: () => unknown): void {
+    contained(run, (error) => this.#fault(asMigrationError(error)));
   }
 
   #fault(error: MigrationError): void {
-    const { onRefused } = this.#options;
-    if (onRefused) onRefused(error, undefined);
+    if (this.#options.onRefused) this.#tellRefused(error, undefined);
     else process.emitWarning(error.message, { code: error.kind });
+  }
+
+  #tellRefused(error: MigrationError, from: bigint | undefined): void {
+    contained(
+      () => this.#options.onRefused?.(error, from),
+      (cause) => process.emitWarning(`onRefused failed: ${asMigrationError(cause).message}`),
+    );
   }
 
   #report(report: MigrationReport): void {
@@ -562,6 +564,16 @@ export class MigrationSubprotocolHandler {
       fault: (error) => this.#fault(error),
       report: (report) => this.#report(report),
     };
+  }
+}
+
+/** Calls what is not ours: neither an error nor a rejected promise of it goes any further. */
+function contained(run: () => unknown, failed: (error: unknown) => void): void {
+  try {
+    const result = run();
+    if (isPromise(result)) void Promise.resolve(result).catch(failed);
+  } catch (error) {
+    failed(error);
   }
 }
 

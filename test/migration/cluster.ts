@@ -2,7 +2,12 @@ import { DaemonFactoryRegistry } from '../../lib/daemon/factories.js';
 import { DaemonHost } from '../../lib/daemon/host.js';
 import { DaemonRegistry } from '../../lib/daemon/registry.js';
 import { MigrationError } from '../../lib/errors.js';
-import { createMigrationIdentityContext, EntityKeypair, NodeKeys } from '../../lib/identity/index.js';
+import {
+  createMigrationIdentityContext,
+  EntityKeypair,
+  type MigrationIdentityContext,
+  NodeKeys,
+} from '../../lib/identity/index.js';
 import { createCodec } from '../../lib/index.js';
 import { OwnershipTable } from '../../lib/mesh/register.js';
 import type { MigrationReport } from '../../lib/migration/core.js';
@@ -30,9 +35,12 @@ export { ORCHESTRATOR, SOURCE, STRANGER, TARGET };
 
 const PUBLISHER = 77n;
 const codecs = new Map<'native' | 'typescript', MigrationCodec>();
-/** One entity for all: what is tested is not how keys are drawn. */
-const DAEMON = EntityKeypair.generate();
+/** The same entities in every cluster: what is tested is not how keys are drawn. */
+const [DAEMON, BYSTANDER] = [EntityKeypair.generate(), EntityKeypair.generate()];
 export const ORIGIN = DAEMON.originHash;
+/** Of a second daemon, which moves at the same time. */
+export const OTHER = BYSTANDER.originHash;
+const KEYPAIRS = new Map([DAEMON, BYSTANDER].map((keypair) => [keypair.originHash, keypair]));
 
 function codecOf(engine: 'native' | 'typescript'): MigrationCodec {
   const codec = codecs.get(engine) ?? createCodec({ engine });
@@ -61,9 +69,11 @@ export interface ClusterOptions {
   readonly register?: boolean;
   /** The daemon's key travels sealed; default: its target has it. */
   readonly sealed?: boolean;
+  /** Every frame is handed over twice. */
+  readonly doubled?: boolean;
   /** Events that the daemon has seen before: 875 fill a chunk. */
   readonly history?: number;
-  readonly node?: (id: bigint) => NodeOptions;
+  readonly node?: (id: bigint, identity: MigrationIdentityContext | undefined) => NodeOptions;
 }
 
 /** A frame on its way. `number` counts those that were ever sent. */
@@ -114,14 +124,15 @@ export class ClusterNode {
     });
   }
 
-  /** The daemon may move in, and its key is here. */
-  expect(): void {
-    this.factories.expect('recorder', ORIGIN, undefined, { keypair: DAEMON });
+  /** The daemon may move in, and its key is here unless it travels. */
+  expect(origin: bigint): void {
+    const known = this.cluster.options.sealed ? {} : { keypair: KEYPAIRS.get(origin)! };
+    this.factories.expect('recorder', origin, undefined, known);
   }
 
   #hooks(hooks: MigrationHandlerHooks): MigrationHandlerHooks {
-    const { sealed } = this.cluster.options;
-    return sealed && !hooks.identity ? { ...hooks, identity: this.cluster.identityOf(this.id) } : hooks;
+    const identity = hooks.identity ?? this.cluster.identityOf(this.id);
+    return identity ? { ...hooks, identity } : hooks;
   }
 
   #registeredServices(hooks: MigrationHandlerHooks): DaemonServices {
@@ -159,9 +170,10 @@ export class ClusterNode {
     return this.copy?.daemon as Recorder | undefined;
   }
 
-  /** How this node's migrations ended: role, and of failures the kind. */
+  /** How this node's migrations of the daemon ended: role, and of failures the kind. */
   get ends(): string[] {
     return this.reports.flatMap((report) => {
+      if ('origin' in report && report.origin !== ORIGIN) return [];
       if (report.kind === 'completed') return [`${report.role} completed`];
       return report.kind === 'failed' ? [`${report.role} ${report.error.kind}`] : [];
     });
@@ -194,8 +206,8 @@ export class Cluster {
       if (options.sealed) this.#keys.set(id, NodeKeys.generate());
     }
     for (const id of [SOURCE, TARGET, ORCHESTRATOR])
-      this.nodes.set(id, new ClusterNode(id, this, options.node?.(id) ?? {}));
-    this.#spawn();
+      this.nodes.set(id, new ClusterNode(id, this, options.node?.(id, this.identityOf(id)) ?? {}));
+    this.spawn(DAEMON.clone(), this.#handedOut);
   }
 
   get source(): ClusterNode {
@@ -210,29 +222,36 @@ export class Cluster {
     return this.nodes.get(this.leader)!;
   }
 
-  identityOf(id: bigint) {
-    return createMigrationIdentityContext({
-      nodeKeys: this.#keys.get(id)!,
-      peerStaticLookup: (node) => this.#keys.get(node)?.staticPublic,
-    });
+  /** What seals and opens keys on that node; undefined where none travels. */
+  identityOf(id: bigint): MigrationIdentityContext | undefined {
+    const nodeKeys = this.#keys.get(id);
+    const peerStaticLookup = (node: bigint) => this.#keys.get(node)?.staticPublic;
+    return nodeKeys && createMigrationIdentityContext({ nodeKeys, peerStaticLookup });
   }
 
-  #spawn(): void {
+  /** A daemon begins to live at the source. */
+  spawn(keypair: EntityKeypair, history: number): void {
     const { codec, registry } = this.source;
     const daemon = new Recorder();
-    daemon.seen = Array.from({ length: this.#handedOut }, (_, i) => BigInt(i + 1));
+    daemon.seen = range(1, history);
     const publish = (outputs: readonly CausalEvent[]) => void this.published.push(...outputs);
-    const host = new DaemonHost({ codec, keypair: DAEMON.clone(), kind: 'recorder', daemon, publish });
+    const host = new DaemonHost({ codec, keypair, kind: 'recorder', daemon, publish });
     host.epoch = 1n;
     registry.add(host);
-    this.table.compareAndSet(ORIGIN, 0n, { epoch: 1n, owner: SOURCE, tries: 0n });
+    this.table.compareAndSet(host.origin, 0n, { epoch: 1n, owner: SOURCE, tries: 0n });
+  }
+
+  /** The second daemon begins to live at the source, and to move. */
+  startOther(): void {
+    this.spawn(BYSTANDER.clone(), 0);
+    this.start({}, SOURCE, TARGET, OTHER);
   }
 
   /** Begins to move the daemon from the source to the target, or elsewhere. */
-  start(options: StartMigration = {}, source = SOURCE, target = TARGET): void {
+  start(options: StartMigration = {}, source = SOURCE, target = TARGET, origin = ORIGIN): void {
     const node = this.orchestrator;
-    if (!this.options.sealed) this.nodes.get(target)!.expect();
-    this.#collect(node, node.handler.startMigration(ORIGIN, source, target, options));
+    this.nodes.get(target)!.expect(origin);
+    this.#collect(node, node.handler.startMigration(origin, source, target, options));
   }
 
   /** What the orchestrator does when it is told to give up. */
@@ -270,6 +289,7 @@ export class Cluster {
     const at = this.queue.indexOf(flight);
     if (at >= 0) this.queue.splice(at, 1);
     this.hand(flight);
+    if (this.options.doubled) this.hand(flight);
   }
 
   /** Hands a frame over, whether it is in the queue or not. Its bytes are the transport's again after that. */
