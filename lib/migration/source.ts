@@ -795,7 +795,9 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     if (record.snapshot && record.requestId) this.#tell(record, record.target, reason);
     const begun = record.phase !== 'authorising' && record.phase !== 'beginning';
     this.ctx.report({ kind: 'failed', role: 'source', origin, error, begun });
-    this.#end(record, reason);
+    // A stranger must not push out of memory what somebody else still asks for.
+    if (error.kind === 'not-authorised') this.remove(record);
+    else this.#end(record, reason);
   }
 
   #end(record: SourceRecord, failure: MigrationFailureReason | undefined): void {

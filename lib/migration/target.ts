@@ -862,7 +862,13 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     const { origin } = record;
     const error = record.failure!;
     this.ctx.report({ kind: 'failed', role: 'target', origin, error, begun: record.admitted });
-    this.#end(record, undefined);
+    if (record.admitted || error.kind !== 'not-authorised') {
+      this.#end(record, undefined);
+      return;
+    }
+    // A stranger must not push out of memory what somebody else still asks for, nor use up the number of a try.
+    this.#free(record);
+    this.remove(record);
   }
 
   #free(record: TargetRecord): void {
