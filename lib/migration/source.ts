@@ -6,7 +6,7 @@ import type { CausalEvent } from '../wire/link.js';
 import { MAX_SNAPSHOT_CHUNK_SIZE } from '../wire/message.js';
 import { sameBytes, type Trailer } from '../wire/trailer.js';
 import type { IdentityTransport, MigrationAnswer, MigrationMode, MigrationStatus, RequestTypes } from './core.js';
-import { asMigrationError, errorOf, extensionsRequired, reasonOf } from './failure.js';
+import { asMigrationError, errorOf, extensionsRequired, reasonOf, toItself } from './failure.js';
 import { BoundedMemory } from './memory.js';
 import { OutgoingSnapshot } from './outgoing-snapshot.js';
 import { type ParticipantPolicy, type ParticipantPolicyOptions, participantPolicy } from './policy.js';
@@ -166,6 +166,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       return;
     }
     try {
+      if (target === this.ctx.localNode) throw toItself(origin, target);
       this.requireRoom(origin, [from], this.#policy);
     } catch (error) {
       this.#refuseAtOnce(origin, from, trailer, reasonOf(error));

@@ -207,7 +207,7 @@ export class Cluster {
     }
     for (const id of [SOURCE, TARGET, ORCHESTRATOR])
       this.nodes.set(id, new ClusterNode(id, this, options.node?.(id, this.identityOf(id)) ?? {}));
-    this.spawn(DAEMON.clone(), this.#handedOut);
+    this.#spawn(SOURCE, DAEMON.clone(), this.#handedOut);
   }
 
   get source(): ClusterNode {
@@ -229,9 +229,13 @@ export class Cluster {
     return nodeKeys && createMigrationIdentityContext({ nodeKeys, peerStaticLookup });
   }
 
-  /** A daemon begins to live at the source. */
-  spawn(keypair: EntityKeypair, history: number): void {
-    const { codec, registry } = this.source;
+  /** A second copy of the daemon, where there must be none. */
+  spawnAt(node: bigint): void {
+    this.#spawn(node, DAEMON.clone(), 0);
+  }
+
+  #spawn(node: bigint, keypair: EntityKeypair, history: number): void {
+    const { codec, registry } = this.nodes.get(node)!;
     const daemon = new Recorder();
     daemon.seen = range(1, history);
     const publish = (outputs: readonly CausalEvent[]) => void this.published.push(...outputs);
@@ -243,7 +247,7 @@ export class Cluster {
 
   /** The second daemon begins to live at the source, and to move. */
   startOther(): void {
-    this.spawn(BYSTANDER.clone(), 0);
+    this.#spawn(SOURCE, BYSTANDER.clone(), 0);
     this.start({}, SOURCE, TARGET, OTHER);
   }
 

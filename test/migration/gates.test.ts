@@ -1,13 +1,16 @@
 import * as assert from 'uvu/assert';
+import { reasonOf } from '../../lib/migration/failure.js';
 import { encodeMigrationFrame, type MigrationFrame } from '../../lib/wire/extension.js';
+import type { MigrationFailureReason } from '../../lib/wire/failure.js';
 import type { Trailer } from '../../lib/wire/trailer.js';
-import { suite } from '../support.js';
+import { refusal, suite } from '../support.js';
 import {
   type Cluster,
   type ClusterOptions,
   type Flight,
   inCluster,
   ORCHESTRATOR,
+  ORIGIN,
   SOURCE,
   STRANGER,
   TARGET,
@@ -246,4 +249,113 @@ for (const options of WORLDS) {
       });
     });
   }
+}
+
+const openings = suite('a migration that somebody else tried to open');
+for (const attempt of [0n, 1n, 2n, (1n << 64n) - 1n]) {
+  for (const kind of ['TakeSnapshot', 'SnapshotReady']) {
+    openings(`goes through: a stranger's ${kind} of try ${attempt} came first`, () => {
+      inCluster({ history: 1_000, node: members(ORCHESTRATOR) }, (cluster) => {
+        cluster.start();
+        while (cluster.queue.length > 0) {
+          const flight = cluster.queue[0]!;
+          const { message, trailer } = cluster.decode(flight);
+          const requestId = new Uint8Array(16);
+          const forged = withTrailer(cluster, flight, () => ({ ...trailer, requestId, try: attempt }));
+          if (message.kind === kind) cluster.hand({ ...forged, from: STRANGER });
+          answersTo(cluster, STRANGER);
+          cluster.deliver();
+        }
+        assert.is(cluster.whole(), TARGET);
+        assert.not.ok(cluster.isBusy);
+      });
+    });
+  }
+}
+
+const bindings = suite('a daemon bound to an orchestrator');
+for (const extensions of [true, false]) {
+  bindings(`comes from that one alone, whom else authorize allows: extensions ${extensions}`, () => {
+    inCluster({ extensions, node: () => ({ hooks: { authorize: () => true } }) }, (cluster) => {
+      const { target } = cluster;
+      assert.not.ok(target.factories.bindOrchestrator(ORIGIN, SOURCE), 'it is not expected yet');
+      cluster.start();
+      assert.ok(target.factories.bindOrchestrator(ORIGIN, STRANGER));
+      while (!target.refused.length) cluster.deliver();
+      assert.equal(
+        target.refused.map(({ kind, details }) => [kind, details.from, details.expected]),
+        [['wrong-peer', ORCHESTRATOR, STRANGER]],
+      );
+      assert.equal(target.handler.list(), []);
+      target.factories.bindOrchestrator(ORIGIN, ORCHESTRATOR);
+      cluster.quiet();
+      // The source sends its last chunk again, and the target asks for the rest; without extensions it is given up.
+      assert.is(cluster.whole(), extensions ? TARGET : SOURCE);
+    });
+  });
+}
+
+/** Why a target cannot take a daemon, and how it says so. */
+const REFUSED_AT_TARGET: Readonly<
+  Record<string, readonly [MigrationFailureReason['kind'], (cluster: Cluster) => void]>
+> = {
+  'it makes no daemons': ['ComputeNotSupported', () => {}],
+  'it does not know how to make this one': ['FactoryNotFound', ({ target }) => target.factories.fulfil(ORIGIN)],
+  'it has one of that origin': [
+    'StateFailed',
+    (cluster) => {
+      cluster.spawnAt(TARGET);
+      cluster.target.copy!.hold();
+    },
+  ],
+};
+
+const refusals = suite('a target that cannot take a daemon');
+for (const [why, [reason, arrange]] of Object.entries(REFUSED_AT_TARGET)) {
+  for (const orchestrator of [ORCHESTRATOR, SOURCE, TARGET]) {
+    refusals(`says so, and the daemon goes on at its source: ${why}; orchestrator on node ${orchestrator}`, () => {
+      const bare = reason === 'ComputeNotSupported';
+      const node = (id: bigint) => (id === TARGET && bare ? { bare } : {});
+      // Without extensions no kind is named, by which a target could make a daemon that it does not expect.
+      inCluster({ orchestrator, node, extensions: false }, (cluster) => {
+        cluster.start();
+        arrange(cluster);
+        cluster.quiet();
+        assert.is(cluster.whole(), SOURCE);
+        const failures = cluster.orchestrator.reports.filter((report) => report.kind === 'failed');
+        const told = failures.find(({ role }) => role === 'orchestrator')!;
+        assert.is(reasonOf(told.error).kind, reason);
+      });
+    });
+  }
+}
+
+const oneNode = suite('source and target on one node');
+for (const orchestrator of [ORCHESTRATOR, SOURCE]) {
+  oneNode(`are refused with a clear error: orchestrator on node ${orchestrator}`, async () => {
+    await inCluster({ orchestrator }, async (cluster) => {
+      const error = await refusal('target-unavailable', () => cluster.start({}, SOURCE, SOURCE));
+      assert.match(error.message, /cannot migrate from node 1 to itself; name another target/);
+      assert.equal(cluster.sent, []);
+      assert.not.ok(cluster.isBusy);
+      assert.is(cluster.whole(), SOURCE);
+    });
+  });
+}
+
+for (const extensions of [true, false]) {
+  oneNode(`are refused by the source too, whoever leads: extensions ${extensions}`, () => {
+    inCluster({ extensions }, (cluster) => {
+      const message = { kind: 'TakeSnapshot', daemonOrigin: ORIGIN, targetNode: SOURCE } as const;
+      const trailer = extensions ? { requestId: new Uint8Array(16).fill(3) } : undefined;
+      const payload = encodeMigrationFrame(cluster.source.codec, message, trailer);
+      cluster.hand({ from: ORCHESTRATOR, to: SOURCE, payload });
+      const [answer, ...more] = cluster.sent.map((flight) => cluster.decode(flight).message);
+      assert.equal(more, []);
+      assert.ok(answer?.kind === 'MigrationFailed' && answer.reason.kind === 'StateFailed');
+      assert.match(answer.reason.message, /to itself; name another target/);
+      assert.is(cluster.whole(), SOURCE);
+      assert.equal(cluster.source.handler.list(), []);
+    });
+  });
 }
