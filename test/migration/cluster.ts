@@ -258,6 +258,11 @@ export class Cluster {
     this.#collect(node, node.handler.startMigration(origin, source, target, options));
   }
 
+  /** Frames that a node gave to whoever called it. */
+  take(node: bigint, outbound: readonly OutboundMigrationMessage[]): void {
+    this.#collect(this.nodes.get(node)!, outbound);
+  }
+
   /** What the orchestrator does when it is told to give up. */
   cancel(): void {
     this.orchestrator.handler.cancelMigration(ORIGIN);
