@@ -332,7 +332,9 @@ export class MigrationSubprotocolHandler {
     };
   }
 
-  #receive(data: Uint8Array, from: bigint): void {
+  #receive(bytes: Uint8Array, from: bigint): void {
+    // What is kept of a frame is copied by `slice`, which of a Buffer is a view.
+    const data = Buffer.isBuffer(bytes) ? new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength) : bytes;
     const { message, trailer } = decodeMigrationFrame(this.#codec, data);
     if (this.#extensions) this.#dispatch(message, trailer, data, from);
     else if (!isExtension(message)) this.#dispatch(message, undefined, data, from);

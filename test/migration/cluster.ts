@@ -246,8 +246,8 @@ export class Cluster {
   }
 
   /** The second daemon begins to live at the source, and to move. */
-  startOther(): void {
-    this.#spawn(SOURCE, BYSTANDER.clone(), 0);
+  startOther(history = 0): void {
+    this.#spawn(SOURCE, BYSTANDER.clone(), history);
     this.start({}, SOURCE, TARGET, OTHER);
   }
 
@@ -305,7 +305,8 @@ export class Cluster {
   hand({ from, to, payload }: Pick<Flight, 'from' | 'to' | 'payload'>): void {
     const node = this.nodes.get(to);
     if (!node) return;
-    const bytes = payload.slice();
+    // As a transport has it: a Buffer, of which a slice is a view.
+    const bytes = Buffer.from(payload);
     try {
       this.#collect(node, node.handler.handleMessage(bytes, from));
     } catch (error) {
