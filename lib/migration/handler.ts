@@ -207,7 +207,11 @@ export class MigrationSubprotocolHandler {
       this.#chunkRuns.forEach(batch, {
         each,
         takesRuns: (origin) => !this.#orchestrator.forwards(origin, fromNode) && this.#target.has(origin),
-        run: (origin, columns, from, to) => this.#target.feedRun(origin, batch, columns, from, to),
+        run: (origin, columns, from, to) => {
+          const next = this.#target.feedRun(origin, batch, columns, from, to);
+          this.#settle();
+          return next;
+        },
       });
     } else forEachFrame(batch, each);
     this.#settle();
@@ -347,13 +351,17 @@ export class MigrationSubprotocolHandler {
     }
   }
 
-  #receiveGuarded(data: Uint8Array, from: bigint): void {
+  /** @returns whether it was not refused */
+  #receiveGuarded(data: Uint8Array, from: bigint): boolean {
+    let isTaken = true;
     try {
       this.#receive(data, from);
     } catch (error) {
+      isTaken = false;
       this.#tellRefused(asMigrationError(error), from);
     }
     this.#settle();
+    return isTaken;
   }
 
   #dispatch(
