@@ -256,7 +256,8 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       this.enter(record, 'recovering', this.ctx.request('source', 'recover', { origin }));
       return true;
     }
-    if (!this.#backups.delete(origin)) return false;
+    // One that has come home since lives here, and its backup is gone.
+    if (!this.#backups.delete(origin) || this.registry.get(origin)) return false;
     this.#ended.delete(origin);
     this.ctx.request('source', 'recover', { origin });
     return true;

@@ -1,7 +1,16 @@
 import fc from 'fast-check';
 import * as assert from 'uvu/assert';
 import { type Recorder, suite } from '../support.js';
-import { type Cluster, inCluster, ORCHESTRATOR, ORIGIN, OTHER, STRANGER, TARGET } from './cluster.js';
+import {
+  type Cluster,
+  type ClusterOptions,
+  inCluster,
+  ORCHESTRATOR,
+  ORIGIN,
+  OTHER,
+  STRANGER,
+  TARGET,
+} from './cluster.js';
 
 /** 40,000 bytes of state: six chunks, of which the first five have the same trailer. */
 const HISTORY = 5_000;
@@ -19,8 +28,8 @@ function packed(frames: readonly Uint8Array[]): Uint8Array {
 }
 
 /** What an orchestrator sends to a target: two daemons, and of one a try that was cancelled before. */
-function recorded(): Uint8Array[] {
-  return inCluster({ history: HISTORY }, (cluster) => {
+function recorded(extensions: boolean): Uint8Array[] {
+  return inCluster({ history: HISTORY, extensions }, (cluster) => {
     const toTarget = () =>
       cluster.sent.filter(({ from, to }) => from === ORCHESTRATOR && to === TARGET).map(({ payload }) => payload);
     cluster.start();
@@ -34,7 +43,9 @@ function recorded(): Uint8Array[] {
   });
 }
 
-const FRAMES = recorded();
+const FRAMES = recorded(true);
+/** The same without trailers: nothing but the origin tells one daemon's chunks from the other's. */
+const BARE_FRAMES = recorded(false);
 
 /** A stretch of the recorded frames, or something that is no frame of any migration. */
 type Piece =
@@ -66,8 +77,8 @@ function framesOf(given: Piece): Uint8Array[] {
 }
 
 /** A target to which the frames are handed, in one way or the other; all that shows of it. */
-function outcome(engine: (typeof ENGINES)[number], hand: (cluster: Cluster) => void) {
-  return inCluster({ engine }, (cluster) => {
+function outcome(options: ClusterOptions, hand: (cluster: Cluster) => void) {
+  return inCluster(options, (cluster) => {
     const { source, target } = cluster;
     // The frames come from another cluster's source.
     source.registry.remove(ORIGIN)!.dispose();
@@ -106,12 +117,12 @@ const batches = suite('a batch');
 
 for (const engine of ENGINES) {
   batches(`does what its frames do one by one, of all that was recorded: ${engine}`, () => {
-    const expected = outcome('typescript', oneByOne(FRAMES));
+    const expected = outcome({ engine: 'typescript' }, oneByOne(FRAMES));
     assert.equal(
       expected.copies.map((copy) => copy?.[0]),
       ['live', 'live'],
     );
-    assert.equal(outcome(engine, inBatches(FRAMES, [], new Uint8Array(0))), expected);
+    assert.equal(outcome({ engine }, inBatches(FRAMES, [], new Uint8Array(0))), expected);
   });
 
   batches(`does what its frames do one by one, in any mixture, with half a frame at the end: ${engine}`, () => {
@@ -122,14 +133,17 @@ for (const engine of ENGINES) {
       (pieces, cuts, half) => {
         const frames = pieces.flatMap(framesOf);
         const tail = packed([FRAMES[0]!]).subarray(0, half % (FRAMES[0]!.length + 4));
-        assert.equal(outcome(engine, inBatches(frames, cuts, tail)), outcome('typescript', oneByOne(frames)));
+        assert.equal(
+          outcome({ engine }, inBatches(frames, cuts, tail)),
+          outcome({ engine: 'typescript' }, oneByOne(frames)),
+        );
       },
     );
     fc.assert(property, { numRuns: 60, seed: 6 });
   });
 
   batches(`from a stranger does nothing: ${engine}`, () => {
-    const { copies, list, refused } = outcome(engine, (cluster) => {
+    const { copies, list, refused } = outcome({ engine }, (cluster) => {
       cluster.take(TARGET, cluster.target.handler.handleBatch(packed(FRAMES), STRANGER));
     });
     assert.equal([copies, list], [[undefined, undefined], []]);
@@ -137,9 +151,26 @@ for (const engine of ENGINES) {
   });
 }
 
+for (const engine of ENGINES) {
+  batches(`of chunks without trailers does what its frames do one by one, however they are mixed: ${engine}`, () => {
+    const [first, second] = [ORIGIN, OTHER].map((origin) => BARE_FRAMES.filter((frame) => isChunkOf(frame, origin)));
+    const mixed = fc.shuffledSubarray([...first!.slice(0, 6), ...second!], { minLength: 9 });
+    const property = fc.property(mixed, (frames) => {
+      const without = { engine, extensions: false };
+      const expected = outcome({ ...without, engine: 'typescript' }, oneByOne(frames));
+      assert.equal(outcome(without, inBatches(frames, [], new Uint8Array(0))), expected);
+    });
+    fc.assert(property, { numRuns: 40, seed: 6 });
+  });
+}
+
+function isChunkOf(frame: Uint8Array, origin: bigint): boolean {
+  return frame[0] === 1 && Buffer.from(frame).readBigUInt64LE(1) === origin;
+}
+
 batches('that is empty, or less than a length, does nothing', () => {
   for (const batch of [new Uint8Array(0), new Uint8Array(3), Uint8Array.of(255, 255, 255, 255)]) {
-    const { sent, refused } = outcome('native', (cluster) => {
+    const { sent, refused } = outcome({ engine: 'native' }, (cluster) => {
       cluster.take(TARGET, cluster.target.handler.handleBatch(batch, ORCHESTRATOR));
     });
     assert.equal([sent, refused], [[], []]);

@@ -205,8 +205,7 @@ export class Cluster {
     for (const id of [SOURCE, TARGET, ORCHESTRATOR]) {
       if (options.sealed) this.#keys.set(id, NodeKeys.generate());
     }
-    for (const id of [SOURCE, TARGET, ORCHESTRATOR])
-      this.nodes.set(id, new ClusterNode(id, this, options.node?.(id, this.identityOf(id)) ?? {}));
+    for (const id of [SOURCE, TARGET, ORCHESTRATOR]) this.revive(id);
     this.#spawn(SOURCE, DAEMON.clone(), this.#handedOut);
   }
 
@@ -274,6 +273,20 @@ export class Cluster {
     const found = this.source.handler.recover(ORIGIN);
     this.#collectAll();
     return found;
+  }
+
+  /** A node is gone with all that it had, and with what was on its way to and from it. */
+  crash(id: bigint): void {
+    const node = this.nodes.get(id)!;
+    this.nodes.delete(id);
+    end(node);
+    for (const flight of this.queue.filter(({ from, to }) => from === id || to === id))
+      this.queue.splice(this.queue.indexOf(flight), 1);
+  }
+
+  /** It begins again, with nothing. */
+  revive(id: bigint): void {
+    this.nodes.set(id, new ClusterNode(id, this, this.options.node?.(id, this.identityOf(id)) ?? {}));
   }
 
   /** New events for the daemon, handed to whichever copy takes them; else kept for later. */
@@ -420,10 +433,7 @@ export class Cluster {
   }
 
   dispose(): void {
-    for (const node of this.nodes.values()) {
-      node.handler.dispose();
-      for (const host of node.registry.close()) host.dispose();
-    }
+    for (const node of this.nodes.values()) end(node);
     for (const keys of this.#keys.values()) keys.dispose();
   }
 
@@ -438,6 +448,11 @@ export class Cluster {
       this.queue.push(flight);
     }
   }
+}
+
+function end({ handler, registry }: ClusterNode): void {
+  handler.dispose();
+  for (const host of registry.close()) host.dispose();
 }
 
 /** What an event of `publish` is: 1, 2, 3 … */
