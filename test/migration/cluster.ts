@@ -10,7 +10,7 @@ import {
 } from '../../lib/identity/index.js';
 import { createCodec } from '../../lib/index.js';
 import { OwnershipTable } from '../../lib/mesh/register.js';
-import type { MigrationReport } from '../../lib/migration/core.js';
+import type { MigrationMode, MigrationReport } from '../../lib/migration/core.js';
 import { DaemonServices } from '../../lib/migration/daemon-services.js';
 import {
   type MigrationHandlerOptions,
@@ -69,6 +69,8 @@ export interface ClusterOptions {
   readonly register?: boolean;
   /** The daemon's key travels sealed; default: its target has it. */
   readonly sealed?: boolean;
+  /** How the daemon moves. Default: `pause`. */
+  readonly mode?: MigrationMode;
   /** Every frame is handed over twice. */
   readonly doubled?: boolean;
   /** Events that the daemon has seen before: 875 fill a chunk. */
@@ -163,7 +165,8 @@ export class ClusterNode {
 
   /** Whether the copy here takes events. */
   get isLive(): boolean {
-    return this.copy?.gate === 'live' || this.copy?.gate === 'logging';
+    const gate = this.copy?.gate;
+    return gate === 'live' || gate === 'logging' || gate === 'mirroring';
   }
 
   get daemon(): Recorder | undefined {
@@ -254,7 +257,8 @@ export class Cluster {
   start(options: StartMigration = {}, source = SOURCE, target = TARGET, origin = ORIGIN): void {
     const node = this.orchestrator;
     this.nodes.get(target)!.expect(origin);
-    this.#collect(node, node.handler.startMigration(origin, source, target, options));
+    const { mode = 'pause' } = this.options;
+    this.#collect(node, node.handler.startMigration(origin, source, target, { mode, ...options }));
   }
 
   /** Frames that a node gave to whoever called it. */

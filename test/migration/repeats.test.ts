@@ -132,17 +132,22 @@ function moveWith(cluster: Cluster, { events, extensions }: World, fault: Fault,
   return hit;
 }
 
+const WIRES: readonly ClusterOptions[] = [
+  { known: true },
+  { known: true, mode: 'live' },
+  { known: false },
+  { extensions: false },
+];
 const WORLDS: World[] = [];
 for (const orchestrator of [ORCHESTRATOR, SOURCE, TARGET]) {
   for (const events of [0, 6]) {
-    for (const wire of [{ known: true }, { known: false }, { extensions: false }])
-      WORLDS.push({ ...wire, orchestrator, events, history: 1_000 });
+    for (const wire of WIRES) WORLDS.push({ ...wire, orchestrator, events, history: 1_000 });
   }
 }
 
-function title({ extensions = true, known, orchestrator, events }: World): string {
+function title({ extensions = true, known, mode = 'pause', orchestrator, events }: World): string {
   const wire = extensions ? (known ? 'known' : 'shown') : 'off';
-  return `extensions ${wire}, orchestrator on node ${orchestrator}, ${events} events logged`;
+  return `extensions ${wire}, ${mode} mode, orchestrator on node ${orchestrator}, ${events} events logged`;
 }
 
 /** One migration per frame of it, with that fault; what goes wrong names the frame. */

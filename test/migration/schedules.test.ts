@@ -38,12 +38,11 @@ function take(cluster: Cluster, { what, which }: Step): void {
 }
 
 const WORLDS: Readonly<Record<string, ClusterOptions>> = Object.fromEntries(
-  [ORCHESTRATOR, SOURCE, TARGET].flatMap((orchestrator) =>
-    [true, false].map((known) => [
-      `orchestrator on node ${orchestrator}, extensions ${known ? 'known' : 'shown'}`,
-      { orchestrator, known, history: 1_000 },
-    ]),
-  ),
+  [ORCHESTRATOR, SOURCE, TARGET].flatMap((orchestrator) => [
+    [`orchestrator on node ${orchestrator}, extensions shown`, { orchestrator, history: 1_000 }],
+    [`orchestrator on node ${orchestrator}, extensions known`, { orchestrator, history: 1_000, known: true }],
+    [`orchestrator on node ${orchestrator}, live mode`, { orchestrator, history: 1_000, known: true, mode: 'live' }],
+  ]),
 );
 const SEED = 6;
 
