@@ -382,11 +382,27 @@ export class Cluster {
     }
   }
 
+  /** The same as `elapse` where some answers come later. */
+  async elapseLater(ms: number): Promise<void> {
+    for (const end = this.now + ms; this.now < end; ) {
+      await this.breathe();
+      this.drain();
+      if (this.queue.length === 0) this.pass(1_000);
+    }
+    await this.breathe();
+    this.drain();
+  }
+
   /** What has been answered later goes on. */
   async breathe(): Promise<void> {
     await turns();
     this.#collectAll();
     this.live();
+  }
+
+  /** Who has the daemon, as the register says. */
+  ownerOf(): bigint | undefined {
+    return this.table.read(ORIGIN)?.entry.owner;
   }
 
   /** The node with the live copy. @throws where more than one is */
@@ -402,19 +418,28 @@ export class Cluster {
    * @returns the node where it is
    */
   whole(): bigint {
+    const id = this.seenAll();
+    const { history = 0 } = this.options;
+    const published = this.#expected().slice(history);
+    requireSame('published', this.published.map(numberOf), published);
+    const sequences = this.published.map(({ link }) => link.sequence);
+    requireSame('published as', sequences, range(1, published.length));
+    return id;
+  }
+
+  /** The same of what the copy has seen alone: one that crashed may have published. */
+  seenAll(): bigint {
     this.#handIn();
     const node = this.live();
     if (!node) throw new Error(`no live copy: ${this.describe()}`);
     const { id, copy, daemon } = node;
     if (copy!.gate !== 'live') throw new Error(`the copy on node ${id} is ${copy!.gate}`);
-    const { history = 0 } = this.options;
-    const seen = range(1, this.#handedOut).filter((number) => !this.lost.has(number));
-    const published = seen.slice(history);
-    requireSame('seen', daemon!.seen, seen);
-    requireSame('published', this.published.map(numberOf), published);
-    const sequences = this.published.map(({ link }) => link.sequence);
-    requireSame('published as', sequences, range(1, published.length));
+    requireSame('seen', daemon!.seen, this.#expected());
     return id;
+  }
+
+  #expected(): bigint[] {
+    return range(1, this.#handedOut).filter((number) => !this.lost.has(number));
   }
 
   /** Where things stand: for the message of a test that fails. */
