@@ -8,8 +8,8 @@ const MIN_BATCH_BYTES = 32 * 1024;
 const ROWS = 256;
 
 export interface ChunkRunListener {
-  /** A frame by itself. */
-  each(frame: Uint8Array): void;
+  /** A frame by itself. @returns whether it was taken, and not refused */
+  each(frame: Uint8Array): boolean;
   /** Whether chunks of that daemon from this peer may be taken as runs now. */
   takesRuns(origin: bigint): boolean;
   /**
@@ -54,8 +54,9 @@ export class ChunkRuns {
     const { count, frameOffset, frameLength, origin } = columns;
     for (let row = 0; row < count; ) {
       const start = frameOffset[row]!;
-      listener.each(batch.subarray(start, start + frameLength[row]!));
-      const end = this.#runEnd(batch, columns, row);
+      const isTaken = listener.each(batch.subarray(start, start + frameLength[row]!));
+      // What a peer may not send, or of another try, is refused row by row.
+      const end = isTaken ? this.#runEnd(batch, columns, row) : row + 1;
       row++;
       if (end > row && listener.takesRuns(origin[row]!)) row = listener.run(origin[row]!, columns, row, end);
     }

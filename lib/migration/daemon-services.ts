@@ -42,25 +42,38 @@ export class DaemonServices implements MigrationServices {
     this.#options = options;
   }
 
-  authorize = (ask: Ask<'authorize'>): MaybePromise<undefined> =>
-    whenReady(this.#options.authorize(ask), (allowed) => {
-      if (allowed === true) return undefined;
-      throw notAuthorised(ask);
-    });
+  authorize = (ask: Ask<'authorize'>): MaybePromise<undefined> => {
+    // What goes wrong in deciding is nobody else's business: whoever asks hears that it may not.
+    const refuse = (cause: unknown): never => {
+      throw notAuthorised(ask, cause);
+    };
+    const decide = (allowed: boolean): undefined => (allowed === true ? undefined : refuse(undefined));
+    let allowed: MaybePromise<boolean>;
+    try {
+      allowed = this.#options.authorize(ask);
+    } catch (cause) {
+      return refuse(cause);
+    }
+    return isPromise(allowed) ? allowed.then(decide, refuse) : decide(allowed);
+  };
 
   admit = (ask: Ask<'admit'>): MaybePromise<undefined> =>
     // First who asks: a stranger learns nothing of this node.
     whenReady(this.authorize(ask), () => {
-      const { factories, hooks, registry, localNode: node } = this.#options;
-      const { origin, daemonKind } = ask;
+      const { factories, hooks, localNode: node } = this.#options;
       if (!factories)
         throw new MigrationError('compute-not-supported', `node ${node} hosts no daemons`, { details: { node } });
-      if (hooks.readiness && hooks.readiness() !== true)
-        throw new MigrationError('not-ready', `node ${node} is not ready yet`, { details: { node } });
-      if (registry.get(origin)) throw isHereAlready(origin);
-      if (!factories.expected(origin, daemonKind)) throw noFactory(origin, daemonKind);
-      return undefined;
+      return whenReady(hooks.readiness ? hooks.readiness() : true, (isReady) => {
+        if (isReady !== true)
+          throw new MigrationError('not-ready', `node ${node} is not ready yet`, { details: { node } });
+        return this.#requireRoomFor(ask, factories);
+      });
     });
+
+  #requireRoomFor({ origin, daemonKind }: Ask<'admit'>, factories: DaemonFactoryRegistry): undefined {
+    if (this.#options.registry.get(origin)) throw isHereAlready(origin);
+    if (!factories.expected(origin, daemonKind)) throw noFactory(origin, daemonKind);
+  }
 
   beginTry = ({ origin }: Ask<'beginTry'>) => {
     const host = this.#options.registry.require(origin);
@@ -262,13 +275,13 @@ function requireSnapshotOf({ chainLink }: StateSnapshot, origin: bigint): void {
   );
 }
 
-function notAuthorised({ role, orchestrator, origin }: AuthorizationRequest): MigrationError {
-  const what = role === 'source' ? 'take' : 'place';
-  return new MigrationError(
-    'not-authorised',
-    `node ${orchestrator} may not ${what} daemon ${origin} here; add it to this node's orchestrators, or give an authorize function that allows it`,
-    { details: { origin, orchestrator } },
-  );
+function notAuthorised({ role, orchestrator, origin }: AuthorizationRequest, cause: unknown): MigrationError {
+  const what = `node ${orchestrator} may not ${role === 'source' ? 'take' : 'place'} daemon ${origin} here`;
+  const advice =
+    cause === undefined
+      ? "add it to this node's orchestrators, or give an authorize function that allows it"
+      : `authorize failed: ${cause instanceof Error ? cause.message : String(cause)}`;
+  return new MigrationError('not-authorised', `${what}; ${advice}`, { details: { origin, orchestrator }, cause });
 }
 
 function isHereAlready(origin: bigint): MigrationError {

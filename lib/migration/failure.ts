@@ -55,3 +55,12 @@ export function extensionsRequired(what: string, origin: bigint, from: bigint): 
     { details: { origin, from } },
   );
 }
+
+/** Source and target are one node: nothing would move. */
+export function toItself(origin: bigint, node: bigint): MigrationError {
+  return new MigrationError(
+    'target-unavailable',
+    `daemon ${origin} cannot migrate from node ${node} to itself; name another target`,
+    { details: { origin, source: node, target: node } },
+  );
+}

@@ -207,7 +207,11 @@ export class MigrationSubprotocolHandler {
       this.#chunkRuns.forEach(batch, {
         each,
         takesRuns: (origin) => !this.#orchestrator.forwards(origin, fromNode) && this.#target.has(origin),
-        run: (origin, columns, from, to) => this.#target.feedRun(origin, batch, columns, from, to),
+        run: (origin, columns, from, to) => {
+          const next = this.#target.feedRun(origin, batch, columns, from, to);
+          this.#settle();
+          return next;
+        },
       });
     } else forEachFrame(batch, each);
     this.#settle();
@@ -332,7 +336,9 @@ export class MigrationSubprotocolHandler {
     };
   }
 
-  #receive(data: Uint8Array, from: bigint): void {
+  #receive(bytes: Uint8Array, from: bigint): void {
+    // What is kept of a frame is copied by `slice`, which of a Buffer is a view.
+    const data = Buffer.isBuffer(bytes) ? new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength) : bytes;
     const { message, trailer } = decodeMigrationFrame(this.#codec, data);
     if (this.#extensions) this.#dispatch(message, trailer, data, from);
     else if (!isExtension(message)) this.#dispatch(message, undefined, data, from);
@@ -345,13 +351,17 @@ export class MigrationSubprotocolHandler {
     }
   }
 
-  #receiveGuarded(data: Uint8Array, from: bigint): void {
+  /** @returns whether it was not refused */
+  #receiveGuarded(data: Uint8Array, from: bigint): boolean {
+    let isTaken = true;
     try {
       this.#receive(data, from);
     } catch (error) {
-      this.#options.onRefused?.(asMigrationError(error), from);
+      isTaken = false;
+      this.#tellRefused(asMigrationError(error), from);
     }
     this.#settle();
+    return isTaken;
   }
 
   #dispatch(
@@ -468,18 +478,20 @@ export class MigrationSubprotocolHandler {
     this.#guarded(() => (answer.role === 'source' ? this.#source.answer(answer) : this.#target.answer(answer)));
   }
 
-  #guarded(run: () => void): void {
-    try {
-      run();
-    } catch (error) {
-      this.#fault(asMigrationError(error));
-    }
+  #guarded(run: () => unknown): void {
+    contained(run, (error) => this.#fault(asMigrationError(error)));
   }
 
   #fault(error: MigrationError): void {
-    const { onRefused } = this.#options;
-    if (onRefused) onRefused(error, undefined);
+    if (this.#options.onRefused) this.#tellRefused(error, undefined);
     else process.emitWarning(error.message, { code: error.kind });
+  }
+
+  #tellRefused(error: MigrationError, from: bigint | undefined): void {
+    contained(
+      () => this.#options.onRefused?.(error, from),
+      (cause) => process.emitWarning(`onRefused failed: ${asMigrationError(cause).message}`),
+    );
   }
 
   #report(report: MigrationReport): void {
@@ -562,6 +574,16 @@ export class MigrationSubprotocolHandler {
       fault: (error) => this.#fault(error),
       report: (report) => this.#report(report),
     };
+  }
+}
+
+/** Calls what is not ours: neither an error nor a rejected promise of it goes any further. */
+function contained(run: () => unknown, failed: (error: unknown) => void): void {
+  try {
+    const result = run();
+    if (isPromise(result)) void Promise.resolve(result).catch(failed);
+  } catch (error) {
+    failed(error);
   }
 }
 

@@ -15,8 +15,11 @@ export type PostRestoreCallback = (origin: bigint) => MaybePromise<void>;
  */
 export type PreCleanupCallback = (origin: bigint) => MaybePromise<void>;
 
-/** Target: whether daemons may move in now; false answers NotReady, which the other side may retry. */
-export type ReadinessCallback = () => boolean;
+/**
+ * Target: whether daemons may move in now; false answers NotReady, which the other side may retry. Once per migration, before
+ * anything of the daemon is taken. What it throws fails the migration.
+ */
+export type ReadinessCallback = () => MaybePromise<boolean>;
 
 /**
  * Any side: a migration of this daemon has failed here, for that reason: a MigrationFailed was accepted, a deadline has

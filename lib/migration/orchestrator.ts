@@ -4,7 +4,7 @@ import { MAX_SNAPSHOT_CHUNK_SIZE, type SnapshotReady } from '../wire/message.js'
 import { sameBytes, type Trailer } from '../wire/trailer.js';
 import { checkForwardedChunk } from './chunk-check.js';
 import type { MigrationPhase, MigrationProgress, MigrationStatus } from './core.js';
-import { errorOf, reasonOf } from './failure.js';
+import { errorOf, reasonOf, toItself } from './failure.js';
 import { type MigrationOrchestratorPolicy, type OrchestratorPolicyOptions, orchestratorPolicy } from './policy.js';
 import { noMigration, RoleHandler, type RoleRecord, requirePeer, type TransitionTable } from './role.js';
 
@@ -196,13 +196,7 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
   }
 
   #requireStartable(origin: bigint, source: bigint, target: bigint): void {
-    if (source === target) {
-      throw new MigrationError(
-        'target-unavailable',
-        `daemon ${origin} cannot migrate from node ${source} to itself; name another target`,
-        { details: { origin, source, target } },
-      );
-    }
+    if (source === target) throw toItself(origin, source);
     if (this.records.has(origin)) {
       throw new MigrationError(
         'already-migrating',

@@ -6,7 +6,7 @@ import type { CausalEvent } from '../wire/link.js';
 import { MAX_SNAPSHOT_CHUNK_SIZE } from '../wire/message.js';
 import { sameBytes, type Trailer } from '../wire/trailer.js';
 import type { IdentityTransport, MigrationAnswer, MigrationMode, MigrationStatus, RequestTypes } from './core.js';
-import { asMigrationError, errorOf, extensionsRequired, reasonOf } from './failure.js';
+import { asMigrationError, errorOf, extensionsRequired, reasonOf, toItself } from './failure.js';
 import { BoundedMemory } from './memory.js';
 import { OutgoingSnapshot } from './outgoing-snapshot.js';
 import { type ParticipantPolicy, type ParticipantPolicyOptions, participantPolicy } from './policy.js';
@@ -166,6 +166,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       return;
     }
     try {
+      if (target === this.ctx.localNode) throw toItself(origin, target);
       this.requireRoom(origin, [from], this.#policy);
     } catch (error) {
       this.#refuseAtOnce(origin, from, trailer, reasonOf(error));
@@ -255,7 +256,8 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       this.enter(record, 'recovering', this.ctx.request('source', 'recover', { origin }));
       return true;
     }
-    if (!this.#backups.delete(origin)) return false;
+    // One that has come home since lives here, and its backup is gone.
+    if (!this.#backups.delete(origin) || this.registry.get(origin)) return false;
     this.#ended.delete(origin);
     this.ctx.request('source', 'recover', { origin });
     return true;
@@ -797,7 +799,9 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     if (record.snapshot && record.requestId) this.#tell(record, record.target, reason);
     const begun = record.phase !== 'authorising' && record.phase !== 'beginning';
     this.ctx.report({ kind: 'failed', role: 'source', origin, error, begun });
-    this.#end(record, reason);
+    // A stranger must not push out of memory what somebody else still asks for.
+    if (error.kind === 'not-authorised') this.remove(record);
+    else this.#end(record, reason);
   }
 
   #end(record: SourceRecord, failure: MigrationFailureReason | undefined): void {

@@ -24,6 +24,8 @@ const REMEMBERED = 16_384;
 const MISSING_RUNS = 512;
 /** Frames that wait until their sender is authorised, at the most. */
 const MAX_WAITING_FRAMES = 64;
+/** Frames of late events that wait for their sender to be authorised, at the most. */
+const MAX_LATE = 1_024;
 /** How often the reassembler is asked to drop what made no progress. */
 const SWEEP_MS = 1_000;
 
@@ -89,7 +91,12 @@ interface Ended {
   readonly try: bigint | undefined;
   /** Undefined where the copy was dropped. */
   readonly live:
-    | { readonly epoch: bigint; readonly replayedSeq: bigint; readonly numbered: NumberedEvents | undefined }
+    | {
+        readonly epoch: bigint;
+        readonly replayedSeq: bigint;
+        readonly numbered: NumberedEvents | undefined;
+        readonly eventSenders: ReadonlySet<bigint>;
+      }
     | undefined;
   readonly failure: MigrationFailureReason | undefined;
 }
@@ -126,6 +133,8 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   readonly #reassembly: ReassemblerOptions;
   #reassembler: SnapshotReassembler | undefined;
   readonly #ended = new BoundedMemory<Ended>(REMEMBERED);
+  /** Events that came after the end from a node that is being authorised, by the request that asks. */
+  readonly #late = new Map<number, BufferedEvents>();
   /** Ended by a higher try, but not gone yet. */
   readonly #leaving = new Map<bigint, TargetRecord>();
   #sweptAt = 0;
@@ -236,6 +245,10 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   }
 
   answer(answer: MigrationAnswer): void {
+    if (this.#late.has(answer.id)) {
+      this.#answerLate(answer);
+      return;
+    }
     const leaving = this.#leaving.get(answer.origin);
     if (leaving && answer.id === leaving.awaiting) this.guarded(() => this.#answerLeaving(leaving, answer));
     const record = this.records.get(answer.origin);
@@ -565,7 +578,8 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
       return;
     }
     record.progressAt = this.ctx.now;
-    if (from === record.orchestrator) {
+    // Logged events from a node that is both are the source's: its orchestrator may not have heard of the restore yet.
+    if (from === record.orchestrator && trailer?.logFrom === undefined) {
       record.restoreHeard = true;
       record.reportReplayed = record.try === undefined || message.events.length === 0;
     }
@@ -603,13 +617,9 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   /** The base frames do not tell the source: whether a node may be it, `authorize` says. */
   #askWhetherEventsAllowed(record: TargetRecord, message: BufferedEvents, from: bigint): void {
     if (message.events.length === 0) return;
-    if (record.eventsWaiting.length === MAX_WAITING_FRAMES) {
-      const text = `BufferedEvents for daemon ${record.origin} from node ${from}: ${MAX_WAITING_FRAMES} frames wait for authorize already`;
-      throw new MigrationError('buffer-full', text, { details: { origin: record.origin, from } });
-    }
-    // Payloads are views of the frame, which is the sender's again after this call.
-    const events = message.events.map((event) => ({ ...event, payload: event.payload.slice() }));
-    record.eventsWaiting.push({ message: { ...message, events }, from });
+    if (record.eventsWaiting.length === MAX_WAITING_FRAMES)
+      throw tooManyWaiting(record.origin, from, MAX_WAITING_FRAMES);
+    record.eventsWaiting.push({ message: kept(message), from });
     if (record.awaiting === undefined) this.#authorizeEvents(record);
   }
 
@@ -740,9 +750,9 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   }
 
   #live(record: TargetRecord): void {
-    const { origin, epoch, numbered } = record;
+    const { origin, epoch, numbered, eventSenders } = record;
     const replayedSeq = record.restoredSeq + record.appliedThrough;
-    const ended = this.#end(record, { epoch, replayedSeq, numbered });
+    const ended = this.#end(record, { epoch, replayedSeq, numbered, eventSenders });
     this.#acknowledge(origin, ended);
     this.ctx.report({ kind: 'completed', role: 'target', origin });
   }
@@ -783,12 +793,32 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
       if (from === ended.source && trailer.try === ended.try) this.#confirm(origin, ended);
       return;
     }
-    const { numbered } = ended.live!;
-    if (!numbered || from !== ended.orchestrator) requirePeer(origin, 'BufferedEvents', from, ended.orchestrator);
     // From a peer without extensions the last ones may come after ActivateTarget: taken rather than lost.
-    numbered!.add(message.events);
-    const events = numbered!.takeNext();
-    if (events.length > 0) this.ctx.request('target', 'replay', { origin, events });
+    const { numbered, eventSenders } = ended.live!;
+    if (!numbered) requirePeer(origin, 'BufferedEvents', from, ended.orchestrator);
+    else if (from === ended.orchestrator || eventSenders.has(from)) this.#takeLate(message, numbered);
+    else if (message.events.length > 0) this.#askWhetherLateAllowed(message, from, ended.orchestrator);
+  }
+
+  #askWhetherLateAllowed(message: BufferedEvents, from: bigint, orchestrator: bigint): void {
+    const { daemonOrigin: origin } = message;
+    if (this.#late.size === MAX_LATE) throw tooManyWaiting(origin, from, MAX_LATE);
+    const ask = { role: 'target', origin, orchestrator, source: from, target: this.ctx.localNode } as const;
+    this.#late.set(this.ctx.request('target', 'authorize', ask), kept(message));
+  }
+
+  #answerLate({ id, origin, error }: MigrationAnswer): void {
+    const message = this.#late.get(id)!;
+    this.#late.delete(id);
+    const numbered = this.#ended.get(origin)?.live?.numbered;
+    if (error) this.ctx.fault(error);
+    else if (numbered && !this.records.has(origin)) this.#takeLate(message, numbered);
+  }
+
+  #takeLate({ daemonOrigin: origin, events }: BufferedEvents, numbered: NumberedEvents): void {
+    numbered.add(events);
+    const next = numbered.takeNext();
+    if (next.length > 0) this.ctx.request('target', 'replay', { origin, events: next });
   }
 
   #acknowledgeEvents(record: TargetRecord): void {
@@ -832,7 +862,13 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     const { origin } = record;
     const error = record.failure!;
     this.ctx.report({ kind: 'failed', role: 'target', origin, error, begun: record.admitted });
-    this.#end(record, undefined);
+    if (record.admitted || error.kind !== 'not-authorised') {
+      this.#end(record, undefined);
+      return;
+    }
+    // A stranger must not push out of memory what somebody else still asks for, nor use up the number of a try.
+    this.#free(record);
+    this.remove(record);
   }
 
   #free(record: TargetRecord): void {
@@ -885,6 +921,16 @@ function newRecord(
     epoch: 0n,
     failure: undefined,
   };
+}
+
+/** A message for later: its payloads are views of the frame, which is the sender's again after this call. */
+function kept(message: BufferedEvents): BufferedEvents {
+  return { ...message, events: message.events.map((event) => ({ ...event, payload: event.payload.slice() })) };
+}
+
+function tooManyWaiting(origin: bigint, from: bigint, limit: number): MigrationError {
+  const text = `BufferedEvents for daemon ${origin} from node ${from}: ${limit} frames wait for authorize already`;
+  return new MigrationError('buffer-full', text, { details: { origin, from } });
 }
 
 function superseded(record: TargetRecord): MigrationError {

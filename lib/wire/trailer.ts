@@ -146,7 +146,8 @@ export function decodeTrailer(frame: Uint8Array, baseLength: number): Trailer | 
 
 function decodeField(frame: Uint8Array, view: DataView, at: number, length: number, encoding: Encoding) {
   if (encoding === 'u64') return view.getBigUint64(at, true);
-  const bytes = frame.slice(at, at + length);
+  // A Buffer's own slice is a view.
+  const bytes = Uint8Array.prototype.slice.call(frame, at, at + length);
   if (encoding === 'bytes') return bytes;
   try {
     return text.decoder.decode(bytes);
