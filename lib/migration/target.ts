@@ -126,6 +126,8 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   readonly #reassembly: ReassemblerOptions;
   #reassembler: SnapshotReassembler | undefined;
   readonly #ended = new BoundedMemory<Ended>(REMEMBERED);
+  /** Those that were never let in: apart, so that whoever is refused changes nothing for anybody else. */
+  readonly #refusals = new BoundedMemory<Ended>(REMEMBERED);
   /** Ended by a higher try, but not gone yet. */
   readonly #leaving = new Map<bigint, TargetRecord>();
   #sweptAt = 0;
@@ -228,7 +230,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   migrationFailed(origin: bigint, from: bigint, reason: MigrationFailureReason, trailer: Trailer | undefined): boolean {
     const record = this.records.get(origin);
     // Late, of a migration that is over: it says nothing new.
-    if (!record) return this.#ended.get(origin)?.orchestrator === from;
+    if (!record) return [this.#ended, this.#refusals].some((past) => past.get(origin)?.orchestrator === from);
     if (from !== record.orchestrator && from !== record.source) return false;
     if (record.try !== undefined && trailer?.try !== record.try) return true;
     this.apply(record, 'MigrationFailed', { reason });
@@ -388,7 +390,8 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
 
   /** Chunks of a migration that is over change nothing; where they are whole again, the answer is the same. */
   #isOver(origin: bigint, from: bigint, trailer: Trailer | undefined): boolean {
-    const ended = this.#ended.get(origin);
+    const refusal = this.#refusals.get(origin);
+    const ended = refusal?.orchestrator === from && isOf(refusal, trailer) ? refusal : this.#ended.get(origin);
     if (ended?.try === undefined || trailer?.try === undefined || trailer.try > ended.try) return false;
     if (trailer.try < ended.try || ended.orchestrator !== from) return true;
     if (ended.failure) this.#refuseAtOnce(origin, from, trailer, ended.failure);
@@ -756,7 +759,8 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
       live,
       failure: live ? undefined : reasonOf(failure),
     };
-    this.#ended.set(origin, ended);
+    const past = record.admitted ? this.#ended : this.#refusals;
+    past.set(origin, ended);
     this.#free(record);
     this.remove(record);
     return ended;
@@ -885,6 +889,11 @@ function newRecord(
     epoch: 0n,
     failure: undefined,
   };
+}
+
+/** Whether a frame is of that migration, or of an earlier one. */
+function isOf(ended: Ended, trailer: Trailer | undefined): boolean {
+  return ended.try !== undefined && trailer?.try !== undefined && trailer.try <= ended.try;
 }
 
 function superseded(record: TargetRecord): MigrationError {
