@@ -151,6 +151,19 @@ cli('exits with 1 when a vector fails, and names it', () => {
   });
 });
 
+cli('runs the transcripts of any folder, and says why it is right that ours end differently', () => {
+  withCopy((folder) => {
+    const lost = (read('transcripts') as { name: string }[]).filter(({ name }) => name.startsWith('delivery 1 lost'));
+    writeFileSync(join(folder, 'transcripts.json'), JSON.stringify(lost));
+    const args = ['--engine', 'typescript', '--vectors', folder, '--only', 'transcripts'];
+    const { status, stdout } = command(...args);
+    assert.is(status, 0);
+    assert.match(stdout, /\n +0 match, 0 outcome, 1 reference-only\n +\[0\] delivery 1 lost .*This is right because /);
+    const [result] = JSON.parse(command(...args, '--json').stdout).results;
+    assert.is(result.notes.length, 2);
+  });
+});
+
 cli('exits with 1 when a file is not understood', () => {
   withCopy((folder) => {
     writeFileSync(join(folder, 'teapots.json'), '[]');

@@ -80,14 +80,19 @@ export class Cluster {
     return isTaken;
   }
 
-  /** Delivers a frame. @returns what the receiver sends; undefined where it refused */
-  deliver({ from, to, payload }: Frame): Frame[] | undefined {
+  /**
+   * Delivers a frame.
+   *
+   * @param isForged whether it may change nothing; default: whether its sender is none of the nodes
+   * @returns what the receiver sends; undefined where it refused
+   */
+  deliver({ from, to, payload }: Frame, isForged = !this.nodes.has(from)): Frame[] | undefined {
     if (++this.#deliveries > MAX_DELIVERIES) throw new Error(`after ${MAX_DELIVERIES} frames there are still more`);
     const receiver = this.nodes.get(to);
     if (!receiver) return [];
-    const before = this.nodes.has(from) ? undefined : standing(receiver);
+    const before = standing(receiver);
     const sent = this.#receive(receiver, payload, from);
-    if (before !== undefined && standing(receiver) !== before)
+    if (isForged && standing(receiver) !== before)
       throw new Error(
         `a frame from ${this.roleOf(from)} changed the ${this.roleOf(to)}: ${before} → ${standing(receiver)}`,
       );
@@ -192,7 +197,7 @@ export class Cluster {
   }
 }
 
-/** All of a node that a stranger's frame could change. */
+/** All of a node that a forged frame could change. */
 function standing({ handler, copy, hooksCalled }: TranscriptNode): string {
   const records = handler.list().map(({ origin, role, phase }) => `${role} of ${origin} in ${phase}`);
   const gate = copy?.host.gate ?? 'no copy';

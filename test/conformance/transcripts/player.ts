@@ -4,7 +4,7 @@ import { appendTrailer } from '../../../lib/wire/trailer.js';
 import { NotUnderstood } from '../vector-json.js';
 import type { Cluster, Frame } from './cluster.js';
 import { framesOf } from './recording.js';
-import type { RecordedFrame, Step, Transcript } from './transcript.js';
+import type { RecordedFrame, Setup, Step, Transcript } from './transcript.js';
 
 type Tamper = Extract<Step, { op: 'tamper' }>;
 
@@ -28,6 +28,12 @@ const PLAIN = [
   ['orchestrator', 'target', 'ActivateTarget'],
   ['target', 'orchestrator', 'ActivateAck'],
 ] as const;
+
+/**
+ * Kinds that come from more than one node: who may take daemons is for the source to allow, logged events come from the
+ * orchestrator or the source, and any node that takes part may fail.
+ */
+const MANY_MAY_SEND: ReadonlySet<string> = new Set(['TakeSnapshot', 'BufferedEvents', 'MigrationFailed']);
 
 /**
  * Plays a transcript with our own frames, each in the place of the recorded one that it stands for: the k-th of its kind
@@ -150,7 +156,10 @@ export class Player {
     while (this.#pending[0] && !isNext(this.#pending[0])) this.#deliver(this.#pending.shift()!);
     const pending = this.#pending[0];
     if (!pending) throw new Error(`no ${kind} from ${from} to ${to} was ever on its way`);
-    this.#deliver({ ...this.#like(forged, pending), number: undefined });
+    const frame = this.#like(forged, pending);
+    const isStrange =
+      !isParticipant(frame.from, setup) || (frame.from !== pending.from && !MANY_MAY_SEND.has(this.#kindOf(frame)));
+    this.send(this.#cluster.deliver(frame, isStrange));
   }
 
   /** The forged frame as the best forger would have it: with what the genuine one bears. */
@@ -194,6 +203,11 @@ function isInjected(log: readonly Step[], { frame, result }: RecordedFrame): boo
 /** Whether the log holds nothing but a frame that no node sent. */
 export function isForgeryAlone(log: readonly Step[]): boolean {
   return log.length === 1 && log[0]!.op === 'deliver' && isInjected(log, log[0]!);
+}
+
+/** Whether a node takes part in a transcript's migration. */
+export function isParticipant(node: bigint, { source, orchestrator, target }: Setup): boolean {
+  return node === source || node === orchestrator || node === target;
 }
 
 /** Frames in the log that no node sent. */

@@ -1,6 +1,6 @@
 import { MessageType } from '../../../lib/wire/message.js';
 import type { Difference } from './differences.js';
-import { deliveredBefore, forgedFrames } from './player.js';
+import { deliveredBefore, forgedFrames, isParticipant } from './player.js';
 import { framesOf } from './recording.js';
 import type { RecordedFrame, Transcript } from './transcript.js';
 
@@ -80,8 +80,7 @@ function staysAtSource({ aspect, at, ours }: Difference): boolean {
 
 /** Frames of that type that no node sent as it should have, in the name of one that takes part. */
 function forgedByParticipant({ log, setup }: Transcript, type: number): RecordedFrame[] {
-  const participants = [setup.source, setup.orchestrator, setup.target];
-  return forgedFrames(log).filter(({ payload, from }) => payload[0] === type && participants.includes(from));
+  return forgedFrames(log).filter(({ payload, from }) => payload[0] === type && isParticipant(from, setup));
 }
 
 function aborts(transcript: Transcript): RecordedFrame[] {
