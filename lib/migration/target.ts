@@ -135,6 +135,8 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   readonly #ended = new BoundedMemory<Ended>(REMEMBERED);
   /** Events that came after the end from a node that is being authorised, by the request that asks. */
   readonly #late = new Map<number, BufferedEvents>();
+  /** Those that were never let in: apart, so that whoever is refused changes nothing for anybody else. */
+  readonly #refusals = new BoundedMemory<Ended>(REMEMBERED);
   /** Ended by a higher try, but not gone yet. */
   readonly #leaving = new Map<bigint, TargetRecord>();
   #sweptAt = 0;
@@ -165,10 +167,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   /** Frees what is half assembled. */
   dispose(): void {
     this.#reassembler?.dispose();
-    for (const record of [...this.records.values()]) {
-      this.#free(record);
-      this.remove(record);
-    }
+    for (const record of [...this.records.values()]) this.#forget(record);
   }
 
   snapshotReady(message: SnapshotReady, from: bigint, trailer: Trailer | undefined): void {
@@ -237,7 +236,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   migrationFailed(origin: bigint, from: bigint, reason: MigrationFailureReason, trailer: Trailer | undefined): boolean {
     const record = this.records.get(origin);
     // Late, of a migration that is over: it says nothing new.
-    if (!record) return this.#ended.get(origin)?.orchestrator === from;
+    if (!record) return [this.#ended, this.#refusals].some((past) => past.get(origin)?.orchestrator === from);
     if (from !== record.orchestrator && from !== record.source) return false;
     if (record.try !== undefined && trailer?.try !== record.try) return true;
     this.apply(record, 'MigrationFailed', { reason });
@@ -401,7 +400,8 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
 
   /** Chunks of a migration that is over change nothing; where they are whole again, the answer is the same. */
   #isOver(origin: bigint, from: bigint, trailer: Trailer | undefined): boolean {
-    const ended = this.#ended.get(origin);
+    const refusal = this.#refusals.get(origin);
+    const ended = refusal?.orchestrator === from && isOf(refusal, trailer) ? refusal : this.#ended.get(origin);
     if (ended?.try === undefined || trailer?.try === undefined || trailer.try > ended.try) return false;
     if (trailer.try < ended.try || ended.orchestrator !== from) return true;
     if (ended.failure) this.#refuseAtOnce(origin, from, trailer, ended.failure);
@@ -766,9 +766,9 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
       live,
       failure: live ? undefined : reasonOf(failure),
     };
-    this.#ended.set(origin, ended);
-    this.#free(record);
-    this.remove(record);
+    const past = record.admitted ? this.#ended : this.#refusals;
+    past.set(origin, ended);
+    this.#forget(record);
     return ended;
   }
 
@@ -862,11 +862,12 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     const { origin } = record;
     const error = record.failure!;
     this.ctx.report({ kind: 'failed', role: 'target', origin, error, begun: record.admitted });
-    if (record.admitted || error.kind !== 'not-authorised') {
-      this.#end(record, undefined);
-      return;
-    }
-    // A stranger must not push out of memory what somebody else still asks for, nor use up the number of a try.
+    // A stranger leaves nothing behind, not even in memory.
+    if (record.admitted || error.kind !== 'not-authorised') this.#end(record, undefined);
+    else this.#forget(record);
+  }
+
+  #forget(record: TargetRecord): void {
     this.#free(record);
     this.remove(record);
   }
@@ -931,6 +932,11 @@ function kept(message: BufferedEvents): BufferedEvents {
 function tooManyWaiting(origin: bigint, from: bigint, limit: number): MigrationError {
   const text = `BufferedEvents for daemon ${origin} from node ${from}: ${limit} frames wait for authorize already`;
   return new MigrationError('buffer-full', text, { details: { origin, from } });
+}
+
+/** Whether a frame is of that migration, or of an earlier one. */
+function isOf(ended: Ended, trailer: Trailer | undefined): boolean {
+  return ended.try !== undefined && trailer?.try !== undefined && trailer.try <= ended.try;
 }
 
 function superseded(record: TargetRecord): MigrationError {

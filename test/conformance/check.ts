@@ -10,10 +10,15 @@ export interface Failure {
 /** Counts the vectors of one file over one engine. */
 export class Tally {
   run = 0;
+  passed = 0;
   readonly failures: Failure[] = [];
+  /** What a reader should know of vectors that passed. */
+  readonly notes: string[] = [];
+  readonly #isComplete: boolean;
 
-  get passed(): number {
-    return this.run - this.failures.length;
+  /** @param isComplete whether the file is the suite's own: then nothing in the suite may be there for no vector */
+  constructor(isComplete = false) {
+    this.#isComplete = isComplete;
   }
 
   /** Runs one vector; whatever it throws is its failure. What is not understood ends the file instead. */
@@ -21,10 +26,20 @@ export class Tally {
     this.run++;
     try {
       body();
+      this.passed++;
     } catch (error) {
       if (error instanceof NotUnderstood) throw error;
       this.failures.push({ vector: name, message: describe(error) });
     }
+  }
+
+  note(text: string): void {
+    this.notes.push(text);
+  }
+
+  /** Something in the suite that no vector of this file needs; a failure where the file is the suite's own. */
+  unneeded(what: string, message: string): void {
+    if (this.#isComplete) this.failures.push({ vector: what, message });
   }
 }
 

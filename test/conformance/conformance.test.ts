@@ -55,7 +55,7 @@ for (const name of ENGINES) {
       console.log(`  ${name} is not available here: ${engine.unavailable}`);
       return;
     }
-    const results = await runSuite({ folder: VECTORS, engines: [engine] });
+    const results = await runSuite({ folder: VECTORS, engines: [engine], isComplete: true });
     for (const result of results) {
       assert.equal(result.failures, [], result.file);
       assert.is(result.notUnderstood, undefined, result.file);
@@ -92,6 +92,8 @@ const CHANGES: Readonly<Record<string, (vectors: never) => void>> = {
     v.envelopes[3]!.tampered.at(-3)!.outcome.error_kind = 'seal-open-failed';
   },
   reassembly: (v: { steps: { pending: number }[] }[]) => (v[0]!.steps[1]!.pending = 2),
+  transcripts: (v: { final: Record<string, { daemon_state: string }> }[]) =>
+    (v[0]!.final['8738']!.daemon_state = '6a00000000000000'),
 };
 
 for (const { file } of RUNNERS) {
@@ -146,6 +148,19 @@ cli('exits with 1 when a vector fails, and names it', () => {
     const { status, stdout } = command('--engine', 'typescript', '--vectors', folder);
     assert.is(status, 1);
     assert.match(stdout, /messages +typescript +130 run +129 passed +1 failed\n +\[0\] TakeSnapshot: /);
+  });
+});
+
+cli('runs the transcripts of any folder, and says why it is right that ours end differently', () => {
+  withCopy((folder) => {
+    const lost = (read('transcripts') as { name: string }[]).filter(({ name }) => name.startsWith('delivery 1 lost'));
+    writeFileSync(join(folder, 'transcripts.json'), JSON.stringify(lost));
+    const args = ['--engine', 'typescript', '--vectors', folder, '--only', 'transcripts'];
+    const { status, stdout } = command(...args);
+    assert.is(status, 0);
+    assert.match(stdout, /\n +0 match, 0 outcome, 1 reference-only\n +\[0\] delivery 1 lost .*This is right because /);
+    const [result] = JSON.parse(command(...args, '--json').stdout).results;
+    assert.is(result.notes.length, 2);
   });
 });
 

@@ -10,6 +10,7 @@ import { identity } from './identity.js';
 import { messages } from './messages.js';
 import { reassembly } from './reassembly.js';
 import { snapshotOddities, snapshotRejects, snapshots } from './snapshots.js';
+import { transcripts } from './transcripts.js';
 
 /** Who runs which file. A new file of vectors needs a runner here. */
 export const RUNNERS: readonly Runner[] = [
@@ -28,9 +29,5 @@ export const RUNNERS: readonly Runner[] = [
   chunking,
   reassembly,
   envelopes,
+  transcripts,
 ];
-
-/** Files that are known and not run yet, with the reason that is reported. */
-export const NOT_RUN: ReadonlyMap<string, string> = new Map([
-  ['transcripts', 'whole migrations are not part of this suite yet'],
-]);
