@@ -20,7 +20,7 @@ export const definition: BenchDefinition = {
     'BufferedEvents message that holds an object per event. Decoded: `decodeEvents` into columns, links and payloads left where they are; ' +
     'and `decode`, an object per event. Chain check: `verifyFrameChain` over the frame. The limit is a memcpy of the frame into ' +
     'memory that is warm; encoding and decoding into columns move as many bytes. Before each turn that makes a frame or columns in fresh ' +
-    'memory, a process takes twice the frame in memory and ends, so that every contender finds free memory that the host of a ' +
+    'memory, processes take twice the frame in common and in huge pages and end, so that every contender finds free memory that the host of a ' +
     'virtual machine has not taken back. Frames are compared byte for byte, columns by their ' +
     'sums, and a chain with one changed byte must break at that event.',
   quoted: [

@@ -77,7 +77,7 @@ export async function interleave(plan: Plan, contenders: readonly Contender[]): 
     const order = round % 2 === 0 ? contenders : [...contenders].reverse();
     for (const contender of order) {
       await cleanUp();
-      if (plan.freshBytes !== undefined) backMemory(plan.freshBytes);
+      if (plan.freshBytes !== undefined) await backMemory(plan.freshBytes);
       const ms = slice(contender, plan.sliceMs);
       contender.check();
       checks++;
