@@ -60,65 +60,6 @@ fn a_declared_large_snapshot_that_is_never_sent_costs_little() {
     }
 }
 
-/// Over the size from which huge pages are asked for.
-const LARGE_TOTAL: u32 = 3_000;
-
-#[test]
-fn what_is_committed_ahead_is_bounded_in_any_order() {
-    let chunk = |index| pattern(index, 7000);
-    let forward: Vec<u32> = (0..LARGE_TOTAL).collect();
-    let backward: Vec<u32> = (0..LARGE_TOTAL).rev().collect();
-    let scattered: Vec<u32> = (0..LARGE_TOTAL).map(|i| i * 1_171 % LARGE_TOTAL).collect();
-    let whole: Vec<u8> = (0..LARGE_TOTAL).flat_map(chunk).collect();
-    for order in [forward, backward, scattered] {
-        let mut reassembler = reassembler(u64::MAX);
-        let mut assembled = None;
-        for (received, index) in (1..).zip(order) {
-            assembled = feed(&mut reassembler, 1, index, LARGE_TOTAL, &chunk(index)).unwrap();
-            let (pending, received) = (reassembler.pending_bytes(), received * 7_000_u64);
-            // Each chunk may begin two pages that no other shares; books take under 64 KiB.
-            let most = (received + received / 7_000 * 8_192).max(received / 2 * 3) + (64 << 10);
-            assert!(pending <= most, "{pending} bytes pending, {received} received");
-        }
-        let assembled = assembled.expect("all chunks were fed");
-        assert!(*assembled.bytes == *whole);
-        assert_eq!(assembled.digest, Some(blake3(&whole)));
-        assert_eq!(reassembler.pending_bytes(), 0);
-    }
-}
-
-#[test]
-fn huge_pages_are_charged_for() {
-    let mut reassembler = reassembler(u64::MAX);
-    let before = resident();
-    let mut most_ahead = 0;
-    for index in 0..LARGE_TOTAL - 1 {
-        feed(&mut reassembler, 1, index, LARGE_TOTAL, &[1; 7000]).unwrap();
-        let received = u64::from(index + 1) * 7_000;
-        most_ahead = most_ahead.max(reassembler.pending_bytes() - received);
-    }
-    // The first byte of a huge page of 2 MiB commits the whole of it.
-    if page_size::get() == 4096 {
-        assert!(most_ahead > 15 << 17, "{most_ahead}");
-    }
-    assert!(most_ahead < (2 << 20) + (64 << 10), "{most_ahead}");
-    if let (Some(before), Some(after)) = (before, resident()) {
-        let charged = reassembler.pending_bytes() as usize;
-        assert!(after.saturating_sub(before) < charged + (4 << 20), "{before} to {after}");
-    }
-}
-
-#[test]
-fn a_limit_as_large_as_the_snapshot_is_enough_with_huge_pages() {
-    let whole = u64::from(LARGE_TOTAL) * 7_000;
-    let mut reassembler = reassembler(whole + (64 << 10));
-    for index in 0..LARGE_TOTAL - 1 {
-        assert!(feed(&mut reassembler, 1, index, LARGE_TOTAL, &[1; 7000]).unwrap().is_none());
-    }
-    let last = feed(&mut reassembler, 1, LARGE_TOTAL - 1, LARGE_TOTAL, &[1; 7000]).unwrap();
-    assert_eq!(last.expect("complete").bytes.len() as u64, whole);
-}
-
 #[test]
 fn pending_bytes_are_capped_over_all_snapshots() {
     let mut reassembler = reassembler(1 << 20);
