@@ -340,3 +340,49 @@ pub fn decode_columns(frame: &[u8], memory: &mut [u8]) -> Result<bool, Error> {
     }
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A frame of one event with a payload of five bytes.
+    fn frame() -> Vec<u8> {
+        let link = CausalLink::from_bytes(&[3; CAUSAL_LINK_SIZE]);
+        let event = Event {
+            link,
+            payload: b"12345",
+            received_at: 9,
+        };
+        let mut frame = Vec::new();
+        encode_events(&mut frame, 1, &[event]).unwrap();
+        frame
+    }
+
+    #[test]
+    fn a_cut_event_says_how_many_bytes_it_needs() {
+        let frame = frame();
+        let whole = frame.len() as u64;
+        // Below that, the count cannot be right.
+        for length in EVENTS_HEADER_SIZE + MIN_EVENT_WIRE_SIZE..frame.len() {
+            let refused = Events::decode(&frame[..length]);
+            let expected = Error::Truncated {
+                what: "BufferedEvents",
+                length: length as u64,
+                needed: whole,
+            };
+            assert_eq!(refused, Err(expected));
+        }
+    }
+
+    #[test]
+    fn an_event_over_the_limit_is_refused_by_its_length_even_where_it_is_cut() {
+        let mut frame = frame();
+        let at = EVENTS_HEADER_SIZE + CAUSAL_LINK_SIZE;
+        frame[at..at + 4].copy_from_slice(&7_001_u32.to_le_bytes());
+        let expected = Error::EventTooLarge {
+            offset: Some(at as u32),
+            length: 7_001,
+        };
+        assert_eq!(Events::decode(&frame), Err(expected));
+    }
+}
