@@ -36,7 +36,7 @@ impl Bitmap {
     }
 
     /// How many bits there are.
-    pub fn len(&self) -> usize {
+    pub fn capacity(&self) -> usize {
         self.bits
     }
 

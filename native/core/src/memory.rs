@@ -70,7 +70,7 @@ impl HugePages {
     fn wanted(&self, range: &Range<usize>, committed: usize) -> Option<Range<usize>> {
         let number = self.number(range.end.checked_sub(1)?)?;
         let is_ahead = committed + HUGE_PAGE > self.written + self.written / 2;
-        if self.written < HUGE_PAGES_FROM || is_ahead || number >= self.begun.len() || self.begun.get(number) {
+        if self.written < HUGE_PAGES_FROM || is_ahead || number >= self.begun.capacity() || self.begun.get(number) {
             return None;
         }
         let start = self.first + number * HUGE_PAGE;
