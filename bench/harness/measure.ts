@@ -1,6 +1,7 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import { Bench } from 'tinybench';
 import type { Entry, Measurement, Unit } from './definition.js';
+import { backMemory } from './fresh-memory.js';
 import { entryOf, type Rounds, ratio } from './statistics.js';
 
 /** One way to do the thing that is measured. */
@@ -20,6 +21,8 @@ export interface Plan {
   readonly rounds: number;
   /** For how long each contender runs in a round; 0: once. */
   readonly sliceMs: number;
+  /** The most fresh memory that a contender's turn takes, where taking it is a part of what is measured; in bytes. */
+  readonly freshBytes?: number;
 }
 
 /** A measurement with its rounds, so that ratios can be taken within each. */
@@ -74,6 +77,7 @@ export async function interleave(plan: Plan, contenders: readonly Contender[]): 
     const order = round % 2 === 0 ? contenders : [...contenders].reverse();
     for (const contender of order) {
       await cleanUp();
+      if (plan.freshBytes !== undefined) await backMemory(plan.freshBytes);
       const ms = slice(contender, plan.sliceMs);
       contender.check();
       checks++;

@@ -55,7 +55,7 @@ export interface ReassemblyProgress {
 export interface SnapshotReassembler {
   /** How many snapshots are pending. */
   readonly pendingCount: number;
-  /** Bytes committed for them: whole pages, and the books kept. */
+  /** Bytes committed for them: whole pages (of 2 MiB where the system has them, once 4 MiB of a snapshot came in), and the books kept. */
   readonly pendingBytes: number;
 
   /**

@@ -136,7 +136,15 @@ test('refuses columns whose memory was transferred away', () => {
   const columns = new FrameColumns(100);
   structuredClone(columns.buffer, { transfer: [columns.buffer.buffer as ArrayBuffer] });
   const batch = new Uint8Array(1_000);
-  assert.throws(() => codec.decodeBatch(batch, columns), /columns must not be detached/);
+  assert.throws(() => codec.decodeBatch(batch, columns), /columns.buffer must not be detached/);
+});
+
+test('refuses columns over memory that another thread could write', () => {
+  const columns = new FrameColumns(100);
+  const shared = new Uint8Array(new SharedArrayBuffer(columns.buffer.length));
+  Object.defineProperty(columns, 'buffer', { value: shared });
+  const batch = new Uint8Array(1_000);
+  assert.throws(() => codec.decodeBatch(batch, columns), /columns.buffer must not be over a SharedArrayBuffer/);
 });
 
 test('columns of another batch do no harm', () => {
@@ -171,6 +179,23 @@ function eventOf(log: number, i: number, length: number): CausalEvent {
   const link = { originHash: BigInt(log), horizon: 0n, sequence: BigInt(i), parentHash: 2n ** 64n - 1n };
   return { link, payload: new Uint8Array(length).fill(i), receivedAt: BigInt(i) };
 }
+
+test('an event is what it was when it was checked', () => {
+  let reads = 0;
+  const changing: CausalEvent = {
+    ...eventOf(1, 1, 0),
+    get payload() {
+      return new Uint8Array(reads++ === 0 ? 1 : 3_000);
+    },
+  };
+  const log = codec.createEventLog({ maxEvents: 4, maxBytes: 100 });
+  log.append(changing);
+  assert.equal([log.bytes, log.get(1n)?.payload.length], [1, 1]);
+  // Logs of a thread share a staging area: one that could not be sent over would hold up all.
+  const other = codec.createEventLog();
+  other.append(eventOf(2, 1, 10));
+  assert.equal(other.get(1n), eventOf(2, 1, 10));
+});
 
 test('logs that take turns keep their events apart', () => {
   const logs = [codec.createEventLog(), codec.createEventLog(), codec.createEventLog()];

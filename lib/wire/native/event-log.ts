@@ -1,7 +1,7 @@
 import { MigrationError } from '../../errors.js';
 import { checkBytes, checkInteger, checkObject, checkU32, checkU64, wrongType } from '../arguments.js';
 import type { EventLog, EventLogOptions } from '../event-log.js';
-import type { CausalEvent } from '../link.js';
+import type { CausalEvent, CausalLink } from '../link.js';
 import { MAX_BUFFERED_EVENTS, MIN_EVENT_WIRE_SIZE } from '../message.js';
 import { readU32, readU64, writeU32, writeU64 } from '../typescript/bytes.js';
 import { allocate, checkLink, readLink, writeLink } from '../typescript/frame.js';
@@ -82,13 +82,13 @@ class EventLogOverAddon implements EventLog {
     checkU64(receivedAt, 'event.receivedAt');
     const { length } = payload;
     this.ensureRoom(length);
-    if (length > STAGED_EVENT_BYTES_MAX) this.#appendLarge(native, event);
-    else this.#stage(event);
+    if (length > STAGED_EVENT_BYTES_MAX) this.#appendLarge(native, link, payload, receivedAt);
+    else this.#stage(link, payload, receivedAt);
     this.#bytes += length;
     return BigInt(this.#next++);
   }
 
-  #stage({ link, payload, receivedAt }: CausalEvent): void {
+  #stage(link: CausalLink, payload: Uint8Array, receivedAt: bigint): void {
     const size = MIN_EVENT_WIRE_SIZE + payload.length;
     if ((stagedBy !== undefined && stagedBy !== this) || staged + size > STAGING_BYTES) sendStaged();
     stagedBy = this;
@@ -99,7 +99,7 @@ class EventLogOverAddon implements EventLog {
     staged += size;
   }
 
-  #appendLarge(native: NativeEventLog, { link, payload, receivedAt }: CausalEvent): void {
+  #appendLarge(native: NativeEventLog, link: CausalLink, payload: Uint8Array, receivedAt: bigint): void {
     this.#send();
     writeLink(head, 0, link);
     writeU64(head, EVENT_HEADER_SIZE, receivedAt);

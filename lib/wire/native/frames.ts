@@ -17,11 +17,10 @@ const HEADERS_MIN = 14;
 
 const ROW_SHIFT = 2 ** 32;
 
-/** That `columns` are columns whose memory is there. */
+/** That `columns` are columns whose memory is there and this thread's own: Rust writes into it. */
 export function checkColumns(columns: FrameColumns): void {
   if (!(columns instanceof FrameColumns)) throw wrongType('columns', 'a FrameColumns', columns);
-  if (columns.buffer.length === 0)
-    throw new TypeError('columns must not be detached: their memory was transferred away');
+  checkBytes(columns.buffer, 'columns.buffer');
 }
 
 /** Rust may not be given the same memory to read and to write. */

@@ -3,7 +3,7 @@ use migration_core::events::{take_event, Event};
 use napi::bindgen_prelude::{BigInt, Env, Uint8ArraySlice};
 use napi_derive::napi;
 
-use crate::bytes::{fill, give, word, writable};
+use crate::bytes::{fill, give, word, writable, writable_whole};
 use crate::errors::{misuse, refusal, Refusal};
 
 /// A source's log. Numbers are below 2^53: a log does not live to more.
@@ -86,7 +86,7 @@ impl NativeEventLog {
         origin: BigInt,
         renumber_from: Option<BigInt>,
     ) -> Result<u32, Refusal> {
-        let out = writable(&mut out);
+        let out = writable_whole(&mut out);
         let plan = self.plan.take().filter(|plan| plan.length == out.len());
         let plan = plan.ok_or_else(|| misuse("no frame of that length was planned"))?;
         let renumber_from = renumber_from.as_ref().map(word);

@@ -6,7 +6,7 @@ use migration_core::{chunking, Error};
 use napi::bindgen_prelude::{BigInt, Uint8ArraySlice};
 use napi_derive::napi;
 
-use crate::bytes::{word, writable};
+use crate::bytes::{word, writable, writable_whole};
 use crate::errors::{misuse, refusal, Refusal};
 
 fn columns(memory: &mut [u8]) -> Result<ColumnsMut<'_>, Refusal> {
@@ -75,7 +75,7 @@ fn events_of(frame: &[u8]) -> Result<Events<'_>, Refusal> {
 /// Fills `memory` with the columns of a BufferedEvents frame (type 7). It has room for exactly the count at byte 9.
 #[napi(catch_unwind)]
 pub fn decode_events(frame: &[u8], mut memory: Uint8ArraySlice<'_>) -> Result<(), Refusal> {
-    let memory = writable(&mut memory);
+    let memory = writable_whole(&mut memory);
     match decode_columns(frame, memory).map_err(refusal)? {
         true => Ok(()),
         false => Err(misuse("memory has not the size of the events")),

@@ -35,6 +35,11 @@ impl Bitmap {
         self.words.len() * 8
     }
 
+    /// How many bits there are.
+    pub fn capacity(&self) -> usize {
+        self.bits
+    }
+
     /// How many bits are set.
     pub fn count(&self) -> usize {
         self.set

@@ -15,6 +15,12 @@ const RELEASE_OFF_THREAD_MIN: usize = 8 << 20;
 /// page, more than the copying itself. They are charged whole at once.
 const HEAP_MAX: usize = 256 << 10;
 
+/// Bytes of a huge page where pages have 4 KiB.
+const HUGE_PAGE: usize = 2 << 20;
+
+/// Huge pages are asked for once so many bytes were written.
+const HUGE_PAGES_FROM: usize = 4 << 20;
+
 enum Backing {
     Heap(Vec<u8>),
     /// `None` once its release has begun.
@@ -27,6 +33,58 @@ pub struct Reservation {
     backing: Backing,
     page_size: usize,
     touched: Bitmap,
+    huge: HugePages,
+}
+
+/// Which parts of a mapping come in huge pages. A fault per 4 KiB costs as much as the copying, a fault per 2 MiB nearly
+/// nothing; but a huge page is committed whole by its first byte, so that it is asked for only where enough has come in.
+struct HugePages {
+    /// Offset in the memory at which the first huge page could begin.
+    first: usize,
+    /// The huge pages in which something stands already, or whose place was asked for.
+    begun: Bitmap,
+    /// Bytes written to the memory.
+    written: usize,
+}
+
+impl HugePages {
+    fn new(memory: &[u8], page_size: usize) -> Result<Self, Error> {
+        let first = (memory.as_ptr() as usize).wrapping_neg() % HUGE_PAGE;
+        let count = match page_size {
+            4096 => memory.len().saturating_sub(first) / HUGE_PAGE,
+            _ => 0,
+        };
+        Ok(Self {
+            first,
+            begun: Bitmap::new(count)?,
+            written: 0,
+        })
+    }
+
+    fn number(&self, at: usize) -> Option<usize> {
+        Some(at.checked_sub(self.first)? / HUGE_PAGE)
+    }
+
+    /// The place of the huge page in which a write to `range` ends, where it is worth it: nothing stands in it yet, and what
+    /// is committed with it is at most half more than what came in.
+    fn wanted(&self, range: &Range<usize>, committed: usize) -> Option<Range<usize>> {
+        let number = self.number(range.end.checked_sub(1)?)?;
+        let is_ahead = committed + HUGE_PAGE > self.written + self.written / 2;
+        if self.written < HUGE_PAGES_FROM || is_ahead || number >= self.begun.capacity() || self.begun.get(number) {
+            return None;
+        }
+        let start = self.first + number * HUGE_PAGE;
+        Some(start..start + HUGE_PAGE)
+    }
+
+    fn wrote(&mut self, range: &Range<usize>) {
+        self.written = self.written.saturating_add(range.len());
+        for at in [range.start, range.end.saturating_sub(1)] {
+            if let Some(number) = self.number(at) {
+                self.begun.set(number);
+            }
+        }
+    }
 }
 
 impl Reservation {
@@ -39,6 +97,7 @@ impl Reservation {
                 backing: Backing::Heap(zeroed(length)?),
                 page_size,
                 touched: Bitmap::new(0)?,
+                huge: HugePages::new(&[], page_size)?,
             });
         }
         let touched = Bitmap::new(length.div_ceil(page_size))?;
@@ -47,6 +106,7 @@ impl Reservation {
             requested: length as u64,
         })?;
         Ok(Self {
+            huge: HugePages::new(&map, page_size)?,
             backing: Backing::Map(Some(map)),
             page_size,
             touched,
@@ -57,31 +117,52 @@ impl Reservation {
     pub fn committed(&self) -> usize {
         match &self.backing {
             Backing::Heap(bytes) => bytes.len(),
-            Backing::Map(_) => self.touched.count() * self.page_size + self.touched.size(),
+            Backing::Map(_) => self.touched.count() * self.page_size + self.touched.size() + self.huge.begun.size(),
         }
     }
 
-    fn pages(&self, range: &Range<usize>) -> Range<usize> {
-        range.start / self.page_size..range.end.div_ceil(self.page_size)
+    /// The pages in which a write to `range` stands, and those of the huge page that would come with it.
+    fn pages(&self, range: &Range<usize>, huge: Option<&Range<usize>>) -> Range<usize> {
+        let whole = huge.map_or(range.clone(), |huge| {
+            range.start.min(huge.start)..range.end.max(huge.end)
+        });
+        whole.start / self.page_size..whole.end.div_ceil(self.page_size)
+    }
+
+    fn huge_page(&self, range: &Range<usize>) -> Option<Range<usize>> {
+        self.huge.wanted(range, self.touched.count() * self.page_size)
     }
 
     /// Bytes that writing to `range` would commit over what is committed.
     pub fn would_commit(&self, range: &Range<usize>) -> usize {
         match &self.backing {
             Backing::Heap(_) => 0,
-            Backing::Map(_) => self.pages(range).filter(|page| !self.touched.get(*page)).count() * self.page_size,
+            Backing::Map(_) => {
+                let pages = self.pages(range, self.huge_page(range).as_ref());
+                pages.filter(|page| !self.touched.get(*page)).count() * self.page_size
+            }
         }
     }
 
     /// Copies `bytes` to `at`. False, with nothing done, where they do not fit.
     pub fn write(&mut self, at: usize, bytes: &[u8]) -> bool {
         let range = at..at.saturating_add(bytes.len());
-        let pages = self.pages(&range);
-        let Some(place) = self.get_mut(range) else { return false };
+        if range.end > self.len() {
+            return false;
+        }
+        let huge = self.huge_page(&range);
+        if let (Backing::Map(Some(map)), Some(huge)) = (&self.backing, &huge) {
+            ask_for_huge_page(map, huge);
+        }
+        let pages = self.pages(&range, huge.as_ref());
+        let Some(place) = self.get_mut(range.clone()) else {
+            return false;
+        };
         place.copy_from_slice(bytes);
         for page in pages {
             self.touched.set(page);
         }
+        self.huge.wrote(&range);
         true
     }
 
@@ -91,6 +172,14 @@ impl Reservation {
             self.copy_within(range, to);
         }
     }
+}
+
+/// A wish: where the system refuses or has none, the place gets common pages, and is charged for as if it were whole.
+fn ask_for_huge_page(map: &MmapMut, place: &Range<usize>) {
+    #[cfg(target_os = "linux")]
+    let _ = map.advise_range(memmap2::Advice::HugePage, place.start, place.len());
+    #[cfg(not(target_os = "linux"))]
+    let _ = (map, place);
 }
 
 impl Deref for Reservation {
