@@ -387,7 +387,7 @@ export class Cluster {
     for (const end = this.now + ms; this.now < end; ) {
       await this.breathe();
       this.drain();
-      if (this.queue.length === 0) this.pass(1_000);
+      if (this.queue.length === 0) this.pass(2_500);
     }
     await this.breathe();
     this.drain();

@@ -273,6 +273,29 @@ for (const attempt of [0n, 1n, 2n, (1n << 64n) - 1n]) {
   }
 }
 
+openings('is answered for after its end, whatever a stranger asked for meanwhile', () => {
+  inCluster({ extensions: false }, (cluster) => {
+    cluster.start();
+    let isLost = false;
+    while (cluster.isBusy && cluster.now < 100_000) {
+      const [flight] = cluster.queue;
+      const kind = flight && cluster.decode(flight).message.kind;
+      if (!flight) cluster.pass(500);
+      else if (kind !== 'CleanupComplete' || isLost) cluster.deliver();
+      else {
+        // The source has let go, and the orchestrator will ask again.
+        isLost = cluster.queue.shift() !== undefined;
+        const message = { kind: 'TakeSnapshot', daemonOrigin: ORIGIN, targetNode: TARGET } as const;
+        const payload = encodeMigrationFrame(cluster.source.codec, message, undefined);
+        cluster.hand({ from: STRANGER, to: SOURCE, payload });
+        assert.equal(answersTo(cluster, STRANGER), ['not authorised']);
+      }
+    }
+    assert.ok(isLost);
+    assert.is(cluster.whole(), TARGET);
+  });
+});
+
 const bindings = suite('a daemon bound to an orchestrator');
 for (const extensions of [true, false]) {
   bindings(`comes from that one alone, whom else authorize allows: extensions ${extensions}`, () => {

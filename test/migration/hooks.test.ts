@@ -271,6 +271,32 @@ for (const [what, trouble] of Object.entries(TROUBLES)) {
   }
 }
 
+const failures = suite('failure');
+for (const orchestrator of LEADERS) {
+  for (const hook of ['postRestore', 'preCleanup'] as const) {
+    failures(
+      `fires once on each node, whatever its roles: orchestrator on node ${orchestrator}, ${hook} throws`,
+      () => {
+        const calls = new Calls();
+        const fail = () => {
+          throw new Error('as a test wants it');
+        };
+        const node: ClusterOptions['node'] = (id) => ({ hooks: { ...calls.of(id, undefined), [hook]: fail } });
+        inCluster({ orchestrator, node, doubled: true }, (cluster) => {
+          for (const round of [1, 2]) {
+            cluster.start();
+            cluster.quiet();
+            assert.is(cluster.whole(), SOURCE);
+            const told = calls.made.filter((call) => call.startsWith('failure@')).sort();
+            const nodes = [...new Set([SOURCE, TARGET, orchestrator])];
+            assert.equal(told, nodes.flatMap((id) => Array.from({ length: round }, () => `failure@${id}`)).sort());
+          }
+        });
+      },
+    );
+  }
+}
+
 /** What is not ours and only listens. */
 const LISTENERS: Readonly<Record<string, (fail: () => never) => ReturnType<NonNullable<ClusterOptions['node']>>>> = {
   'failure throws': (fail) => ({ hooks: { failure: fail } }),

@@ -75,9 +75,9 @@ const FAULTS: Readonly<Record<string, Fault>> = {
   'comes six minutes late': {
     meet: (cluster, flight) => {
       cluster.queue.shift();
-      for (let i = 0; i < 720; i++) {
+      for (let i = 0; i < 180; i++) {
         cluster.drain();
-        cluster.pass(500);
+        cluster.pass(2_000);
       }
       cluster.hand(flight);
     },

@@ -62,7 +62,7 @@ for (const [name, options] of Object.entries(WORLDS)) {
         assert.is(cluster.whole(), TARGET);
       }),
     );
-    fc.assert(property, { numRuns: 80, seed: SEED });
+    fc.assert(property, { numRuns: 50, seed: SEED });
   });
 
   bare(`one that is given up leaves the daemon at the source, where recover brings it back if need be: ${name}`, () => {
@@ -77,7 +77,7 @@ for (const [name, options] of Object.entries(WORLDS)) {
         cluster.whole();
       }),
     );
-    fc.assert(property, { numRuns: 60, seed: SEED });
+    fc.assert(property, { numRuns: 40, seed: SEED });
   });
 }
 
@@ -98,7 +98,7 @@ bare('without extensions there is one copy, or one to recover, and no event is t
       );
     }),
   );
-  fc.assert(property, { numRuns: 300, seed: SEED });
+  fc.assert(property, { numRuns: 200, seed: SEED });
 });
 
 const registered = suite('a network that loses, doubles and reorders, with an ownership register');
@@ -119,6 +119,6 @@ for (const [name, options] of Object.entries(WORLDS)) {
         }
       }),
     );
-    return fc.assert(property, { numRuns: 40, seed: SEED });
+    return fc.assert(property, { numRuns: 20, seed: SEED });
   });
 }
