@@ -101,7 +101,10 @@ export interface RequestTypes {
   /** Source: the target is live; let the copy and its key go. */
   release: { readonly ask: { readonly origin: bigint }; readonly answer: undefined };
   /** Source: let go to a target without extensions, and keep a frozen backup for `recover`. */
-  setAside: { readonly ask: { readonly origin: bigint; readonly epoch: bigint }; readonly answer: undefined };
+  setAside: {
+    readonly ask: { readonly origin: bigint; readonly epoch: bigint; readonly target: bigint };
+    readonly answer: undefined;
+  };
   /** Source: the time of a frozen backup is over. */
   dropBackup: { readonly ask: { readonly origin: bigint }; readonly answer: undefined };
   /** Source: somebody knows that the target will never be live; this node becomes the owner again, in a new epoch. */

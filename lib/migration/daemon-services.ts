@@ -151,12 +151,14 @@ export class DaemonServices implements MigrationServices {
     host?.dispose();
   };
 
-  setAside = ({ origin, epoch }: Ask<'setAside'>): MaybePromise<undefined> => {
+  setAside = ({ origin, epoch, target }: Ask<'setAside'>): MaybePromise<undefined> => {
     const { registry, ownership } = this.#options;
-    const { movingTo } = registry.require(origin);
-    registry.setAside(origin);
-    if (movingTo !== undefined) registry.noteDeparture(origin, movingTo);
-    return whenReady(ownership.letGo(origin, epoch), () => undefined);
+    registry.require(origin);
+    return whenReady(ownership.letGo(origin, epoch, target), () => {
+      registry.setAside(origin);
+      registry.noteDeparture(origin, target);
+      return undefined;
+    });
   };
 
   dropBackup = ({ origin }: Ask<'dropBackup'>): undefined => {

@@ -18,6 +18,19 @@ export interface Offer {
   readonly head?: Uint8Array | undefined;
 }
 
+const NOTHING = new Uint8Array(0);
+
+/** What stands in the register for a target without extensions: its try and digests are known to nobody. */
+export function openOffer(target: bigint): Offer {
+  return { try: 0n, target, snapshotDigest: NOTHING, logCount: 0n, logDigest: NOTHING };
+}
+
+/** Whether a target may take what was offered: it holds exactly that, or it was let go to it. */
+export function mayClaim(offered: Offer, claimed: Offer): boolean {
+  if (offered.try === 0n) return claimed.try === 0n && offered.target === claimed.target;
+  return sameOffer(offered, claimed);
+}
+
 /** Whether a target holds exactly what was offered. */
 export function sameOffer(a: Offer, b: Offer): boolean {
   return (

@@ -15,8 +15,8 @@ export interface DaemonOwnership {
    * @throws MigrationError `ownership-lost`, `register-unavailable`
    */
   claim(origin: bigint, offer: Offer, epoch: bigint | undefined): MaybePromise<{ readonly epoch: bigint }>;
-  /** Source: the daemon goes to a peer that claims nothing. */
-  letGo(origin: bigint, epoch: bigint): MaybePromise<void>;
+  /** Source: lets go without an offer, to a target that may take the daemon without naming a try. */
+  letGo(origin: bigint, epoch: bigint, target: bigint): MaybePromise<void>;
   /** This node becomes the owner, because somebody knows that the other copy will never be live. */
   recover(origin: bigint): MaybePromise<{ readonly epoch: bigint }>;
 }

@@ -390,11 +390,8 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
         ...late,
         ActivationConfirmed: pass,
         release: (r) => this.#released(r),
-        setAside: (r) => this.#released(r),
-        refused: (r, error) => {
-          this.ctx.fault(error);
-          this.#released(r);
-        },
+        setAside: (r) => this.#handedOver(r),
+        refused: (r, error) => this.#notReleased(r, error),
       },
       resuming: {
         ...late,
@@ -712,8 +709,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       this.ctx.sendEncoded(target, frame, undefined);
       from = next;
     }
-    this.#tellCleanup(record);
-    this.enter(record, 'releasing', this.ctx.request('source', 'setAside', { origin, epoch }));
+    this.enter(record, 'releasing', this.ctx.request('source', 'setAside', { origin, epoch, target }));
   }
 
   #offered(record: SourceRecord): void {
@@ -724,14 +720,16 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
 
   #tellCleanup(record: SourceRecord): void {
     const { origin, orchestrator, mode } = record;
-    const log = this.ctx.log(origin);
     const trailer = this.#trailer(record);
+    const message = { kind: 'CleanupComplete', daemonOrigin: origin } as const;
+    if (!record.byOffer || !trailer) {
+      this.ctx.send(orchestrator, message, trailer);
+      return;
+    }
+    const log = this.ctx.log(origin);
     const head = mode === 'live' ? { headLink: this.ctx.codec.encodeLink(this.ctx.head(origin)) } : {};
-    this.ctx.send(
-      orchestrator,
-      { kind: 'CleanupComplete', daemonOrigin: origin },
-      trailer && { ...trailer, logCount: log.nextNumber - 1n, logDigest: log.digest(), ...head },
-    );
+    const logged = { logCount: log.nextNumber - 1n, logDigest: log.digest(), ...head };
+    this.ctx.send(orchestrator, message, { ...trailer, ...logged });
   }
 
   /** Unheard events again; and where all are there, an empty frame, which a target that is live answers too. */
@@ -781,6 +779,22 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   #confirmed(record: SourceRecord, input: SourceInputs['ActivationConfirmed']): void {
     if (input.epoch !== record.epoch + 1n) return;
     this.enter(record, 'releasing', this.ctx.request('source', 'release', { origin: record.origin }));
+  }
+
+  /** A live target has the daemon, whatever went wrong here; what was to be let go may be taken back. */
+  #notReleased(record: SourceRecord, error: MigrationError): void {
+    if (!record.byOffer) {
+      this.#withdraw(record, error);
+      return;
+    }
+    this.ctx.fault(error);
+    this.#released(record);
+  }
+
+  /** Told only now: in a register the target may claim what stands there. */
+  #handedOver(record: SourceRecord): void {
+    this.#tellCleanup(record);
+    this.#released(record);
   }
 
   #released(record: SourceRecord): void {

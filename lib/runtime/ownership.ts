@@ -1,6 +1,6 @@
 import { MigrationError } from '../errors.js';
 import type { OwnershipEntry, OwnershipRegister, RegisteredOwnership } from '../mesh/register.js';
-import { type Offer, sameOffer } from '../migration/offer.js';
+import { mayClaim, type Offer, openOffer } from '../migration/offer.js';
 import type { DaemonOwnership } from '../migration/ownership.js';
 
 /** A compare-and-set is tried this often against others who write the same entry. */
@@ -70,7 +70,7 @@ export class Ownership implements DaemonOwnership {
     const after = await this.#change(origin, (entry) => {
       const claim = this.#claims.get(origin);
       if (claim?.try === offer.try && entry.owner === this.#node && entry.epoch === claim.epoch) return entry;
-      if (!entry.offer || !sameOffer(entry.offer, offer)) throw lost(origin, entry);
+      if (!entry.offer || !mayClaim(entry.offer, offer)) throw lost(origin, entry);
       const epoch = entry.epoch + 1n;
       this.#claims.set(origin, { try: offer.try, epoch });
       return { epoch, owner: this.#node, tries: entry.tries };
@@ -79,12 +79,9 @@ export class Ownership implements DaemonOwnership {
     return { epoch: after.epoch };
   }
 
-  /** A peer that knows no register has the daemon now: in the register it lives where nobody else claims it. */
-  async letGo(origin: bigint, epoch: bigint): Promise<void> {
-    await this.#change(origin, (entry) => {
-      if (this.#requireOwner(origin, entry).epoch !== epoch) throw lost(origin, entry);
-      return { epoch: epoch + 1n, owner: this.#node, tries: entry.tries };
-    });
+  /** The target may know no register: then the daemon stands here until `recover`, and nobody else can claim it. */
+  async letGo(origin: bigint, epoch: bigint, target: bigint): Promise<void> {
+    await this.offer(origin, epoch, openOffer(target));
   }
 
   /** Becomes the owner again, whoever is. The caller knows that no other copy is live. */
