@@ -45,6 +45,13 @@ export interface AuthorizationRequest {
   readonly target: bigint;
 }
 
+/** Who had a daemon, in which epoch, and is gone: if anybody else has it by now, nothing is recovered. */
+export interface LostOwner {
+  /** Node id. */
+  readonly node: bigint;
+  readonly epoch: bigint;
+}
+
 /** What a source sends of a daemon. */
 export interface DaemonSnapshot {
   /** The sequence of the daemon's last output. */
@@ -108,7 +115,10 @@ export interface RequestTypes {
   /** Source: the time of a frozen backup is over. */
   dropBackup: { readonly ask: { readonly origin: bigint }; readonly answer: undefined };
   /** Source: somebody knows that the target will never be live; this node becomes the owner again, in a new epoch. */
-  recover: { readonly ask: { readonly origin: bigint }; readonly answer: { readonly epoch: bigint } };
+  recover: {
+    readonly ask: { readonly origin: bigint; readonly lost: LostOwner | undefined };
+    readonly answer: { readonly epoch: bigint };
+  };
   /** Target: build the daemon and restore it, held. */
   restore: {
     readonly ask: {
@@ -211,7 +221,9 @@ export type MigrationReport =
   /** Source: the target has replayed so many more logged events. */
   | { readonly kind: 'replayed'; readonly origin: bigint; readonly events: number }
   /** Source: it stops now. */
-  | { readonly kind: 'cutover'; readonly origin: bigint };
+  | { readonly kind: 'cutover'; readonly origin: bigint }
+  /** Source: what `recover` began is over; `error` where the daemon is not back. */
+  | { readonly kind: 'recovered'; readonly origin: bigint; readonly error: MigrationError | undefined };
 
 /** Where a migration stands, as its orchestrator sees it. */
 export interface MigrationProgress {

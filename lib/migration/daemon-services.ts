@@ -166,9 +166,9 @@ export class DaemonServices implements MigrationServices {
   };
 
   /** A fenced copy stays where it is, for `resume`; one that was set aside comes back here and goes on. */
-  recover = ({ origin }: Ask<'recover'>): MaybePromise<{ readonly epoch: bigint }> => {
+  recover = ({ origin, lost }: Ask<'recover'>): MaybePromise<{ readonly epoch: bigint }> => {
     const { registry, ownership } = this.#options;
-    return whenReady(ownership.recover(origin), (owned) => {
+    return whenReady(ownership.recover(origin, lost), (owned) => {
       if (registry.get(origin)) return owned;
       const host = registry.takeBackup(origin);
       registry.add(host);

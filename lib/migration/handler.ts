@@ -14,6 +14,7 @@ import { appendTrailer, type Trailer } from '../wire/trailer.js';
 import { type CandidateRank, chooseTarget, type MigrationCandidate } from './auto-target.js';
 import { ChunkRuns } from './chunk-runs.js';
 import type {
+  LostOwner,
   MigrationAnswer,
   MigrationMode,
   MigrationReport,
@@ -275,8 +276,8 @@ export class MigrationSubprotocolHandler {
    *
    * @returns false where nothing is here to be brought back
    */
-  recover(origin: bigint): boolean {
-    const found = this.#source.recover(origin);
+  recover(origin: bigint, lost?: LostOwner): boolean {
+    const found = this.#source.recover(origin, lost);
     this.#settle();
     return found;
   }

@@ -1,4 +1,5 @@
 import type { MaybePromise } from '../maybe-promise.js';
+import type { LostOwner } from './core.js';
 import type { Offer } from './offer.js';
 
 /** Who may live: what the two sides of a migration ask the witness (ARCHITECTURE.md, "A witness decides who lives"). */
@@ -17,8 +18,12 @@ export interface DaemonOwnership {
   claim(origin: bigint, offer: Offer, epoch: bigint | undefined): MaybePromise<{ readonly epoch: bigint }>;
   /** Source: lets go without an offer, to a target that may take the daemon without naming a try. */
   letGo(origin: bigint, epoch: bigint, target: bigint): MaybePromise<void>;
-  /** This node becomes the owner, because somebody knows that the other copy will never be live. */
-  recover(origin: bigint): MaybePromise<{ readonly epoch: bigint }>;
+  /**
+   * This node becomes the owner, because somebody knows that the other copy will never be live.
+   *
+   * @throws MigrationError `ownership-lost` where somebody else than `lost` is the owner by now
+   */
+  recover(origin: bigint, lost: LostOwner | undefined): MaybePromise<{ readonly epoch: bigint }>;
 }
 
 interface Standing {

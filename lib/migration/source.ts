@@ -5,7 +5,14 @@ import { MigrationFailureReason } from '../wire/failure.js';
 import type { CausalEvent } from '../wire/link.js';
 import { MAX_SNAPSHOT_CHUNK_SIZE } from '../wire/message.js';
 import { sameBytes, type Trailer } from '../wire/trailer.js';
-import type { IdentityTransport, MigrationAnswer, MigrationMode, MigrationStatus, RequestTypes } from './core.js';
+import type {
+  IdentityTransport,
+  LostOwner,
+  MigrationAnswer,
+  MigrationMode,
+  MigrationStatus,
+  RequestTypes,
+} from './core.js';
 import { asMigrationError, errorOf, extensionsRequired, reasonOf, toItself } from './failure.js';
 import { BoundedMemory } from './memory.js';
 import { OutgoingSnapshot } from './outgoing-snapshot.js';
@@ -80,6 +87,9 @@ interface SourceRecord extends RoleRecord<SourcePhase> {
   missingSeen: number;
   /** Why the migration is to end; acted on as soon as the phase allows. */
   abort: MigrationError | undefined;
+  /** The target is gone for certain: a claim of it that stands is no reason to wait. */
+  isTargetGone: boolean;
+  isRecovering: boolean;
 }
 
 /** What is remembered of a migration that is over: repeated frames get the same answer. */
@@ -221,7 +231,8 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     const record = this.awaiting(answer);
     if (!record) {
       // Of a backup that is recovered there is no record.
-      if (answer.error && !this.records.has(answer.origin)) this.ctx.fault(answer.error);
+      if (answer.kind === 'recover') this.ctx.report({ kind: 'recovered', origin: answer.origin, error: answer.error });
+      else if (answer.error && !this.records.has(answer.origin)) this.ctx.fault(answer.error);
       return;
     }
     record.awaiting = undefined;
@@ -239,6 +250,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   peerGone(node: bigint): void {
     const reason = MigrationFailureReason.stateFailed(`node ${node} is gone`);
     this.forEachRecord((record) => {
+      record.isTargetGone ||= record.target === node;
       if (record.target === node || record.orchestrator === node) this.apply(record, 'MigrationFailed', { reason });
     });
   }
@@ -246,20 +258,20 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   /**
    * Brings a daemon back whose target will never be live: whoever calls this answers for that (ARCHITECTURE.md).
    *
+   * @param lost who is known to be gone; undefined: whoever has it
    * @returns false where nothing is here to be brought back
    */
-  recover(origin: bigint): boolean {
+  recover(origin: bigint, lost?: LostOwner): boolean {
     const record = this.records.get(origin);
     if (record) {
       if (record.phase !== 'offered' && record.phase !== 'withdrawing') return false;
-      record.abort ??= new MigrationError('cancelled', `daemon ${origin} was recovered on node ${this.ctx.localNode}`);
-      this.enter(record, 'recovering', this.ctx.request('source', 'recover', { origin }));
+      this.#recover(record, lost);
       return true;
     }
     // One that has come home since lives here, and its backup is gone.
     if (!this.#backups.delete(origin) || this.registry.get(origin)) return false;
     this.#ended.delete(origin);
-    this.ctx.request('source', 'recover', { origin });
+    this.ctx.request('source', 'recover', { origin, lost });
     return true;
   }
 
@@ -381,10 +393,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
         ...late,
         ActivationConfirmed: pass,
         recover: (r, recovered) => this.#recovered(r, recovered),
-        refused: (r, error) => {
-          this.ctx.fault(error);
-          this.enter(r, 'offered');
-        },
+        refused: (r, error) => this.#notRecovered(r, error),
       },
       releasing: {
         ...late,
@@ -444,6 +453,8 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       bytesSeen: 0,
       missingSeen: Number.POSITIVE_INFINITY,
       abort: undefined,
+      isTargetGone: false,
+      isRecovering: false,
     };
     this.add(record, this.#policy.repeatMs);
     const ask = { role: 'source', origin, orchestrator: from, source: localNode, target } as const;
@@ -759,6 +770,11 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       this.#goBack(record, record.abort!);
       return;
     }
+    if (outcome === 'claimed' && record.isTargetGone) {
+      // A live daemon that crashed with its node: this copy is the newest that is left.
+      this.#recover(record, { node: record.target, epoch: record.epoch + 1n });
+      return;
+    }
     if (outcome === 'undecided') this.#reportStanding(record);
     // Too late to go back, or nobody can say: this copy is the backup until the confirmation.
     record.abort = undefined;
@@ -769,6 +785,13 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     const { origin, target, abort } = record;
     const message = `daemon ${origin} has been offered to node ${target}, and without an ownership register only node ${target} can say whether it is live there (${abort?.message}); it stays stopped here until that node confirms, or until recover(${origin}n) is called by somebody who knows that it will not`;
     this.ctx.fault(new MigrationError('register-unavailable', message, { details: { origin, target }, cause: abort }));
+  }
+
+  #recover(record: SourceRecord, lost: LostOwner | undefined): void {
+    const { origin } = record;
+    record.isRecovering = true;
+    record.abort ??= new MigrationError('cancelled', `daemon ${origin} was recovered on node ${this.ctx.localNode}`);
+    this.enter(record, 'recovering', this.ctx.request('source', 'recover', { origin, lost }));
   }
 
   #recovered(record: SourceRecord, { epoch }: Answered<'recover'>): void {
@@ -837,6 +860,21 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
 
   #resumed(record: SourceRecord): void {
     this.#refuse(record, asMigrationError(record.abort));
+    if (record.isRecovering) this.#tellRecovered(record, undefined);
+  }
+
+  #notRecovered(record: SourceRecord, error: MigrationError): void {
+    this.#tellRecovered(record, error);
+    const { origin } = record;
+    // It lives on elsewhere, in a further epoch: this copy is no longer the backup of anything.
+    if (error.kind === 'ownership-lost')
+      this.enter(record, 'releasing', this.ctx.request('source', 'release', { origin }));
+    else this.enter(record, 'offered');
+  }
+
+  #tellRecovered(record: SourceRecord, error: MigrationError | undefined): void {
+    record.isRecovering = false;
+    this.ctx.report({ kind: 'recovered', origin: record.origin, error });
   }
 }
 

@@ -1,5 +1,6 @@
 import { MigrationError } from '../errors.js';
 import type { OwnershipEntry, OwnershipRegister, RegisteredOwnership } from '../mesh/register.js';
+import type { LostOwner } from '../migration/core.js';
 import { mayClaim, type Offer, openOffer } from '../migration/offer.js';
 import type { DaemonOwnership } from '../migration/ownership.js';
 
@@ -51,7 +52,7 @@ export class Ownership implements DaemonOwnership {
 
   async offer(origin: bigint, epoch: bigint, offer: Offer): Promise<void> {
     await this.#change(origin, (entry) => {
-      if (this.#requireOwner(origin, entry).epoch !== epoch) throw lost(origin, entry);
+      if (this.#requireOwner(origin, entry).epoch !== epoch) throw lostTo(origin, entry);
       return { ...entry, offer };
     });
   }
@@ -70,7 +71,7 @@ export class Ownership implements DaemonOwnership {
     const after = await this.#change(origin, (entry) => {
       const claim = this.#claims.get(origin);
       if (claim?.try === offer.try && entry.owner === this.#node && entry.epoch === claim.epoch) return entry;
-      if (!entry.offer || !mayClaim(entry.offer, offer)) throw lost(origin, entry);
+      if (!entry.offer || !mayClaim(entry.offer, offer)) throw lostTo(origin, entry);
       const epoch = entry.epoch + 1n;
       this.#claims.set(origin, { try: offer.try, epoch });
       return { epoch, owner: this.#node, tries: entry.tries };
@@ -84,14 +85,19 @@ export class Ownership implements DaemonOwnership {
     await this.offer(origin, epoch, openOffer(target));
   }
 
-  /** Becomes the owner again, whoever is. The caller knows that no other copy is live. */
-  async recover(origin: bigint): Promise<{ epoch: bigint }> {
-    const { epoch } = await this.#change(origin, (entry) => ({
-      epoch: entry.epoch + 1n,
-      owner: this.#node,
-      tries: entry.tries,
-    }));
+  /** Becomes the owner again. The caller knows that no other copy is live, or which one is not. */
+  async recover(origin: bigint, lost: LostOwner | undefined): Promise<{ epoch: bigint }> {
+    const { epoch } = await this.#change(origin, (entry) => {
+      if (lost && (entry.owner !== lost.node || entry.epoch !== lost.epoch)) throw lostTo(origin, entry);
+      return { epoch: entry.epoch + 1n, owner: this.#node, tries: entry.tries };
+    });
     return { epoch };
+  }
+
+  /** Who has a daemon, as the register says; undefined where nobody has. */
+  async owner(origin: bigint): Promise<LostOwner | undefined> {
+    const standing = await this.#read(origin);
+    return standing && { node: standing.entry.owner, epoch: standing.entry.epoch };
   }
 
   /**
@@ -148,12 +154,12 @@ export class Ownership implements DaemonOwnership {
   }
 
   #requireOwner(origin: bigint, entry: OwnershipEntry): OwnershipEntry {
-    if (entry.owner !== this.#node) throw lost(origin, entry);
+    if (entry.owner !== this.#node) throw lostTo(origin, entry);
     return entry;
   }
 }
 
-function lost(origin: bigint, entry: OwnershipEntry): MigrationError {
+function lostTo(origin: bigint, entry: OwnershipEntry): MigrationError {
   return new MigrationError(
     'ownership-lost',
     `daemon ${origin} belongs to node ${entry.owner} in epoch ${entry.epoch}, and not to who asked`,

@@ -95,6 +95,8 @@ export class DaemonRuntime {
   readonly #onError: (error: MigrationError) => void;
   /** Nodes to which frames have been sent while the current batch was handled. */
   readonly #sentTo = new Set<bigint>();
+  /** Who waits for a recovery to end. */
+  readonly #recoveries = new Map<bigint, (error: MigrationError | undefined) => void>();
   #ready = false;
   #refusedFrames = 0;
   #stopTicking: (() => void) | undefined;
@@ -274,6 +276,36 @@ export class DaemonRuntime {
     await this.#end(host);
   }
 
+  /**
+   * Brings a daemon back whose copy here waits for a confirmation that will not come: its node is gone for good
+   * (ARCHITECTURE.md, promise 2). Resolves when it is live here, with every event that it had accepted here.
+   *
+   * @param options `force`: the owner is still in the mesh, and the caller answers for its copy never being live again
+   * @throws MigrationError `daemon-not-found` where no copy is here, `already-exists` where its owner is in the mesh,
+   * `ownership-lost` where it lives on elsewhere
+   */
+  async recover(origin: bigint, options: { readonly force?: boolean } = {}): Promise<void> {
+    this.#requireReady('recover');
+    const owner = await this.#ownership.owner(origin);
+    if (owner && owner.node !== this.nodeId && !options.force && this.#mesh.peer(owner.node)) {
+      throw new MigrationError(
+        'already-exists',
+        `daemon ${origin} belongs to node ${owner.node}, which is in the mesh; nothing is recovered while it may live there`,
+        { details: { origin, owner: owner.node } },
+      );
+    }
+    const recovered = new Promise<void>((resolve, reject) => {
+      this.#recoveries.set(origin, (error) => (error ? reject(error) : resolve()));
+    });
+    if (!this.#handler.recover(origin, owner)) {
+      this.#recoveries.delete(origin);
+      throw new MigrationError('daemon-not-found', `no copy of daemon ${origin} waits on node ${this.nodeId}`, {
+        details: { origin },
+      });
+    }
+    await recovered;
+  }
+
   /** The register keeps only what may live elsewhere. */
   async #end(host: DaemonHost): Promise<void> {
     const { origin } = host;
@@ -421,6 +453,10 @@ export class DaemonRuntime {
     if (report.kind === 'draining') this.#drains.begin(report.origin);
     else if (report.kind === 'replayed') this.#drains.replayed(report.origin, report.events);
     else if (report.kind === 'cutover' || report.kind === 'failed') this.#drains.end(report.origin);
+    if (report.kind === 'recovered') {
+      this.#recoveries.get(report.origin)?.(report.error);
+      this.#recoveries.delete(report.origin);
+    }
     if (report.kind === 'progress') this.#handles.get(report.progress.origin)?.update(report.progress);
     if ((report.kind !== 'completed' && report.kind !== 'failed') || report.role !== 'orchestrator') return;
     this.#handles.get(report.origin)?.attemptEnded(report.kind === 'failed' ? report.error : undefined);

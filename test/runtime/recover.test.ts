@@ -1,0 +1,95 @@
+import * as assert from 'uvu/assert';
+import { type CausalEvent, DaemonRuntime, EntityKeypair, InProcessMesh } from '../../lib/index.js';
+import { events, eventually, Recorder, refusal, suite } from '../support.js';
+import { type Sent, withoutConfirmations } from './held-confirmations.js';
+
+const PUBLISHER = 77n;
+const [SOURCE, TARGET, OTHER] = [1n, 2n, 3n];
+
+/** A daemon that has moved from node 1 to node 2, of which node 1 has not heard: its copy is the backup. */
+async function world() {
+  const mesh = new InProcessMesh();
+  const held: Sent[] = [];
+  const seats = [SOURCE, TARGET, OTHER].map((id) => mesh.join(id));
+  const outputs: CausalEvent[] = [];
+  await seats[0]!.subscribe('recorder', (_, published) => outputs.push(...published));
+  const daemons: Recorder[] = [];
+  const nodes = seats.map((seat) => {
+    const wrapped = seat.nodeId === TARGET ? withoutConfirmations(seat, (sent) => held.push(sent)) : seat;
+    const runtime = new DaemonRuntime({ mesh: wrapped, orchestrators: [SOURCE, OTHER] });
+    runtime.registerFactory('recorder', () => {
+      daemons.push(new Recorder());
+      return daemons.at(-1)!;
+    });
+    runtime.start();
+    return runtime;
+  });
+  const [source, target, other] = nodes as [DaemonRuntime, DaemonRuntime, DaemonRuntime];
+  const origin = await source.spawn('recorder', EntityKeypair.generate());
+  await source.deliver(origin, events(PUBLISHER, 1, 10));
+  await source.startMigration(origin, SOURCE, TARGET).wait({ timeout: 5_000 });
+  await eventually('the target has confirmed', () => held.length > 0);
+  const end = async () => {
+    for (const node of nodes) await node.shutdown().catch(() => {});
+  };
+  return { source, target, other, seats, daemons, origin, outputs, end };
+}
+
+const numbers = (last: number) => Array.from({ length: last }, (_, i) => BigInt(i + 1));
+const recovery = suite('a daemon whose new node is gone');
+
+recovery('comes back by itself where the mesh knows that, before its source had heard of the activation', async () => {
+  const { source, seats, daemons, origin, outputs, end } = await world();
+  assert.is(source.has(origin), false);
+  await seats[1]!.close();
+  await eventually('the source has it again', () => source.has(origin));
+  const entry = (await seats[0]!.register.read(origin))!.entry;
+  assert.is(entry.owner, SOURCE);
+  assert.is(entry.epoch, 3n, 'spawned in 1, claimed in 2, recovered in 3');
+  await source.deliver(origin, events(PUBLISHER, 11, 5));
+  assert.equal(daemons[0]!.seen, numbers(15));
+  await eventually('its outputs go on', () => outputs.length === 15);
+  await source.startMigration(origin, SOURCE, OTHER).wait({ timeout: 5_000 });
+  await end();
+});
+
+recovery('is not recovered while its owner is in the mesh, unless somebody answers for that', async () => {
+  const { source, target, origin, end } = await world();
+  const error = await refusal('already-exists', () => source.recover(origin));
+  assert.match(error.message, /node 2, which is in the mesh/);
+  assert.is(source.has(origin), false);
+  assert.is(target.has(origin), true);
+  await source.recover(origin, { force: true });
+  assert.is(source.has(origin), true);
+  await end();
+});
+
+recovery('is not recovered over one that has moved on meanwhile; the old copy goes', async () => {
+  const { source, target, other, seats, origin, end } = await world();
+  await other.startMigration(origin, TARGET, OTHER).wait({ timeout: 5_000 });
+  assert.is(other.has(origin), true);
+  assert.is(target.has(origin), false);
+  await seats[1]!.close();
+  // What its target’s end prompts is over when the old copy has gone.
+  await eventually('the backup has gone', () => !isKnown(source, origin));
+  assert.is(other.has(origin), true);
+  assert.is((await seats[0]!.register.read(origin))!.entry.owner, OTHER);
+  await end();
+});
+
+recovery('cannot be recovered where no copy waits', async () => {
+  const { source, other, origin, end } = await world();
+  await refusal('daemon-not-found', () => other.recover(origin, { force: true }));
+  await refusal('daemon-not-found', () => source.recover(12_345n));
+  await end();
+});
+
+/** Whether a copy, live or not, is on a node. */
+function isKnown(node: DaemonRuntime, origin: bigint): boolean {
+  try {
+    node.counts(origin);
+    return true;
+  } catch {
+    return false;
+  }
+}
