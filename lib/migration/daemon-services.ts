@@ -77,6 +77,7 @@ export class DaemonServices implements MigrationServices {
 
   beginTry = ({ origin }: Ask<'beginTry'>) => {
     const host = this.#options.registry.require(origin);
+    if (host.daemon.movable === false) throw pinned(origin);
     if (host.gate !== 'live') {
       throw new MigrationError(
         'already-migrating',
@@ -284,6 +285,12 @@ function notAuthorised({ role, orchestrator, origin }: AuthorizationRequest, cau
       ? "add it to this node's orchestrators, or give an authorize function that allows it"
       : `authorize failed: ${cause instanceof Error ? cause.message : String(cause)}`;
   return new MigrationError('not-authorised', `${what}; ${advice}`, { details: { origin, orchestrator }, cause });
+}
+
+function pinned(origin: bigint): MigrationError {
+  return new MigrationError('pinned', `daemon ${origin} is pinned to this node: it says movable: false`, {
+    details: { origin },
+  });
 }
 
 function isHereAlready(origin: bigint): MigrationError {

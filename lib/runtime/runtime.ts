@@ -1,4 +1,4 @@
-import type { DaemonFactory } from '../daemon/daemon.js';
+import type { DaemonFactory, DaemonHealth } from '../daemon/daemon.js';
 import { DaemonFactoryRegistry } from '../daemon/factories.js';
 import { type Acceptance, DaemonHost, type DaemonHostOptions, moving } from '../daemon/host.js';
 import { DaemonRegistry } from '../daemon/registry.js';
@@ -302,6 +302,21 @@ export class DaemonRuntime {
   counts(origin: bigint): { readonly processed: number; readonly failures: number } {
     const { processed, failures } = this.#registry.require(origin);
     return { processed, failures };
+  }
+
+  /** How a daemon here says that it is; healthy where it says nothing. @throws MigrationError `daemon-not-found`, `state-failed` */
+  async health(origin: bigint): Promise<DaemonHealth> {
+    return this.#registry.require(origin).health();
+  }
+
+  /**
+   * Hands a daemon here a message that is no event, in its turn among them.
+   *
+   * @returns what its `onControl` gave
+   * @throws MigrationError `daemon-not-found`, `moving` while it migrates, `no-control` where it takes none, `state-failed`
+   */
+  async control(origin: bigint, message: unknown): Promise<unknown> {
+    return this.#registry.require(origin).control(message);
   }
 
   /** The key pair of a daemon here, to sign with; public-only where its private half did not travel along. */
