@@ -71,7 +71,12 @@ export { type Environment, systemEnvironment } from './runtime/environment.js';
 export { type CancelOutcome, MigrationHandle } from './runtime/handle.js';
 export type { HandleProgress, MigrationState } from './runtime/progress.js';
 export { EventPublisher } from './runtime/publisher.js';
-export { DaemonRuntime, type DaemonRuntimeOptions, type StartMigrationOptions } from './runtime/runtime.js';
+export {
+  DaemonRuntime,
+  type DaemonRuntimeOptions,
+  type ExpectMigrationOptions,
+  type StartMigrationOptions,
+} from './runtime/runtime.js';
 export type { MigrationCodec } from './wire/codec.js';
 export { createCodec } from './wire/engine.js';
 export { MigrationFailureReason } from './wire/failure.js';

@@ -233,14 +233,19 @@ export class DaemonHost {
 
   /** Frees memory outside the heap, and wipes the private half of the key. */
   dispose(): void {
-    this.#disposed = true;
-    this.#gate = 'fenced';
     try {
       this.keypair.wipeSecret();
     } finally {
-      this.log.dispose();
-      this.ledger.dispose();
+      this.free();
     }
+  }
+
+  /** Frees memory outside the heap, and leaves the key to whom it belongs: for a copy that never came to life. */
+  free(): void {
+    this.#disposed = true;
+    this.#gate = 'fenced';
+    this.log.dispose();
+    this.ledger.dispose();
   }
 
   /**

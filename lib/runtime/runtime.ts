@@ -31,6 +31,7 @@ import { EventPublisher } from './publisher.js';
 import { DEFAULT_RETRY_BUDGET_MS } from './retry.js';
 import { RuntimeServices } from './services.js';
 import { Slots } from './slots.js';
+import { joined } from './snapshot-bytes.js';
 
 const TICK_MS = 20;
 const DEFAULT_CONCURRENT_MIGRATIONS = 256;
@@ -74,6 +75,11 @@ export interface StartMigrationOptions {
   /** Cancels the migration when it aborts. */
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: HandleProgress) => void;
+}
+
+export interface ExpectMigrationOptions {
+  /** The only node that may place the daemon here, of those that `authorize` allows. Default: any of them. */
+  readonly orchestrator?: bigint;
 }
 
 /** A node that hosts daemons and moves them: what most users touch. */
@@ -243,22 +249,66 @@ export class DaemonRuntime {
    * @throws MigrationError `factory-not-found`, `already-exists`
    */
   async spawn(kind: string, keypair: EntityKeypair, config?: unknown): Promise<bigint> {
-    if (!(keypair instanceof EntityKeypair))
-      throw new TypeError('keypair must be an EntityKeypair; EntityKeypair.generate() makes one');
+    requireKeypair(keypair);
     this.#requireReady('spawn');
     requireUsable(keypair);
-    const origin = keypair.originHash;
     const daemon = this.#factories.create(kind, config);
-    const epoch = await this.#ownership.create(origin);
-    if (!this.#ready) {
-      await this.#ownership.remove(origin);
-      this.#requireReady('spawn');
-    }
-    if (keypair.canSign) hosted.add(keypair);
+    return this.#bringToLife('spawn', new DaemonHost(this.#hostOptions(keypair, kind, daemon)));
+  }
+
+  /**
+   * Brings a daemon back to life from what `snapshot` gave: with its state, what it has seen (events that come again are
+   * dropped), and its chain, which goes on in a new epoch.
+   *
+   * @param kind of a registered factory
+   * @param keypair the snapshot's daemon's; as for `spawn`, and the caller's still where this throws
+   * @param snapshot a whole snapshot (PROTOCOL.md §4); its envelope, where it has one, is passed over
+   * @param config handed to the factory
+   * @returns its origin hash
+   * @throws MigrationError `origin-mismatch` where the snapshot is another daemon's, `factory-not-found`, `already-exists`
+   * where the daemon lives somewhere, `state-failed` where its `restore` throws, and a codec's kind where the snapshot is
+   * damaged
+   */
+  async spawnFromSnapshot(
+    kind: string,
+    keypair: EntityKeypair,
+    snapshot: Uint8Array,
+    config?: unknown,
+  ): Promise<bigint> {
+    requireKeypair(keypair);
+    this.#requireReady('spawnFromSnapshot');
+    requireUsable(keypair);
+    const decoded = this.#codec.decodeSnapshot(snapshot);
+    requireSnapshotOf(keypair, decoded.entityId);
+    const daemon = this.#factories.create(kind, config);
     const host = new DaemonHost(this.#hostOptions(keypair, kind, daemon));
-    host.epoch = epoch;
-    this.#registry.add(host);
-    return origin;
+    try {
+      await host.restore(decoded);
+    } catch (error) {
+      host.free();
+      throw error;
+    }
+    return this.#bringToLife('spawnFromSnapshot', host);
+  }
+
+  /** In the epoch after the one that the copy comes from. Where it fails, the key stays its owner's. */
+  async #bringToLife(call: string, host: DaemonHost): Promise<bigint> {
+    const { origin, keypair } = host;
+    try {
+      const beginning = { epoch: host.epoch + 1n, tries: this.#environment.wallNs() };
+      const epoch = await this.#ownership.create(origin, beginning);
+      if (!this.#ready) {
+        await this.#ownership.remove(origin);
+        this.#requireReady(call);
+      }
+      this.#registry.add(host);
+      if (keypair.canSign) hosted.add(keypair);
+      host.goLive(epoch);
+      return origin;
+    } catch (error) {
+      host.free();
+      throw error;
+    }
   }
 
   /** Ends a daemon that lives here. @throws MigrationError `daemon-not-found`, `already-migrating` */
@@ -324,8 +374,21 @@ export class DaemonRuntime {
     return this.#registry.require(origin).keypair;
   }
 
-  /** The daemon's own state now, as its `snapshot` gives it. @throws MigrationError `daemon-not-found`, `state-failed` */
+  /**
+   * A daemon here as it is now, whole: a snapshot (PROTOCOL.md §4) with what the host carries along and without an envelope,
+   * so without its key; what `spawnFromSnapshot` takes.
+   *
+   * @throws MigrationError `daemon-not-found`, `state-failed`
+   */
   async snapshot(origin: bigint): Promise<Uint8Array> {
+    const { fields, state } = await this.#registry.require(origin).snapshot({ carry: true });
+    const stateLength = state.reduce((sum, part) => sum + part.length, 0);
+    const { head, tail } = this.#codec.encodeSnapshotParts(fields, stateLength);
+    return joined([head, ...state, tail], () => this.#environment.turn());
+  }
+
+  /** The daemon's own state now, as its `snapshot` gives it. @throws MigrationError `daemon-not-found`, `state-failed` */
+  async state(origin: bigint): Promise<Uint8Array> {
     const { state } = await this.#registry.require(origin).snapshot({ carry: false });
     return state[0]!;
   }
@@ -351,9 +414,31 @@ export class DaemonRuntime {
     return new EventPublisher(node, deliver, () => this.#environment.nowMs());
   }
 
-  /** This origin may move in, as that kind. */
-  expectMigration(kind: string, origin: bigint, config?: unknown): void {
-    this.#factories.expect(kind, origin, config);
+  /**
+   * This origin may move in, as that kind; without this call it is made as its source calls it, where that kind is registered.
+   * For each origin the last call stands, of this and of `registerMigrationTargetIdentity`.
+   *
+   * @param config handed to the factory
+   */
+  expectMigration(kind: string, origin: bigint, config?: unknown, options: ExpectMigrationOptions = {}): void {
+    this.#factories.expect(kind, origin, config, options);
+  }
+
+  /**
+   * A daemon may move in, and this node has its key: for one whose source seals none (a peer without keys, or
+   * `transportIdentity: false`). A key that does travel along is taken instead.
+   *
+   * @param keypair copied when the daemon moves in, so the caller's to dispose, and not before
+   * @param config handed to the factory
+   */
+  registerMigrationTargetIdentity(
+    keypair: EntityKeypair,
+    kind: string,
+    config?: unknown,
+    options: ExpectMigrationOptions = {},
+  ): void {
+    requireKeypair(keypair);
+    this.#factories.expect(kind, keypair.originHash, config, { ...options, keypair });
   }
 
   /**
@@ -470,6 +555,20 @@ export class DaemonRuntime {
 
 /** Full key pairs that a daemon of this thread lives by: a runtime wipes its daemons' keys, so none may have two. */
 const hosted = new WeakSet<EntityKeypair>();
+
+function requireKeypair(keypair: unknown): void {
+  if (keypair instanceof EntityKeypair) return;
+  throw new TypeError('keypair must be an EntityKeypair; EntityKeypair.generate() makes one');
+}
+
+function requireSnapshotOf(keypair: EntityKeypair, entityId: Uint8Array): void {
+  if (keypair.id.equals(entityId)) return;
+  throw new MigrationError(
+    'origin-mismatch',
+    `the snapshot is of another daemon than the key pair, which is that of entity ${keypair.id.hex}; give the key pair of the snapshot's daemon`,
+    { details: { origin: keypair.originHash } },
+  );
+}
 
 /** @throws MigrationError `disposed`, `already-exists` */
 function requireUsable(keypair: EntityKeypair): void {
