@@ -57,6 +57,7 @@ export type {
   PreCleanupCallback,
   ReadinessCallback,
 } from './migration/hooks.js';
+export type { MigrationObstacle, ObstacleKind } from './migration/obstacles.js';
 export { MigrationOrchestrator } from './migration/orchestrator.js';
 export type {
   MigrationOrchestratorPolicy,
@@ -67,6 +68,7 @@ export type {
 } from './migration/policy.js';
 export { MigrationSourceHandler } from './migration/source.js';
 export { MigrationTargetHandler } from './migration/target.js';
+export type { CanMigrateOptions } from './runtime/can-migrate.js';
 export { type Environment, systemEnvironment } from './runtime/environment.js';
 export { type CancelOutcome, MigrationHandle } from './runtime/handle.js';
 export type { HandleProgress, MigrationState } from './runtime/progress.js';

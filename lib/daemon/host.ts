@@ -9,7 +9,7 @@ import type { EventLog, EventLogOptions } from '../wire/event-log.js';
 import type { SubscriptionLedger } from '../wire/ledger.js';
 import type { CausalEvent, CausalLink } from '../wire/link.js';
 import { MAX_SNAPSHOT_CHUNK_SIZE } from '../wire/message.js';
-import type { SnapshotFields, StateSnapshot } from '../wire/snapshot.js';
+import { SNAPSHOT_FIXED_OVERHEAD, type SnapshotFields, type StateSnapshot } from '../wire/snapshot.js';
 import type { DaemonHealth, DaemonOutputs, MeshDaemon } from './daemon.js';
 
 /** Events processed before the event loop gets its turn. */
@@ -95,6 +95,7 @@ export class DaemonHost {
   #processed = 0;
   #failures = 0;
   #oversized: CausalEvent | undefined;
+  #snapshotLength: number | undefined;
 
   constructor(options: DaemonHostOptions) {
     this.#options = options;
@@ -130,6 +131,14 @@ export class DaemonHost {
   /** Events at which the daemon threw. */
   get failures(): number {
     return this.#failures;
+  }
+
+  /**
+   * Bytes of the last whole snapshot that was taken of this copy, or that it was made of; undefined where there was none. The
+   * next one may be of another size.
+   */
+  get snapshotLength(): number | undefined {
+    return this.#snapshotLength;
   }
 
   /** Hands events in, in order. */
@@ -269,6 +278,7 @@ export class DaemonHost {
           identityEnvelope: options.seal?.(this.head),
         };
         const state = options.carry ? [encodeCarriedState(this.#carried()), own] : [own];
+        this.#snapshotLength = lengthAround(fields) + state.reduce((sum, part) => sum + part.length, 0);
         if (options.intake) {
           // Nothing else has had a turn since the daemon answered: the log begins right after this state.
           this.log.clear();
@@ -337,6 +347,7 @@ export class DaemonHost {
   /** Takes up a snapshot: the copy is held until `goLive`. @throws MigrationError `state-failed` where the daemon throws */
   restore(snapshot: StateSnapshot): MaybePromise<void> {
     const { carried, own } = splitState(snapshot.state);
+    this.#snapshotLength = lengthAround(snapshot) + snapshot.state.length;
     this.#gate = 'held';
     // Without what our host carries, the chain goes on with the state's bytes as the last payload, as in the reference.
     const { codec } = this.#options;
@@ -482,6 +493,11 @@ export class DaemonHost {
   #name(): string {
     return `daemon "${this.#options.daemon.name}" (origin ${this.origin})`;
   }
+}
+
+/** Bytes of a snapshot but its state's. */
+function lengthAround({ bindings, identityEnvelope }: SnapshotFields): number {
+  return SNAPSHOT_FIXED_OVERHEAD + bindings.length + (identityEnvelope?.length ?? 0);
 }
 
 /** @throws TypeError where a daemon gave anything but payloads */

@@ -6,7 +6,14 @@ import { checkForwardedChunk } from './chunk-check.js';
 import type { MigrationPhase, MigrationProgress, MigrationStatus } from './core.js';
 import { errorOf, reasonOf, toItself } from './failure.js';
 import { type MigrationOrchestratorPolicy, type OrchestratorPolicyOptions, orchestratorPolicy } from './policy.js';
-import { noMigration, RoleHandler, type RoleRecord, requirePeer, type TransitionTable } from './role.js';
+import {
+  alreadyMigrating,
+  noMigration,
+  RoleHandler,
+  type RoleRecord,
+  requirePeer,
+  type TransitionTable,
+} from './role.js';
 
 interface OrchestratorRecord extends RoleRecord<MigrationPhase> {
   readonly source: bigint;
@@ -90,6 +97,13 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
     // when it has the snapshot.
     this.#goTo(record, sourceIsLocal && !this.ctx.extensions ? 'Transfer' : 'Snapshot');
     return { sourceIsLocal };
+  }
+
+  /** What keeps this node from leading a migration of that daemon now. */
+  obstacles(origin: bigint, source: bigint, target: bigint): MigrationError[] {
+    if (this.records.has(origin)) return [alreadyMigrating(origin)];
+    const crowding = this.crowding(origin, [source, target], this.policy);
+    return crowding ? [crowding] : [];
   }
 
   /** Whether chunks from that node pass through here. */
@@ -197,14 +211,8 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
 
   #requireStartable(origin: bigint, source: bigint, target: bigint): void {
     if (source === target) throw toItself(origin, source);
-    if (this.records.has(origin)) {
-      throw new MigrationError(
-        'already-migrating',
-        `daemon ${origin} is already migrating; cancel that first or wait for its end`,
-        { details: { origin } },
-      );
-    }
-    this.requireRoom(origin, [source, target], this.policy);
+    const [obstacle] = this.obstacles(origin, source, target);
+    if (obstacle) throw obstacle;
   }
 
   #interval(phase: MigrationPhase): number {

@@ -10,7 +10,14 @@ import { asMigrationError, errorOf, extensionsRequired, reasonOf, toItself } fro
 import { BoundedMemory } from './memory.js';
 import { OutgoingSnapshot } from './outgoing-snapshot.js';
 import { type ParticipantPolicy, type ParticipantPolicyOptions, participantPolicy } from './policy.js';
-import { noMigration, RoleHandler, type RoleRecord, requirePeer, type TransitionTable } from './role.js';
+import {
+  alreadyMigrating,
+  noMigration,
+  RoleHandler,
+  type RoleRecord,
+  requirePeer,
+  type TransitionTable,
+} from './role.js';
 
 /** Bytes of one BufferedEvents frame, at the most, unless a single event needs more. */
 const EVENT_FRAME_BYTES = 48 * 1024;
@@ -173,6 +180,13 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       return;
     }
     this.#open(origin, target, from, trailer);
+  }
+
+  /** What keeps this half from beginning a migration of that daemon for that orchestrator now. */
+  obstacles(origin: bigint, orchestrator: bigint): MigrationError[] {
+    if (this.records.has(origin)) return [alreadyMigrating(origin)];
+    const crowding = this.crowding(origin, [orchestrator], this.#policy);
+    return crowding ? [crowding] : [];
   }
 
   cutoverNotify(origin: bigint, from: bigint, trailer: Trailer | undefined): void {
@@ -421,7 +435,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       orchestrator: from,
       target,
       requestId: trailer?.requestId,
-      identity: identityTransport(trailer),
+      identity: identityTransport(trailer?.transportIdentity),
       // A target that holds no outputs back would publish all of them again.
       mode: trailer?.mode === 1n && this.ctx.speaks(target) === true ? 'live' : 'pause',
       byOffer: trailer?.requestId !== undefined,
@@ -840,9 +854,10 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   }
 }
 
-function identityTransport(trailer: Trailer | undefined): IdentityTransport {
-  if (trailer?.transportIdentity === undefined) return 'where-possible';
-  return trailer.transportIdentity === 0n ? 'none' : 'required';
+/** What a trailer's `transportIdentity` says. */
+export function identityTransport(transportIdentity: bigint | undefined): IdentityTransport {
+  if (transportIdentity === undefined) return 'where-possible';
+  return transportIdentity === 0n ? 'none' : 'required';
 }
 
 /** The daemon's copy here is whole, and its log grows. */

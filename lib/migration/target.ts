@@ -5,14 +5,26 @@ import type { FrameColumns } from '../wire/columns.js';
 import type { EventLog } from '../wire/event-log.js';
 import { MigrationFailureReason } from '../wire/failure.js';
 import type { BufferedEvents, SnapshotReady } from '../wire/message.js';
-import type { AssembledSnapshot, ReassemblerOptions, SnapshotReassembler } from '../wire/reassembler.js';
+import {
+  type AssembledSnapshot,
+  MAX_SNAPSHOT_BYTES,
+  type ReassemblerOptions,
+  type SnapshotReassembler,
+} from '../wire/reassembler.js';
 import { sameBytes, type Trailer } from '../wire/trailer.js';
 import type { MigrationAnswer, MigrationMode, MigrationStatus, RequestTypes, RoleContext } from './core.js';
 import { errorOf, extensionsRequired, reasonOf } from './failure.js';
 import { BoundedMemory } from './memory.js';
 import { NumberedEvents } from './numbered-events.js';
 import { type ParticipantPolicy, type ParticipantPolicyOptions, participantPolicy } from './policy.js';
-import { noMigration, RoleHandler, type RoleRecord, requirePeer, type TransitionTable } from './role.js';
+import {
+  alreadyMigrating,
+  noMigration,
+  RoleHandler,
+  type RoleRecord,
+  requirePeer,
+  type TransitionTable,
+} from './role.js';
 
 /** Events replayed by one request: then they are acknowledged, and others get their turn. */
 const REPLAY_SLICE = 1_000;
@@ -168,6 +180,21 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   dispose(): void {
     this.#reassembler?.dispose();
     for (const record of [...this.records.values()]) this.#forget(record);
+  }
+
+  /** What keeps this half from taking that daemon from that orchestrator now. */
+  obstacles(origin: bigint, orchestrator: bigint): MigrationError[] {
+    const obstacles = this.records.has(origin) ? [alreadyMigrating(origin)] : [];
+    const crowding = this.crowding(origin, [orchestrator], this.#policy);
+    if (crowding) obstacles.push(crowding);
+    const expected = this.ctx.expectedOrchestrator(origin);
+    if (expected !== undefined && expected !== orchestrator) obstacles.push(boundElsewhere(origin, orchestrator));
+    return obstacles;
+  }
+
+  /** Bytes of the largest snapshot that is taken here. */
+  get maxSnapshotBytes(): number {
+    return this.#reassembly.maxSnapshotBytes ?? MAX_SNAPSHOT_BYTES;
   }
 
   snapshotReady(message: SnapshotReady, from: bigint, trailer: Trailer | undefined): void {
@@ -937,6 +964,14 @@ function tooManyWaiting(origin: bigint, from: bigint, limit: number): MigrationE
 /** Whether a frame is of that migration, or of an earlier one. */
 function isOf(ended: Ended, trailer: Trailer | undefined): boolean {
   return ended.try !== undefined && trailer?.try !== undefined && trailer.try <= ended.try;
+}
+
+function boundElsewhere(origin: bigint, orchestrator: bigint): MigrationError {
+  return new MigrationError(
+    'not-authorised',
+    `node ${orchestrator} may not place daemon ${origin} here: another orchestrator is bound to it by expectMigration`,
+    { details: { origin, orchestrator } },
+  );
 }
 
 function superseded(record: TargetRecord): MigrationError {

@@ -40,6 +40,11 @@ export class Ownership implements DaemonOwnership {
     );
   }
 
+  /** On which node a daemon lives; undefined where on none. @throws MigrationError `register-unavailable` */
+  async owner(origin: bigint): Promise<bigint | undefined> {
+    return (await this.#read(origin))?.entry.owner;
+  }
+
   /** A daemon that lives here ends. */
   async remove(origin: bigint): Promise<void> {
     await this.#change(origin, (entry) => this.#requireOwner(origin, entry) && undefined);

@@ -13,7 +13,9 @@ import type { MigrationMode, MigrationReport } from '../migration/core.js';
 import { asMigrationError } from '../migration/failure.js';
 import { MigrationSubprotocolHandler } from '../migration/handler.js';
 import { type AuthorizeFn, allowList } from '../migration/hooks.js';
+import { type MigrationObstacle, obstacleOf } from '../migration/obstacles.js';
 import { MigrationOrchestrator } from '../migration/orchestrator.js';
+import { alreadyMigrating } from '../migration/role.js';
 import { MigrationSourceHandler } from '../migration/source.js';
 import { MigrationTargetHandler } from '../migration/target.js';
 import type { MigrationCodec } from '../wire/codec.js';
@@ -21,6 +23,7 @@ import { createCodec } from '../wire/engine.js';
 import type { EventLogOptions } from '../wire/event-log.js';
 import type { CausalEvent } from '../wire/link.js';
 import { SUBPROTOCOL_MIGRATION } from '../wire/message.js';
+import { type CanMigrateOptions, livesNowhere, notRunning, requireTimeout } from './can-migrate.js';
 import { DeliveryEndpoint } from './delivery-endpoint.js';
 import { DrainThrottle } from './drain.js';
 import { type Environment, systemEnvironment } from './environment.js';
@@ -144,6 +147,7 @@ export class DaemonRuntime {
         codec: this.#codec,
         services,
         speaksExtensions: (node) => mesh.peer(node)?.extensions,
+        isPeer: (node) => mesh.peer(node) !== undefined,
         transport: {
           send: (destNode, frame) => {
             this.#sentTo.add(destNode);
@@ -314,13 +318,7 @@ export class DaemonRuntime {
   /** Ends a daemon that lives here. @throws MigrationError `daemon-not-found`, `already-migrating` */
   async stop(origin: bigint): Promise<void> {
     const host = this.#registry.require(origin);
-    if (this.#handler.isMigrating(origin)) {
-      throw new MigrationError(
-        'already-migrating',
-        `daemon ${origin} is migrating; cancel that first or wait for its end`,
-        { details: { origin } },
-      );
-    }
+    if (this.#handler.isMigrating(origin)) throw alreadyMigrating(origin);
     await this.#end(host);
   }
 
@@ -454,13 +452,7 @@ export class DaemonRuntime {
         details: { node },
       });
     }
-    if (this.#handles.has(origin)) {
-      throw new MigrationError(
-        'already-migrating',
-        `daemon ${origin} is already migrating; cancel that first or wait for its end`,
-        { details: { origin } },
-      );
-    }
+    if (this.#handles.has(origin)) throw alreadyMigrating(origin);
     const handle = this.#handle(origin, source, target, options);
     this.#handles.set(origin, handle);
     try {
@@ -470,6 +462,38 @@ export class DaemonRuntime {
       throw error;
     }
     return handle;
+  }
+
+  /**
+   * Asks what a migration led from here would be refused for, before it is started: the source first, then the target, each by
+   * a probe where it is another node. Nothing is begun and no snapshot taken, so the answer is one of this moment, and a
+   * snapshot's size is that of the daemon's last one; where it has had none, no limit is compared with it.
+   *
+   * @returns the reasons; none where it could go
+   */
+  async canMigrate(
+    origin: bigint,
+    target: bigint,
+    options: CanMigrateOptions = {},
+  ): Promise<readonly MigrationObstacle[]> {
+    const { transportIdentity = true, timeout: deadlineMs } = options;
+    requireTimeout(deadlineMs);
+    if (!this.#ready) return [notRunning(this.nodeId)];
+    const source = options.source ?? (await this.#livesOn(origin));
+    if (source === undefined) return [livesNowhere(origin)];
+    const requestId = this.#environment.randomBytes(16);
+    const probe = { requestId, transportIdentity, deadlineMs };
+    const obstacles = await new Promise<readonly MigrationObstacle[]>((resolve) => {
+      this.#handler.probe(origin, source, target, probe, resolve);
+    });
+    // Between two attempts the dispatcher knows of none.
+    const isKnown = obstacles.some(({ kind, where }) => kind === 'already-migrating' && where === 'orchestrator');
+    if (isKnown || !this.#handles.has(origin)) return obstacles;
+    return [obstacleOf(alreadyMigrating(origin), 'orchestrator'), ...obstacles];
+  }
+
+  async #livesOn(origin: bigint): Promise<bigint | undefined> {
+    return this.has(origin) ? this.nodeId : this.#ownership.owner(origin);
   }
 
   #handle(origin: bigint, source: bigint, target: bigint, options: StartMigrationOptions): MigrationHandle {
