@@ -6,14 +6,7 @@ import { checkForwardedChunk } from './chunk-check.js';
 import type { MigrationPhase, MigrationProgress, MigrationStatus } from './core.js';
 import { errorOf, reasonOf, toItself } from './failure.js';
 import { type MigrationOrchestratorPolicy, type OrchestratorPolicyOptions, orchestratorPolicy } from './policy.js';
-import {
-  alreadyMigrating,
-  noMigration,
-  RoleHandler,
-  type RoleRecord,
-  requirePeer,
-  type TransitionTable,
-} from './role.js';
+import { noMigration, RoleHandler, type RoleRecord, requirePeer, type TransitionTable } from './role.js';
 
 interface OrchestratorRecord extends RoleRecord<MigrationPhase> {
   readonly source: bigint;
@@ -101,9 +94,7 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
 
   /** What keeps this node from leading a migration of that daemon now. */
   obstacles(origin: bigint, source: bigint, target: bigint): MigrationError[] {
-    if (this.records.has(origin)) return [alreadyMigrating(origin)];
-    const crowding = this.crowding(origin, [source, target], this.policy);
-    return crowding ? [crowding] : [];
+    return this.inTheWay(origin, [source, target], this.policy);
   }
 
   /** Whether chunks from that node pass through here. */

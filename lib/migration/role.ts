@@ -83,12 +83,19 @@ export abstract class RoleHandler<Phase extends string, Inputs, Record extends R
 
   /** @throws MigrationError `too-many-migrations` where one more for these peers is over the limits */
   protected requireRoom(origin: bigint, peers: readonly bigint[], limits: Limits): void {
-    const crowding = this.crowding(origin, peers, limits);
+    const crowding = this.#crowding(origin, peers, limits);
     if (crowding) throw crowding;
   }
 
+  /** What keeps this half from taking on a migration of that daemon for these peers. */
+  protected inTheWay(origin: bigint, peers: readonly bigint[], limits: Limits): MigrationError[] {
+    const obstacles = this.records.has(origin) ? [alreadyMigrating(origin)] : [];
+    const crowding = this.#crowding(origin, peers, limits);
+    return crowding ? [...obstacles, crowding] : obstacles;
+  }
+
   /** Why one more for these peers is too many; undefined where it is not. */
-  protected crowding(
+  #crowding(
     origin: bigint,
     peers: readonly bigint[],
     { maxMigrations, maxPerPeer }: Limits,

@@ -10,14 +10,7 @@ import { asMigrationError, errorOf, extensionsRequired, reasonOf, toItself } fro
 import { BoundedMemory } from './memory.js';
 import { OutgoingSnapshot } from './outgoing-snapshot.js';
 import { type ParticipantPolicy, type ParticipantPolicyOptions, participantPolicy } from './policy.js';
-import {
-  alreadyMigrating,
-  noMigration,
-  RoleHandler,
-  type RoleRecord,
-  requirePeer,
-  type TransitionTable,
-} from './role.js';
+import { noMigration, RoleHandler, type RoleRecord, requirePeer, type TransitionTable } from './role.js';
 
 /** Bytes of one BufferedEvents frame, at the most, unless a single event needs more. */
 const EVENT_FRAME_BYTES = 48 * 1024;
@@ -184,9 +177,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
 
   /** What keeps this half from beginning a migration of that daemon for that orchestrator now. */
   obstacles(origin: bigint, orchestrator: bigint): MigrationError[] {
-    if (this.records.has(origin)) return [alreadyMigrating(origin)];
-    const crowding = this.crowding(origin, [orchestrator], this.#policy);
-    return crowding ? [crowding] : [];
+    return this.inTheWay(origin, [orchestrator], this.#policy);
   }
 
   cutoverNotify(origin: bigint, from: bigint, trailer: Trailer | undefined): void {

@@ -17,14 +17,7 @@ import { errorOf, extensionsRequired, reasonOf } from './failure.js';
 import { BoundedMemory } from './memory.js';
 import { NumberedEvents } from './numbered-events.js';
 import { type ParticipantPolicy, type ParticipantPolicyOptions, participantPolicy } from './policy.js';
-import {
-  alreadyMigrating,
-  noMigration,
-  RoleHandler,
-  type RoleRecord,
-  requirePeer,
-  type TransitionTable,
-} from './role.js';
+import { noMigration, RoleHandler, type RoleRecord, requirePeer, type TransitionTable } from './role.js';
 
 /** Events replayed by one request: then they are acknowledged, and others get their turn. */
 const REPLAY_SLICE = 1_000;
@@ -184,9 +177,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
 
   /** What keeps this half from taking that daemon from that orchestrator now. */
   obstacles(origin: bigint, orchestrator: bigint): MigrationError[] {
-    const obstacles = this.records.has(origin) ? [alreadyMigrating(origin)] : [];
-    const crowding = this.crowding(origin, [orchestrator], this.#policy);
-    if (crowding) obstacles.push(crowding);
+    const obstacles = this.inTheWay(origin, [orchestrator], this.#policy);
     const expected = this.ctx.expectedOrchestrator(origin);
     if (expected !== undefined && expected !== orchestrator) obstacles.push(boundElsewhere(origin, orchestrator));
     return obstacles;
