@@ -77,6 +77,7 @@ export {
   DaemonRuntime,
   type DaemonRuntimeOptions,
   type ExpectMigrationOptions,
+  type RuntimePolicy,
   type StartMigrationOptions,
 } from './runtime/runtime.js';
 export type { MigrationCodec } from './wire/codec.js';

@@ -15,6 +15,7 @@ import { MigrationSubprotocolHandler } from '../migration/handler.js';
 import { type AuthorizeFn, allowList } from '../migration/hooks.js';
 import { type MigrationObstacle, obstacleOf } from '../migration/obstacles.js';
 import { MigrationOrchestrator } from '../migration/orchestrator.js';
+import type { OrchestratorPolicyOptions, ParticipantPolicyOptions } from '../migration/policy.js';
 import { alreadyMigrating } from '../migration/role.js';
 import { MigrationSourceHandler } from '../migration/source.js';
 import { MigrationTargetHandler } from '../migration/target.js';
@@ -23,12 +24,14 @@ import { createCodec } from '../wire/engine.js';
 import type { EventLogOptions } from '../wire/event-log.js';
 import type { CausalEvent } from '../wire/link.js';
 import { SUBPROTOCOL_MIGRATION } from '../wire/message.js';
+import type { ReassemblerOptions } from '../wire/reassembler.js';
 import { type CanMigrateOptions, livesNowhere, notRunning, requireTimeout } from './can-migrate.js';
 import { DeliveryEndpoint } from './delivery-endpoint.js';
 import { DrainThrottle } from './drain.js';
 import { type Environment, systemEnvironment } from './environment.js';
 import { MigrationHandle } from './handle.js';
 import { Ownership } from './ownership.js';
+import { Pacer } from './pacer.js';
 import type { HandleProgress } from './progress.js';
 import { EventPublisher } from './publisher.js';
 import { DEFAULT_RETRY_BUDGET_MS } from './retry.js';
@@ -56,6 +59,22 @@ export interface DaemonRuntimeOptions {
   readonly environment?: Environment;
   /** This node's keys: daemons' keys are sealed to them. The caller's to dispose. Default: new ones, for this run. */
   readonly nodeKeys?: NodeKeys;
+  /**
+   * Bytes of snapshots per second that leave this node, over all migrations from here; at least 7,000 (one chunk). It is the
+   * source's to say, because it sends; whoever leads. Logged events are not held back. Default: as fast as the mesh takes them.
+   */
+  readonly maxBytesPerSecond?: number;
+  /** How patient this node is in each role, and how many migrations it takes on at once. */
+  readonly policy?: RuntimePolicy;
+}
+
+export interface RuntimePolicy {
+  /** Of migrations led from here. */
+  readonly orchestrator?: OrchestratorPolicyOptions;
+  /** Of migrations from here. */
+  readonly source?: ParticipantPolicyOptions;
+  /** Of migrations to here; and how large snapshots may be, one and all that are half here. */
+  readonly target?: ParticipantPolicyOptions & Pick<ReassemblerOptions, 'maxSnapshotBytes' | 'maxPendingBytes'>;
 }
 
 export interface StartMigrationOptions {
@@ -98,6 +117,7 @@ export class DaemonRuntime {
   readonly #ownsNodeKeys: boolean;
   readonly #handler: MigrationSubprotocolHandler;
   readonly #delivery: DeliveryEndpoint;
+  readonly #pacer: Pacer;
   readonly #drains = new DrainThrottle();
   readonly #slots: Slots;
   readonly #handles = new Map<bigint, MigrationHandle>();
@@ -124,6 +144,12 @@ export class DaemonRuntime {
       nodeKeys: this.#nodeKeys,
       peerStaticLookup: (node) => mesh.peer(node)?.staticKey,
     });
+    this.#pacer = new Pacer({
+      maxBytesPerSecond: options.maxBytesPerSecond,
+      nowMs: () => environment.nowMs(),
+      stream: (destNode, snapshot) => mesh.stream(destNode, SUBPROTOCOL_MIGRATION, snapshot),
+      isPeer: (node) => mesh.peer(node) !== undefined,
+    });
     const services = new RuntimeServices({
       localNode: mesh.nodeId,
       codec: this.#codec,
@@ -139,9 +165,9 @@ export class DaemonRuntime {
       host: (keypair, kind, daemon) => this.#hostOptions(keypair, kind, daemon),
     });
     this.#handler = new MigrationSubprotocolHandler(
-      new MigrationOrchestrator(),
-      new MigrationSourceHandler(this.#registry),
-      new MigrationTargetHandler(this.#registry, this.#factories),
+      new MigrationOrchestrator(options.policy?.orchestrator),
+      new MigrationSourceHandler(this.#registry, options.policy?.source),
+      new MigrationTargetHandler(this.#registry, this.#factories, options.policy?.target),
       mesh.nodeId,
       {
         codec: this.#codec,
@@ -153,7 +179,7 @@ export class DaemonRuntime {
             this.#sentTo.add(destNode);
             this.#send(destNode, frame);
           },
-          stream: (destNode, snapshot) => mesh.stream(destNode, SUBPROTOCOL_MIGRATION, snapshot),
+          stream: (destNode, snapshot) => this.#pacer.stream(destNode, snapshot),
         },
         onReport: (report) => this.#reported(report),
         // A peer's frame that is refused has changed nothing, and late ones are part of every end; counted, no more.
@@ -199,9 +225,14 @@ export class DaemonRuntime {
     });
     this.#delivery.listen();
     this.#mesh.announce(this.#nodeKeys.staticPublic);
-    this.#stopTicking = this.#environment.every(TICK_MS, () => this.#handler.tick(this.#environment.nowMs()));
-    this.#handler.tick(this.#environment.nowMs());
+    this.#stopTicking = this.#environment.every(TICK_MS, () => this.#tick());
+    this.#tick();
     this.#ready = true;
+  }
+
+  #tick(): void {
+    this.#handler.tick(this.#environment.nowMs());
+    this.#pacer.tick();
   }
 
   /** Stops taking part, and lets go of every daemon here. Idempotent. */
@@ -216,6 +247,7 @@ export class DaemonRuntime {
     const gone = new MigrationError('cancelled', `node ${this.nodeId} shut down`);
     for (const handle of [...this.#handles.values()]) handle.settle(gone);
     this.#handler.dispose();
+    this.#pacer.stop();
     const hosts = this.#registry.close();
     const lived = hosts.filter(isLive).map(({ origin }) => origin);
     // Keys first, and without waiting for anything: whatever hangs or fails later, no secret stays.
