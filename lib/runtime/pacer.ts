@@ -65,9 +65,8 @@ export class Pacer {
     const waiting = [...this.#starved, ...this.#served];
     this.stop();
     for (const stream of waiting) {
-      // What is done, or for a node that has gone, is nobody's.
-      if (stream.frames.done || !this.#options.isPeer(stream.destNode)) continue;
-      this.#options.stream(stream.destNode, this.#portion(stream));
+      // What is for a node that has gone is nobody's.
+      if (this.#options.isPeer(stream.destNode)) this.#options.stream(stream.destNode, this.#portion(stream));
     }
   }
 

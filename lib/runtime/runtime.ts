@@ -333,16 +333,23 @@ export class DaemonRuntime {
     try {
       const beginning = { epoch: host.epoch + 1n, tries: this.#environment.wallNs() };
       const epoch = await this.#ownership.create(origin, beginning);
-      if (!this.#ready) {
-        await this.#ownership.remove(origin);
-        this.#requireReady(call);
-      }
-      this.#registry.add(host);
+      await this.#settleIn(call, host);
       if (keypair.canSign) hosted.add(keypair);
       host.goLive(epoch);
       return origin;
     } catch (error) {
       host.free();
+      throw error;
+    }
+  }
+
+  /** A copy that the register names already; where it cannot be here after all, the register is told. */
+  async #settleIn(call: string, host: DaemonHost): Promise<void> {
+    try {
+      this.#requireReady(call);
+      this.#registry.add(host);
+    } catch (error) {
+      await this.#ownership.remove(host.origin);
       throw error;
     }
   }

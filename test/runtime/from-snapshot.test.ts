@@ -18,6 +18,8 @@ interface World {
   readonly b: DaemonRuntime;
   readonly daemons: Recorder[];
   readonly outputs: CausalEvent[];
+  /** As the ownership register has it. */
+  readonly epoch: (origin: bigint) => Promise<bigint | undefined>;
 }
 
 /** Nodes 1 and 2 that trust each other, and what recorders anywhere publish. */
@@ -37,7 +39,8 @@ async function inPair(run: (world: World) => Promise<void>) {
   }) as [DaemonRuntime, DaemonRuntime];
   await seats[1]!.subscribe('recorder', (_, published) => outputs.push(...published));
   try {
-    await run({ a, b, daemons, outputs });
+    const epoch = async (origin: bigint) => (await seats[0]!.register.read(origin))?.entry.epoch;
+    await run({ a, b, daemons, outputs, epoch });
   } finally {
     await a.shutdown();
     await b.shutdown();
@@ -73,7 +76,7 @@ whole('goes on elsewhere with its state, what it has seen, and its chain', () =>
 );
 
 whole('moves on, and back to a node where it was before it was stopped', () =>
-  inPair(async ({ a, b }) => {
+  inPair(async ({ a, b, epoch }) => {
     const keypair = EntityKeypair.generate();
     const again = keypair.clone();
     const origin = await a.spawn('recorder', keypair);
@@ -81,7 +84,9 @@ whole('moves on, and back to a node where it was before it was stopped', () =>
     await b.deliver(origin, events(PUBLISHER, 1, 3));
     const snapshot = await b.snapshot(origin);
     await b.stop(origin);
+    assert.is(await epoch(origin), undefined);
     await a.spawnFromSnapshot('recorder', again, snapshot);
+    assert.is(await epoch(origin), 3n, 'after those in which it has lived');
     await a.startMigration(origin, 1n, 2n).wait({ timeout: 5_000 });
     const { duplicates } = await b.deliver(origin, events(PUBLISHER, 1, 3));
     assert.is(duplicates, 3);
