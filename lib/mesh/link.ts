@@ -120,8 +120,7 @@ export class OutgoingLink {
     if (this.#closed) return;
     this.#seal();
     for (let n = 0; this.#inFlight < WINDOW_BYTES; n++) {
-      // A stream that has nothing left, or nothing now, keeps none behind it from its turn.
-      while (this.#queue.length === 0 && this.#streams.length > 0) this.#pull();
+      if (this.#queue.length === 0) this.#pull();
       const batch = this.#queue.shift();
       if (!batch) break;
       this.#queuedBytes -= batch.bytes.length;

@@ -352,7 +352,7 @@ export class MigrationProber {
       obstacles: all.map((error) => obstacleOf(error, side)),
       daemonKind,
       snapshotLength: snapshotLength === undefined ? undefined : BigInt(snapshotLength),
-      snapshotLimit: side === 'target' ? BigInt(this.#target.maxSnapshotBytes) : undefined,
+      snapshotLimit: side === 'target' ? BigInt(this.#target.snapshotLimit) : undefined,
     };
   }
 
@@ -404,6 +404,6 @@ function obstacle({ side: where }: Check, kind: ObstacleKind, message: string): 
 /** By the daemon's last snapshot: the next one may be of another size. */
 function tooLarge({ origin, target, snapshotLength }: Check, limit: bigint | undefined): MigrationObstacle[] {
   if (snapshotLength === undefined || limit === undefined || snapshotLength <= limit) return [];
-  const message = `the last snapshot of daemon ${origin} had ${snapshotLength} bytes, and node ${target} takes at most ${limit}; raise maxSnapshotBytes there`;
+  const message = `the last snapshot of daemon ${origin} had ${snapshotLength} bytes, and node ${target} takes at most ${limit}; raise maxSnapshotBytes or maxPendingBytes there`;
   return [{ kind: 'snapshot-too-large', message, where: 'target' }];
 }

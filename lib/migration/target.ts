@@ -4,7 +4,7 @@ import { MigrationError } from '../errors.js';
 import type { FrameColumns } from '../wire/columns.js';
 import type { EventLog } from '../wire/event-log.js';
 import { MigrationFailureReason } from '../wire/failure.js';
-import type { BufferedEvents, SnapshotReady } from '../wire/message.js';
+import { type BufferedEvents, MAX_SNAPSHOT_CHUNK_SIZE, type SnapshotReady } from '../wire/message.js';
 import {
   type AssembledSnapshot,
   MAX_SNAPSHOT_BYTES,
@@ -183,9 +183,11 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     return obstacles;
   }
 
-  /** Bytes of the largest snapshot that is taken here. */
-  get maxSnapshotBytes(): number {
-    return this.#reassembly.maxSnapshotBytes ?? MAX_SNAPSHOT_BYTES;
+  /** Bytes of the largest snapshot that is taken here, where nothing else is pending. */
+  get snapshotLimit(): number {
+    const { maxSnapshotBytes = MAX_SNAPSHOT_BYTES, maxPendingBytes = maxSnapshotBytes } = this.#reassembly;
+    // One of a single chunk is never pending.
+    return Math.min(maxSnapshotBytes, Math.max(maxPendingBytes, MAX_SNAPSHOT_CHUNK_SIZE));
   }
 
   snapshotReady(message: SnapshotReady, from: bigint, trailer: Trailer | undefined): void {

@@ -243,10 +243,10 @@ for (const [role, policies] of [
   );
 }
 
-limited('takes no snapshot that is larger than it may, and says so beforehand once the size is known', () =>
-  inPair(
-    { size: 50_000, policies: [{}, { target: { maxSnapshotBytes: 49_999 } }] },
-    async ({ a, environment, origins }) => {
+for (const target of [{ maxSnapshotBytes: 49_999 }, { maxPendingBytes: 49_999 }]) {
+  const [option] = Object.keys(target);
+  limited(`takes no snapshot that is over its ${option}, and says so beforehand once the size is known`, () =>
+    inPair({ size: 50_000, policies: [{}, { target }] }, async ({ a, environment, origins }) => {
       const [origin] = origins;
       const asked = async () => {
         const asking = a.canMigrate(origin!, 2n);
@@ -264,9 +264,9 @@ limited('takes no snapshot that is larger than it may, and says so beforehand on
       await environment.advance(1_000);
       await refusal('state-failed', () => handle.wait());
       await eventually('the daemon goes on', () => a.has(origin!));
-    },
-  ),
-);
+    }),
+  );
+}
 
 limited('gives up by its own patience', () =>
   inPair({ policies: [{ orchestrator: { phases: { Transfer: { deadlineMs: 700 } } } }] }, async (world) => {
