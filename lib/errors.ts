@@ -99,6 +99,8 @@ export type MigrationErrorKind =
   | 'position-expired'
   | 'sequence-gap'
   | 'already-exists'
+  | 'pinned'
+  | 'no-control'
   | 'ownership-lost'
   | 'register-unavailable'
   | 'too-many-migrations'

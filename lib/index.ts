@@ -1,4 +1,4 @@
-export type { DaemonFactory, DaemonOutputs, MeshDaemon } from './daemon/daemon.js';
+export type { DaemonFactory, DaemonHealth, DaemonOutputs, MeshDaemon } from './daemon/daemon.js';
 export { DaemonFactoryRegistry, type ExpectedDaemonOptions } from './daemon/factories.js';
 export { type Acceptance, DaemonHost, type DaemonHostOptions } from './daemon/host.js';
 export { DaemonRegistry } from './daemon/registry.js';
@@ -57,6 +57,7 @@ export type {
   PreCleanupCallback,
   ReadinessCallback,
 } from './migration/hooks.js';
+export type { MigrationObstacle, ObstacleKind } from './migration/obstacles.js';
 export { MigrationOrchestrator } from './migration/orchestrator.js';
 export type {
   MigrationOrchestratorPolicy,
@@ -67,11 +68,18 @@ export type {
 } from './migration/policy.js';
 export { MigrationSourceHandler } from './migration/source.js';
 export { MigrationTargetHandler } from './migration/target.js';
+export type { CanMigrateOptions } from './runtime/can-migrate.js';
 export { type Environment, systemEnvironment } from './runtime/environment.js';
 export { type CancelOutcome, MigrationHandle } from './runtime/handle.js';
 export type { HandleProgress, MigrationState } from './runtime/progress.js';
 export { EventPublisher } from './runtime/publisher.js';
-export { DaemonRuntime, type DaemonRuntimeOptions, type StartMigrationOptions } from './runtime/runtime.js';
+export {
+  DaemonRuntime,
+  type DaemonRuntimeOptions,
+  type ExpectMigrationOptions,
+  type RuntimePolicy,
+  type StartMigrationOptions,
+} from './runtime/runtime.js';
 export type { MigrationCodec } from './wire/codec.js';
 export { createCodec } from './wire/engine.js';
 export { MigrationFailureReason } from './wire/failure.js';

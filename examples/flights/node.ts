@@ -20,7 +20,7 @@ async function run(command: NodeCommand): Promise<unknown> {
     case 'spawn':
       return runtime.spawn('flights', EntityKeypair.generate());
     case 'state':
-      return runtime.snapshot(command.origin);
+      return runtime.state(command.origin);
     case 'has':
       return runtime.has(command.origin);
   }

@@ -5,10 +5,30 @@ import type { CausalEvent } from '../wire/link.js';
 // biome-ignore lint/suspicious/noConfusingVoidType: a `process` that publishes nothing should need no return
 export type DaemonOutputs = Iterable<Uint8Array> | undefined | void;
 
+/** How a daemon says that it is. Without a `health` of its own it counts as healthy. */
+export type DaemonHealth =
+  | { readonly status: 'healthy' }
+  /** It works, but not as it should. */
+  | { readonly status: 'degraded'; readonly reason: string }
+  | { readonly status: 'unhealthy'; readonly reason?: string };
+
 /** A stateful daemon that can be moved to another node. It is called one call at a time. */
 export interface MeshDaemon {
   /** For people: logs and errors. */
   readonly name: string;
+
+  /**
+   * False pins the daemon to its node: a migration of it is refused as `pinned`. On the daemon and not an option of `spawn`,
+   * because what holds a daemon in its place (a device, a file) is the daemon's own, however it came to live there. Read
+   * whenever a migration begins, so it may change. Default: true.
+   */
+  readonly movable?: boolean;
+
+  /**
+   * False only where the daemon has nothing to take along: it moves without a state, and neither `snapshot` nor `restore` is
+   * called. Default: true, and then a `snapshot` that gives nothing fails the migration.
+   */
+  readonly isStateful?: boolean;
 
   /** Where its outputs are published. Default: `daemon/` and the origin hash in hex. */
   readonly channel?: string;
@@ -28,6 +48,17 @@ export interface MeshDaemon {
 
   /** Takes up a state that `snapshot` gave. The view is valid only until the call returns (or its promise settles). */
   restore(state: Uint8Array): MaybePromise<void>;
+
+  /** How it is. What it throws fails that one call of `DaemonRuntime.health`. */
+  health?(): MaybePromise<DaemonHealth>;
+
+  /**
+   * A message from whoever runs the node, past all events (`DaemonRuntime.control`). It leaves no trace in any log, so a
+   * daemon that moves gets none until it is live again.
+   *
+   * @returns what the caller gets
+   */
+  onControl?(message: unknown): MaybePromise<unknown>;
 }
 
 /** Makes a daemon in its first state; `restore` follows where it moves in from another node. */

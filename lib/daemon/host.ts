@@ -9,8 +9,8 @@ import type { EventLog, EventLogOptions } from '../wire/event-log.js';
 import type { SubscriptionLedger } from '../wire/ledger.js';
 import type { CausalEvent, CausalLink } from '../wire/link.js';
 import { MAX_SNAPSHOT_CHUNK_SIZE } from '../wire/message.js';
-import type { SnapshotFields, StateSnapshot } from '../wire/snapshot.js';
-import type { DaemonOutputs, MeshDaemon } from './daemon.js';
+import { SNAPSHOT_FIXED_OVERHEAD, type SnapshotFields, type StateSnapshot } from '../wire/snapshot.js';
+import type { DaemonHealth, DaemonOutputs, MeshDaemon } from './daemon.js';
 
 /** Events processed before the event loop gets its turn. */
 const SLICE = 1_000;
@@ -95,6 +95,7 @@ export class DaemonHost {
   #processed = 0;
   #failures = 0;
   #oversized: CausalEvent | undefined;
+  #snapshotLength: number | undefined;
 
   constructor(options: DaemonHostOptions) {
     this.#options = options;
@@ -130,6 +131,14 @@ export class DaemonHost {
   /** Events at which the daemon threw. */
   get failures(): number {
     return this.#failures;
+  }
+
+  /**
+   * Bytes of the last whole snapshot that was taken of this copy, or that it was made of; undefined where there was none. The
+   * next one may be of another size.
+   */
+  get snapshotLength(): number | undefined {
+    return this.#snapshotLength;
   }
 
   /** Hands events in, in order. */
@@ -233,14 +242,19 @@ export class DaemonHost {
 
   /** Frees memory outside the heap, and wipes the private half of the key. */
   dispose(): void {
-    this.#disposed = true;
-    this.#gate = 'fenced';
     try {
       this.keypair.wipeSecret();
     } finally {
-      this.log.dispose();
-      this.ledger.dispose();
+      this.free();
     }
+  }
+
+  /** Frees memory outside the heap, and leaves the key to whom it belongs: for a copy that never came to life. */
+  free(): void {
+    this.#disposed = true;
+    this.#gate = 'fenced';
+    this.log.dispose();
+    this.ledger.dispose();
   }
 
   /**
@@ -253,40 +267,87 @@ export class DaemonHost {
     options: SnapshotOptions,
   ): MaybePromise<{ readonly fields: SnapshotFields; readonly state: readonly Uint8Array[] }> {
     return this.#inOrder(() =>
-      whenReady(
-        this.#callDaemon('snapshot', (daemon) => daemon.snapshot()),
-        (own) => {
-          if (!(own instanceof Uint8Array)) {
-            throw new MigrationError(
-              'state-failed',
-              `${this.#name()} cannot be moved: its snapshot() gave ${own === undefined ? 'nothing, so it has no state' : `a ${typeof own} instead of a Uint8Array`}`,
-            );
-          }
-          const bindings = this.ledger.size > 0 ? this.ledger.encode() : new Uint8Array(0);
-          const fields = {
-            entityId: this.keypair.entityId,
-            throughSeq: this.head.sequence,
-            chainLink: this.head,
-            createdAt: this.#clock(),
-            bindings,
-            identityEnvelope: options.seal?.(this.head),
-          };
-          const state = options.carry ? [encodeCarriedState(this.#carried()), own] : [own];
-          if (options.intake) {
-            // Nothing else has had a turn since the daemon answered: the log begins right after this state.
-            this.log.clear();
-            this.#gate = options.intake;
-            this.#isLogProcessed = options.intake === 'mirroring';
-          }
-          return { fields, state };
-        },
-      ),
+      whenReady(this.#ownState(), (own) => {
+        const bindings = this.ledger.size > 0 ? this.ledger.encode() : new Uint8Array(0);
+        const fields = {
+          entityId: this.keypair.entityId,
+          throughSeq: this.head.sequence,
+          chainLink: this.head,
+          createdAt: this.#clock(),
+          bindings,
+          identityEnvelope: options.seal?.(this.head),
+        };
+        const state = options.carry ? [encodeCarriedState(this.#carried()), own] : [own];
+        this.#snapshotLength = lengthAround(fields) + state.reduce((sum, part) => sum + part.length, 0);
+        if (options.intake) {
+          // Nothing else has had a turn since the daemon answered: the log begins right after this state.
+          this.log.clear();
+          this.#gate = options.intake;
+          this.#isLogProcessed = options.intake === 'mirroring';
+        }
+        return { fields, state };
+      }),
     );
+  }
+
+  /** @throws MigrationError `state-failed` where the daemon throws or gives no bytes, unless it says that it has no state */
+  #ownState(): MaybePromise<Uint8Array> {
+    if (this.daemon.isStateful === false) return new Uint8Array(0);
+    return whenReady(
+      this.#callDaemon('snapshot', (daemon) => daemon.snapshot()),
+      (own) => {
+        if (own instanceof Uint8Array) return own;
+        throw new MigrationError(
+          'state-failed',
+          `${this.#name()} cannot be moved: its snapshot() gave ${own === undefined ? 'nothing; a daemon that has no state says isStateful: false' : `a ${typeof own} instead of a Uint8Array`}`,
+        );
+      },
+    );
+  }
+
+  /** @throws MigrationError `state-failed` where the daemon throws, or takes no state and some is there */
+  #takeUp(own: Uint8Array): MaybePromise<void> {
+    if (this.daemon.isStateful !== false) return this.#callDaemon('restore', (daemon) => daemon.restore(own));
+    if (own.length === 0) return;
+    throw new MigrationError(
+      'state-failed',
+      `${this.#name()} says isStateful: false, and ${own.length} bytes of state have come for it; they would be lost`,
+    );
+  }
+
+  /** How the daemon says that it is, once it has nothing else to do. @throws MigrationError `state-failed` where it throws */
+  health(): MaybePromise<DaemonHealth> {
+    return this.#inOrder(
+      (): MaybePromise<DaemonHealth> =>
+        this.daemon.health ? this.#callDaemon('health', (daemon) => daemon.health!()) : { status: 'healthy' },
+    );
+  }
+
+  /**
+   * Hands the daemon a message that is no event.
+   *
+   * @throws MigrationError `moving` while it is not live: nothing would take what the message changes to its next home;
+   * `no-control` where it takes none; `state-failed` where it throws
+   */
+  control(message: unknown): MaybePromise<unknown> {
+    return this.#inOrder(() => {
+      if (this.#gate !== 'live') {
+        const details = { origin: this.origin, target: this.movingTo };
+        throw new MigrationError('moving', `${this.#name()} is moving; control it again when it is live`, { details });
+      }
+      if (!this.daemon.onControl) {
+        throw new MigrationError('no-control', `${this.#name()} takes no control messages: it has no onControl`, {
+          details: { origin: this.origin },
+        });
+      }
+      return this.#callDaemon('onControl', (daemon) => daemon.onControl!(message));
+    });
   }
 
   /** Takes up a snapshot: the copy is held until `goLive`. @throws MigrationError `state-failed` where the daemon throws */
   restore(snapshot: StateSnapshot): MaybePromise<void> {
     const { carried, own } = splitState(snapshot.state);
+    this.#snapshotLength = lengthAround(snapshot) + snapshot.state.length;
     this.#gate = 'held';
     // Without what our host carries, the chain goes on with the state's bytes as the last payload, as in the reference.
     const { codec } = this.#options;
@@ -302,7 +363,7 @@ export class DaemonHost {
     const bindings = this.#options.codec.createLedger(snapshot.bindings);
     for (const { publisher, channel, token } of bindings.entries()) this.ledger.record(publisher, channel, token);
     bindings.dispose();
-    return this.#callDaemon('restore', (daemon) => daemon.restore(own));
+    return this.#takeUp(own);
   }
 
   #carried(): CarriedState {
@@ -432,6 +493,11 @@ export class DaemonHost {
   #name(): string {
     return `daemon "${this.#options.daemon.name}" (origin ${this.origin})`;
   }
+}
+
+/** Bytes of a snapshot but its state's. */
+function lengthAround({ bindings, identityEnvelope }: SnapshotFields): number {
+  return SNAPSHOT_FIXED_OVERHEAD + bindings.length + (identityEnvelope?.length ?? 0);
 }
 
 /** @throws TypeError where a daemon gave anything but payloads */

@@ -14,10 +14,10 @@ export class DaemonRegistry {
   readonly #backups = new Map<bigint, DaemonHost>();
   #closed = false;
 
-  /** @throws MigrationError `state-failed` where the node has a copy already */
+  /** @throws MigrationError `already-exists` where the node has a copy already */
   add(host: DaemonHost): void {
     if (this.#hosts.has(host.origin)) {
-      throw new MigrationError('state-failed', `daemon ${host.origin} is on this node already`, {
+      throw new MigrationError('already-exists', `daemon ${host.origin} is on this node already`, {
         details: { origin: host.origin },
       });
     }

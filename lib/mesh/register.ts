@@ -7,7 +7,7 @@ export interface OwnershipEntry {
   readonly epoch: bigint;
   /** Node id. */
   readonly owner: bigint;
-  /** How many attempts to migrate have begun. */
+  /** The number of the last attempt to migrate; each is numbered one higher than the one before. */
   readonly tries: bigint;
   readonly offer?: Offer;
 }

@@ -20,6 +20,12 @@ export type MigrationMode = 'pause' | 'live';
 /** Which of a migration's three halves a record belongs to. */
 export type MigrationRole = 'orchestrator' | 'source' | 'target';
 
+/** Who asks the world: a half, or the probing of what a migration would be refused for. */
+export type RequestRole = MigrationRole | 'probe';
+
+/** Of which part in a migration a node is asked. */
+export type ProbedSide = 'source' | 'target';
+
 /**
  * The phases that an operator sees: those of PROTOCOL.md §7, and `Rollback`, in which a migration that failed or was
  * cancelled waits until its source says that the daemon goes on.
@@ -63,6 +69,16 @@ export interface DaemonSnapshot {
   readonly sign: (message: Uint8Array) => Uint8Array | undefined;
 }
 
+/** What stands in the way of a migration at one of its sides, as far as the daemons and factories there tell. */
+export interface Examination {
+  /** What an attempt would be refused with. */
+  readonly obstacles: readonly MigrationError[];
+  /** Source: where the daemon is here. */
+  readonly daemonKind?: string | undefined;
+  /** Source: bytes of the daemon's last snapshot, where one is known. */
+  readonly snapshotLength?: number | undefined;
+}
+
 /**
  * What the core asks of the world, and what the answer holds. An answer may come at once or later; a refusal is a
  * MigrationError. The core asks nothing twice.
@@ -74,6 +90,16 @@ export interface RequestTypes {
   admit: {
     readonly ask: AuthorizationRequest & { readonly daemonKind: string | undefined };
     readonly answer: undefined;
+  };
+  /** Either side: what an attempt would be refused for. Refused itself, as `not-authorised`, to whom that attempt is. */
+  examine: {
+    readonly ask: Omit<AuthorizationRequest, 'role'> & {
+      readonly side: ProbedSide;
+      /** Target: undefined where nobody could tell. */
+      readonly daemonKind: string | undefined;
+      readonly identity: IdentityTransport;
+    };
+    readonly answer: Examination;
   };
   /** Source: begin an attempt. The daemon's events go into its log from `takeSnapshot` on. */
   beginTry: {
@@ -156,7 +182,7 @@ export type RequestKind = keyof RequestTypes;
 
 /** One question to the world. */
 export type MigrationRequest = {
-  [K in RequestKind]: { readonly kind: K; readonly id: number; readonly role: MigrationRole } & RequestTypes[K]['ask'];
+  [K in RequestKind]: { readonly kind: K; readonly id: number; readonly role: RequestRole } & RequestTypes[K]['ask'];
 }[RequestKind];
 
 /** The answer to a request, by its kind; `error` where it was refused. */
@@ -164,7 +190,7 @@ export type MigrationAnswer = {
   [K in RequestKind]: {
     readonly kind: K;
     readonly id: number;
-    readonly role: MigrationRole;
+    readonly role: RequestRole;
     readonly origin: bigint;
     readonly value?: RequestTypes[K]['answer'];
     readonly error?: MigrationError;
@@ -181,6 +207,8 @@ export interface RoleContext {
   readonly extensions: boolean;
   /** Whether a node reads them, where the mesh says so; undefined where it does not know. */
   speaks(node: bigint): boolean | undefined;
+  /** Whether a node can be reached, as far as anybody knows. */
+  isPeer(node: bigint): boolean;
   /** Trailers, and messages that the base protocol lacks, stay here where this node speaks no extensions. */
   send(destNode: bigint, message: MigrationMessage | ExtensionMessage, trailer?: Trailer): void;
   /** Sends base fields that are bytes already, with a trailer. */
@@ -189,7 +217,7 @@ export interface RoleContext {
   forward(destNode: bigint, frame: Uint8Array): void;
   stream(destNode: bigint, frames: FrameProducer): void;
   /** @returns the id that the answer will bear */
-  request<K extends RequestKind>(role: MigrationRole, kind: K, ask: RequestTypes[K]['ask']): number;
+  request<K extends RequestKind>(role: RequestRole, kind: K, ask: RequestTypes[K]['ask']): number;
   /** The head of a local copy's chain. */
   head(origin: bigint): CausalLink;
   /** The log of a local copy. */

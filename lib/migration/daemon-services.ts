@@ -5,13 +5,13 @@ import type { DaemonRegistry } from '../daemon/registry.js';
 import { MigrationError } from '../errors.js';
 import { EntityKeypair } from '../identity/entity-keypair.js';
 import { sealSnapshot } from '../identity/identity-context.js';
-import { transportPrerequisites } from '../identity/transport-prerequisites.js';
+import { type MissingPrerequisite, transportPrerequisites } from '../identity/transport-prerequisites.js';
 import { isPromise, type MaybePromise, whenReady } from '../maybe-promise.js';
 import type { MigrationCodec } from '../wire/codec.js';
 import type { CausalLink } from '../wire/link.js';
 import type { StateSnapshot } from '../wire/snapshot.js';
 import { verifyAttestation } from './attestation.js';
-import type { AuthorizationRequest, DaemonSnapshot, RequestTypes } from './core.js';
+import type { AuthorizationRequest, DaemonSnapshot, Examination, RequestTypes } from './core.js';
 import type { MigrationServices } from './handler.js';
 import type { AuthorizeFn, MigrationHandlerHooks } from './hooks.js';
 import type { DaemonOwnership } from './ownership.js';
@@ -60,32 +60,75 @@ export class DaemonServices implements MigrationServices {
   admit = (ask: Ask<'admit'>): MaybePromise<undefined> =>
     // First who asks: a stranger learns nothing of this node.
     whenReady(this.authorize(ask), () => {
-      const { factories, hooks, localNode: node } = this.#options;
-      if (!factories)
-        throw new MigrationError('compute-not-supported', `node ${node} hosts no daemons`, { details: { node } });
-      return whenReady(hooks.readiness ? hooks.readiness() : true, (isReady) => {
-        if (isReady !== true)
-          throw new MigrationError('not-ready', `node ${node} is not ready yet`, { details: { node } });
-        return this.#requireRoomFor(ask, factories);
+      return whenReady(this.#placing(ask), ([obstacle]) => {
+        if (obstacle) throw obstacle;
+        return undefined;
       });
     });
 
-  #requireRoomFor({ origin, daemonKind }: Ask<'admit'>, factories: DaemonFactoryRegistry): undefined {
-    if (this.#options.registry.get(origin)) throw isHereAlready(origin);
-    if (!factories.expected(origin, daemonKind)) throw noFactory(origin, daemonKind);
-  }
-
   beginTry = ({ origin }: Ask<'beginTry'>) => {
-    const host = this.#options.registry.require(origin);
-    if (host.gate !== 'live') {
-      throw new MigrationError(
-        'already-migrating',
-        `daemon ${origin} cannot be moved now: its copy here is ${host.gate}`,
-        { details: { origin } },
-      );
-    }
+    const [obstacle] = taking(this.#options.registry.require(origin));
+    if (obstacle) throw obstacle;
     return this.#options.ownership.beginTry(origin);
   };
+
+  examine = (ask: Ask<'examine'>): MaybePromise<Examination> => {
+    const { side: role, origin, orchestrator, source, target } = ask;
+    return whenReady(this.authorize({ role, origin, orchestrator, source, target }), () =>
+      role === 'source' ? this.#examineTaking(ask) : this.#examinePlacing(ask),
+    );
+  };
+
+  #examineTaking({ origin, target, identity }: Ask<'examine'>): Examination {
+    const host = this.#options.registry.get(origin);
+    if (!host) return { obstacles: [this.#isElsewhere(origin)] };
+    const obstacles = taking(host);
+    const missing = identity === 'required' ? this.#missingForKey(host, target) : [];
+    if (missing.length > 0) obstacles.push(keyCannotTravel(origin, target, missing));
+    return { obstacles, daemonKind: host.kind, snapshotLength: host.snapshotLength };
+  }
+
+  #isElsewhere(origin: bigint): MigrationError {
+    const departedTo = this.#options.registry.departedTo(origin);
+    const hint = departedTo === undefined ? '' : `; it went to node ${departedTo}`;
+    return new MigrationError('daemon-not-found', `daemon ${origin} is not on this node${hint}`, {
+      details: { origin },
+    });
+  }
+
+  #examinePlacing(ask: Ask<'examine'>): MaybePromise<Examination> {
+    const { factories, hooks, localNode: target } = this.#options;
+    const { origin, daemonKind, identity } = ask;
+    return whenReady(this.#placing(ask), (placing) => {
+      const isKnown = daemonKind !== undefined || factories?.isExpected(origin) === true;
+      // Of which kind it is nobody could tell: then nobody can say that nothing here makes it.
+      const obstacles = placing.filter(({ kind }) => isKnown || kind !== 'factory-not-found');
+      const hasKey = factories?.expected(origin, daemonKind)?.keypair !== undefined;
+      if (identity === 'required' && !hooks.identity && !hasKey) obstacles.push(cannotUnseal(origin, target));
+      return { obstacles };
+    });
+  }
+
+  /** What keeps a daemon from being placed here. */
+  #placing(ask: Pick<Ask<'admit'>, 'origin' | 'daemonKind'>): MaybePromise<MigrationError[]> {
+    const { factories, hooks, localNode: node } = this.#options;
+    if (!factories)
+      return [new MigrationError('compute-not-supported', `node ${node} hosts no daemons`, { details: { node } })];
+    return whenReady(hooks.readiness ? hooks.readiness() : true, (isReady) => {
+      const notReady = new MigrationError('not-ready', `node ${node} is not ready yet`, { details: { node } });
+      return [...(isReady === true ? [] : [notReady]), ...this.#noRoomFor(ask, factories)];
+    });
+  }
+
+  #noRoomFor(
+    { origin, daemonKind }: Pick<Ask<'admit'>, 'origin' | 'daemonKind'>,
+    factories: DaemonFactoryRegistry,
+  ): MigrationError[] {
+    const obstacles = this.#options.registry.get(origin) ? [isHereAlready(origin)] : [];
+    const kind = factories.expected(origin, daemonKind)?.kind;
+    if (kind === undefined || !factories.has(kind)) obstacles.push(noFactory(origin, kind ?? daemonKind));
+    return obstacles;
+  }
 
   takeSnapshot(ask: Ask<'takeSnapshot'>): MaybePromise<DaemonSnapshot> {
     const { codec, registry, readsCarriedState } = this.#options;
@@ -105,24 +148,27 @@ export class DaemonServices implements MigrationServices {
   /** How the daemon's key goes along; refused here, before anything has been touched, where it must and cannot. */
   #seal(host: DaemonHost, { target, identity }: Ask<'takeSnapshot'>) {
     if (identity === 'none') return undefined;
-    const context = this.#options.hooks.identity;
-    const targetPublic = context?.peerStaticLookup(target);
-    const missing = transportPrerequisites({ context, daemon: host.keypair, targetPublic, target });
+    const missing = this.#missingForKey(host, target);
     if (missing.length === 0) {
+      const context = this.#options.hooks.identity!;
+      const targetPublic = context.peerStaticLookup(target)!;
       const { entityId } = host.keypair;
-      const seal = context!.sealSnapshot ?? sealSnapshot;
+      const seal = context.sealSnapshot ?? sealSnapshot;
       return (chainLink: CausalLink) => {
         // The daemon's own snapshot() may have disposed of it meanwhile.
         if (identity === 'where-possible' && !host.keypair.canSign) return undefined;
-        return seal({ entityId, chainLink }, host.keypair, targetPublic!);
+        return seal({ entityId, chainLink }, host.keypair, targetPublic);
       };
     }
     if (identity === 'where-possible') return undefined;
-    throw new MigrationError(
-      'identity-transport-failed',
-      `daemon ${host.origin} cannot move with its key: ${missing.map(({ message }) => message).join('; ')}; or start the migration with transportIdentity: false`,
-      { details: { origin: host.origin, target, missing: missing.map(({ kind }) => kind).join(', ') } },
-    );
+    throw keyCannotTravel(host.origin, target, missing);
+  }
+
+  /** What the daemon's key cannot travel without. */
+  #missingForKey(host: DaemonHost, target: bigint): readonly MissingPrerequisite[] {
+    const context = this.#options.hooks.identity;
+    const targetPublic = context?.peerStaticLookup(target);
+    return transportPrerequisites({ context, daemon: host.keypair, targetPublic, target });
   }
 
   fence = ({ origin, target }: Ask<'fence'>): MaybePromise<undefined> => {
@@ -286,8 +332,41 @@ function notAuthorised({ role, orchestrator, origin }: AuthorizationRequest, cau
   return new MigrationError('not-authorised', `${what}; ${advice}`, { details: { origin, orchestrator }, cause });
 }
 
+/** What keeps a daemon from being taken from here. */
+function taking({ origin, daemon, gate }: DaemonHost): MigrationError[] {
+  const obstacles: MigrationError[] = [];
+  if (daemon.movable === false) obstacles.push(pinned(origin));
+  if (gate !== 'live') {
+    const message = `daemon ${origin} cannot be moved now: its copy here is ${gate}`;
+    obstacles.push(new MigrationError('already-migrating', message, { details: { origin } }));
+  }
+  return obstacles;
+}
+
+function keyCannotTravel(origin: bigint, target: bigint, missing: readonly MissingPrerequisite[]): MigrationError {
+  return new MigrationError(
+    'identity-transport-failed',
+    `daemon ${origin} cannot move with its key: ${missing.map(({ message }) => message).join('; ')}; or start the migration with transportIdentity: false`,
+    { details: { origin, target, missing: missing.map(({ kind }) => kind).join(', ') } },
+  );
+}
+
+function cannotUnseal(origin: bigint, target: bigint): MigrationError {
+  return new MigrationError(
+    'identity-transport-failed',
+    `node ${target} opens no envelopes and has no key of its own for daemon ${origin}: give its dispatcher an identity context or the factory a key pair, or start the migration with transportIdentity: false`,
+    { details: { origin, target } },
+  );
+}
+
+function pinned(origin: bigint): MigrationError {
+  return new MigrationError('pinned', `daemon ${origin} is pinned to this node: it says movable: false`, {
+    details: { origin },
+  });
+}
+
 function isHereAlready(origin: bigint): MigrationError {
-  return new MigrationError('state-failed', `daemon ${origin} is on this node already`, { details: { origin } });
+  return new MigrationError('already-exists', `daemon ${origin} is on this node already`, { details: { origin } });
 }
 
 function noFactory(origin: bigint, daemonKind: string | undefined): MigrationError {

@@ -9,6 +9,12 @@ const REASON_BY_KIND: Partial<Record<MigrationErrorKind, () => MigrationFailureR
   'already-migrating': MigrationFailureReason.alreadyMigrating,
 };
 
+/** What the protocol has no code for goes as StateFailed with a fixed text (PROTOCOL.md §8). */
+const WORD_BY_KIND: Partial<Record<MigrationErrorKind, string>> = {
+  'not-authorised': 'not authorised',
+  pinned: 'pinned',
+};
+
 /** Errors that came from a peer, so that they are passed on as they came. */
 const toldReasons = new WeakMap<MigrationError, MigrationFailureReason>();
 
@@ -17,7 +23,8 @@ export function reasonOf(error: unknown): MigrationFailureReason {
   if (!(error instanceof MigrationError)) return MigrationFailureReason.stateFailed(String(error));
   const told = toldReasons.get(error);
   if (told) return told;
-  if (error.kind === 'not-authorised') return MigrationFailureReason.stateFailed('not authorised');
+  const word = WORD_BY_KIND[error.kind];
+  if (word !== undefined) return MigrationFailureReason.stateFailed(word);
   if (error.kind === 'identity-transport-failed' || error instanceof EnvelopeError || error instanceof IdentityError)
     return MigrationFailureReason.identityTransportFailed(error.message);
   return REASON_BY_KIND[error.kind]?.() ?? MigrationFailureReason.stateFailed(error.message);
@@ -35,8 +42,11 @@ const KIND_BY_REASON = {
 
 /** What a caller is told of a peer's reason. */
 export function errorOf(origin: bigint, reason: MigrationFailureReason): MigrationError {
-  const message = `the migration of daemon ${origin} failed: ${MigrationFailureReason.describe(reason)}`;
-  const error = new MigrationError(KIND_BY_REASON[reason.kind], message, { details: { origin } });
+  const isPinned = reason.kind === 'StateFailed' && reason.message === WORD_BY_KIND.pinned;
+  const message = isPinned
+    ? `daemon ${origin} is pinned to its node: it says movable: false`
+    : `the migration of daemon ${origin} failed: ${MigrationFailureReason.describe(reason)}`;
+  const error = new MigrationError(isPinned ? 'pinned' : KIND_BY_REASON[reason.kind], message, { details: { origin } });
   toldReasons.set(error, reason);
   return error;
 }

@@ -27,8 +27,10 @@ import type {
 import { DaemonServices } from './daemon-services.js';
 import { asMigrationError, reasonOf } from './failure.js';
 import { allowList, type MigrationHandlerHooks } from './hooks.js';
+import type { MigrationObstacle } from './obstacles.js';
 import type { MigrationOrchestrator } from './orchestrator.js';
 import { UnwitnessedOwnership } from './ownership.js';
+import { MigrationProber, type ProbeQuestion } from './probe.js';
 import type { MigrationSourceHandler } from './source.js';
 import type { MigrationTargetHandler } from './target.js';
 
@@ -50,7 +52,7 @@ type Half = MigrationOrchestrator | MigrationSourceHandler | MigrationTargetHand
 
 interface SelfMessage {
   /** Which half says so. */
-  readonly sender: Half;
+  readonly sender: Half | undefined;
   readonly message: MigrationFailed | ExtensionMessage;
   readonly trailer: Trailer | undefined;
 }
@@ -81,6 +83,8 @@ export interface MigrationHandlerOptions {
    * what it carries in front of a state sent there. Default: nobody knows, and each node shows it.
    */
   readonly speaksExtensions?: (node: bigint) => boolean | undefined;
+  /** Whether a node can be reached, where somebody knows. Default: any can. */
+  readonly isPeer?: (node: bigint) => boolean;
   /** Nodes that may take daemons from here and place them here, beside this node itself; for the default `authorize`. */
   readonly orchestrators?: readonly bigint[];
   /** Where outputs of daemons on this node go, and what else a copy that moves in needs. */
@@ -124,6 +128,7 @@ export class MigrationSubprotocolHandler {
   readonly #orchestrator: MigrationOrchestrator;
   readonly #source: MigrationSourceHandler;
   readonly #target: MigrationTargetHandler;
+  readonly #prober: MigrationProber;
   readonly #localNode: bigint;
   readonly #hooks: MigrationHandlerHooks;
   readonly #options: MigrationHandlerOptions;
@@ -162,6 +167,7 @@ export class MigrationSubprotocolHandler {
     orchestrator.attach(this.#context(orchestrator));
     source.attach(this.#context(source));
     target.attach(this.#context(target));
+    this.#prober = new MigrationProber(this.#context(undefined), { orchestrator, source, target });
   }
 
   /** The same with hooks, each of which works alone. */
@@ -263,6 +269,28 @@ export class MigrationSubprotocolHandler {
     return { target, outbound: this.startMigration(origin, source, target, options) };
   }
 
+  /**
+   * Asks what a migration led from here would be refused for. Nothing is begun, and no snapshot taken.
+   *
+   * @param done called once with the reasons, none where it could go: from within a later call of this dispatcher, or from
+   * this one where nothing must be waited for
+   * @returns the messages to send, where there is no transport
+   */
+  probe(
+    origin: bigint,
+    source: bigint,
+    target: bigint,
+    options: StartMigration & Pick<ProbeQuestion, 'deadlineMs'>,
+    done: (obstacles: readonly MigrationObstacle[]) => void,
+  ): OutboundMigrationMessage[] {
+    const { requestId, transportIdentity } = this.#request(options);
+    const { deadlineMs } = options;
+    const question = { origin, source, target, requestId: requestId!, transportIdentity, deadlineMs };
+    this.#prober.check(question, (obstacles) => this.#guarded(() => done(obstacles)));
+    this.#settle();
+    return this.takeOutbound();
+  }
+
   /** Ends a migration that this node leads. @returns false where there is none */
   cancelMigration(origin: bigint): boolean {
     const cancelled = this.#orchestrator.cancel(origin);
@@ -293,6 +321,7 @@ export class MigrationSubprotocolHandler {
     this.#orchestrator.peerGone(node);
     this.#source.peerGone(node);
     this.#target.peerGone(node);
+    this.#prober.peerGone(node);
     this.#settle();
   }
 
@@ -308,6 +337,7 @@ export class MigrationSubprotocolHandler {
     this.#orchestrator.tick();
     this.#source.tick();
     this.#target.tick();
+    this.#prober.tick();
     this.#settle();
     return this.takeOutbound();
   }
@@ -323,6 +353,7 @@ export class MigrationSubprotocolHandler {
   }
 
   dispose(): void {
+    this.#prober.dispose();
     this.#target.dispose();
   }
 
@@ -397,6 +428,12 @@ export class MigrationSubprotocolHandler {
         break;
       case 'ActivateTarget':
         this.#target.activateTarget(origin, from, trailer);
+        break;
+      case 'Probe':
+        this.#prober.probe(origin, from, trailer);
+        break;
+      case 'ProbeAnswer':
+        this.#prober.probeAnswer(origin, from, trailer);
         break;
       case 'ChunkStatus':
         this.#source.chunkStatus(origin, from, trailer);
@@ -476,7 +513,11 @@ export class MigrationSubprotocolHandler {
   }
 
   #answer(answer: MigrationAnswer): void {
-    this.#guarded(() => (answer.role === 'source' ? this.#source.answer(answer) : this.#target.answer(answer)));
+    this.#guarded(() => {
+      if (answer.role === 'probe') this.#prober.answer(answer);
+      else if (answer.role === 'source') this.#source.answer(answer);
+      else this.#target.answer(answer);
+    });
   }
 
   #guarded(run: () => unknown): void {
@@ -527,8 +568,9 @@ export class MigrationSubprotocolHandler {
     });
   }
 
-  #context(half: Half): RoleContext {
-    const { transport, speaksExtensions } = this.#options;
+  /** @param half undefined for what belongs to none of them */
+  #context(half: Half | undefined): RoleContext {
+    const { transport, speaksExtensions, isPeer } = this.#options;
     const send = (destNode: bigint, payload: Uint8Array) => {
       if (transport) transport.send(destNode, payload);
       else this.#outbox.push({ destNode, payload });
@@ -550,6 +592,7 @@ export class MigrationSubprotocolHandler {
         return clock();
       },
       speaks: (node) => (this.#extensions ? speaksExtensions?.(node) : false),
+      isPeer: (node) => isPeer?.(node) ?? true,
       send: (destNode, message, trailer) => {
         if (destNode === this.#localNode && (message.kind === 'MigrationFailed' || isExtension(message))) {
           this.#toSelf.push({ sender: half, message, trailer: withTrailer(trailer) });

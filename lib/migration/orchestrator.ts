@@ -92,6 +92,11 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
     return { sourceIsLocal };
   }
 
+  /** What keeps this node from leading a migration of that daemon now. */
+  obstacles(origin: bigint, source: bigint, target: bigint): MigrationError[] {
+    return this.inTheWay(origin, [source, target], this.policy);
+  }
+
   /** Whether chunks from that node pass through here. */
   forwards(origin: bigint, from: bigint): boolean {
     const record = this.records.get(origin);
@@ -197,14 +202,8 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
 
   #requireStartable(origin: bigint, source: bigint, target: bigint): void {
     if (source === target) throw toItself(origin, source);
-    if (this.records.has(origin)) {
-      throw new MigrationError(
-        'already-migrating',
-        `daemon ${origin} is already migrating; cancel that first or wait for its end`,
-        { details: { origin } },
-      );
-    }
-    this.requireRoom(origin, [source, target], this.policy);
+    const [obstacle] = this.obstacles(origin, source, target);
+    if (obstacle) throw obstacle;
   }
 
   #interval(phase: MigrationPhase): number {

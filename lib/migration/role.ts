@@ -82,12 +82,29 @@ export abstract class RoleHandler<Phase extends string, Inputs, Record extends R
   }
 
   /** @throws MigrationError `too-many-migrations` where one more for these peers is over the limits */
-  protected requireRoom(origin: bigint, peers: readonly bigint[], { maxMigrations, maxPerPeer }: Limits): void {
+  protected requireRoom(origin: bigint, peers: readonly bigint[], limits: Limits): void {
+    const crowding = this.#crowding(origin, peers, limits);
+    if (crowding) throw crowding;
+  }
+
+  /** What keeps this half from taking on a migration of that daemon for these peers. */
+  protected inTheWay(origin: bigint, peers: readonly bigint[], limits: Limits): MigrationError[] {
+    const obstacles = this.records.has(origin) ? [alreadyMigrating(origin)] : [];
+    const crowding = this.#crowding(origin, peers, limits);
+    return crowding ? [...obstacles, crowding] : obstacles;
+  }
+
+  /** Why one more for these peers is too many; undefined where it is not. */
+  #crowding(
+    origin: bigint,
+    peers: readonly bigint[],
+    { maxMigrations, maxPerPeer }: Limits,
+  ): MigrationError | undefined {
     const crowded = peers.find((peer) => (this.#perPeer.get(peer) ?? 0) >= maxPerPeer);
-    if (crowded === undefined && this.records.size < maxMigrations) return;
+    if (crowded === undefined && this.records.size < maxMigrations) return undefined;
     const limit = crowded === undefined ? maxMigrations : maxPerPeer;
     const whose = crowded === undefined ? '' : ` for node ${crowded}`;
-    throw new MigrationError(
+    return new MigrationError(
       'too-many-migrations',
       `daemon ${origin}: ${limit} migrations${whose} are under way at this ${this.role}, and no more are allowed; try again when one has ended`,
       { details: { origin, limit } },
@@ -168,6 +185,14 @@ export abstract class RoleHandler<Phase extends string, Inputs, Record extends R
     });
     if (this.records.get(record.origin) === record) this.lookIn(record, Math.max(1, nextMs));
   }
+}
+
+export function alreadyMigrating(origin: bigint): MigrationError {
+  return new MigrationError(
+    'already-migrating',
+    `daemon ${origin} is already migrating; cancel that first or wait for its end`,
+    { details: { origin } },
+  );
 }
 
 /** @throws MigrationError `wrong-peer` */

@@ -185,6 +185,11 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     this.#open(origin, target, from, trailer);
   }
 
+  /** What keeps this half from beginning a migration of that daemon for that orchestrator now. */
+  obstacles(origin: bigint, orchestrator: bigint): MigrationError[] {
+    return this.inTheWay(origin, [orchestrator], this.#policy);
+  }
+
   cutoverNotify(origin: bigint, from: bigint, trailer: Trailer | undefined): void {
     const ended = this.#ended.get(origin);
     if (!this.records.has(origin) && ended && ended.orchestrator === from && meansThis(ended, trailer)) {
@@ -430,7 +435,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       orchestrator: from,
       target,
       requestId: trailer?.requestId,
-      identity: identityTransport(trailer),
+      identity: identityTransport(trailer?.transportIdentity),
       // A target that holds no outputs back would publish all of them again.
       mode: trailer?.mode === 1n && this.ctx.speaks(target) === true ? 'live' : 'pause',
       byOffer: trailer?.requestId !== undefined,
@@ -878,9 +883,10 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   }
 }
 
-function identityTransport(trailer: Trailer | undefined): IdentityTransport {
-  if (trailer?.transportIdentity === undefined) return 'where-possible';
-  return trailer.transportIdentity === 0n ? 'none' : 'required';
+/** What a trailer's `transportIdentity` says. */
+export function identityTransport(transportIdentity: bigint | undefined): IdentityTransport {
+  if (transportIdentity === undefined) return 'where-possible';
+  return transportIdentity === 0n ? 'none' : 'required';
 }
 
 /** The daemon's copy here is whole, and its log grows. */

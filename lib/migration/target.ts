@@ -4,8 +4,13 @@ import { MigrationError } from '../errors.js';
 import type { FrameColumns } from '../wire/columns.js';
 import type { EventLog } from '../wire/event-log.js';
 import { MigrationFailureReason } from '../wire/failure.js';
-import type { BufferedEvents, SnapshotReady } from '../wire/message.js';
-import type { AssembledSnapshot, ReassemblerOptions, SnapshotReassembler } from '../wire/reassembler.js';
+import { type BufferedEvents, MAX_SNAPSHOT_CHUNK_SIZE, type SnapshotReady } from '../wire/message.js';
+import {
+  type AssembledSnapshot,
+  MAX_SNAPSHOT_BYTES,
+  type ReassemblerOptions,
+  type SnapshotReassembler,
+} from '../wire/reassembler.js';
 import { sameBytes, type Trailer } from '../wire/trailer.js';
 import type { MigrationAnswer, MigrationMode, MigrationStatus, RequestTypes, RoleContext } from './core.js';
 import { errorOf, extensionsRequired, reasonOf } from './failure.js';
@@ -168,6 +173,21 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   dispose(): void {
     this.#reassembler?.dispose();
     for (const record of [...this.records.values()]) this.#forget(record);
+  }
+
+  /** What keeps this half from taking that daemon from that orchestrator now. */
+  obstacles(origin: bigint, orchestrator: bigint): MigrationError[] {
+    const obstacles = this.inTheWay(origin, [orchestrator], this.#policy);
+    const expected = this.ctx.expectedOrchestrator(origin);
+    if (expected !== undefined && expected !== orchestrator) obstacles.push(boundElsewhere(origin, orchestrator));
+    return obstacles;
+  }
+
+  /** Bytes of the largest snapshot that is taken here, where nothing else is pending. */
+  get snapshotLimit(): number {
+    const { maxSnapshotBytes = MAX_SNAPSHOT_BYTES, maxPendingBytes = maxSnapshotBytes } = this.#reassembly;
+    // One of a single chunk is never pending.
+    return Math.min(maxSnapshotBytes, Math.max(maxPendingBytes, MAX_SNAPSHOT_CHUNK_SIZE));
   }
 
   snapshotReady(message: SnapshotReady, from: bigint, trailer: Trailer | undefined): void {
@@ -937,6 +957,14 @@ function tooManyWaiting(origin: bigint, from: bigint, limit: number): MigrationE
 /** Whether a frame is of that migration, or of an earlier one. */
 function isOf(ended: Ended, trailer: Trailer | undefined): boolean {
   return ended.try !== undefined && trailer?.try !== undefined && trailer.try <= ended.try;
+}
+
+function boundElsewhere(origin: bigint, orchestrator: bigint): MigrationError {
+  return new MigrationError(
+    'not-authorised',
+    `node ${orchestrator} may not place daemon ${origin} here: another orchestrator is bound to it by expectMigration`,
+    { details: { origin, orchestrator } },
+  );
 }
 
 function superseded(record: TargetRecord): MigrationError {

@@ -22,10 +22,15 @@ export class Ownership implements DaemonOwnership {
     this.#node = node;
   }
 
-  /** A daemon begins to live here. @throws MigrationError `already-exists` */
-  async create(origin: bigint): Promise<bigint> {
-    const epoch = 1n;
-    if (await this.#write(origin, 0n, { epoch, owner: this.#node, tries: 0n })) return epoch;
+  /**
+   * A daemon begins to live here.
+   *
+   * @param tries below the number of its first try. A daemon that was stopped and lives again must not begin where it began
+   * before: its peers remember those tries, and would take the new ones for old
+   * @throws MigrationError `already-exists`
+   */
+  async create(origin: bigint, { epoch = 1n, tries = 0n } = {}): Promise<bigint> {
+    if (await this.#write(origin, 0n, { epoch, owner: this.#node, tries })) return epoch;
     const standing = await this.#read(origin);
     throw new MigrationError(
       'already-exists',
@@ -34,6 +39,11 @@ export class Ownership implements DaemonOwnership {
         details: { origin, owner: standing?.entry.owner },
       },
     );
+  }
+
+  /** On which node a daemon lives; undefined where on none. @throws MigrationError `register-unavailable` */
+  async owner(origin: bigint): Promise<bigint | undefined> {
+    return (await this.#read(origin))?.entry.owner;
   }
 
   /** A daemon that lives here ends. */

@@ -1,4 +1,4 @@
-import type { DaemonFactory } from '../daemon/daemon.js';
+import type { DaemonFactory, DaemonHealth } from '../daemon/daemon.js';
 import { DaemonFactoryRegistry } from '../daemon/factories.js';
 import { type Acceptance, DaemonHost, type DaemonHostOptions, moving } from '../daemon/host.js';
 import { DaemonRegistry } from '../daemon/registry.js';
@@ -13,7 +13,10 @@ import type { MigrationMode, MigrationReport } from '../migration/core.js';
 import { asMigrationError } from '../migration/failure.js';
 import { MigrationSubprotocolHandler } from '../migration/handler.js';
 import { type AuthorizeFn, allowList } from '../migration/hooks.js';
+import { type MigrationObstacle, obstacleOf } from '../migration/obstacles.js';
 import { MigrationOrchestrator } from '../migration/orchestrator.js';
+import type { OrchestratorPolicyOptions, ParticipantPolicyOptions } from '../migration/policy.js';
+import { alreadyMigrating } from '../migration/role.js';
 import { MigrationSourceHandler } from '../migration/source.js';
 import { MigrationTargetHandler } from '../migration/target.js';
 import type { MigrationCodec } from '../wire/codec.js';
@@ -21,16 +24,20 @@ import { createCodec } from '../wire/engine.js';
 import type { EventLogOptions } from '../wire/event-log.js';
 import type { CausalEvent } from '../wire/link.js';
 import { SUBPROTOCOL_MIGRATION } from '../wire/message.js';
+import type { ReassemblerOptions } from '../wire/reassembler.js';
+import { type CanMigrateOptions, livesNowhere, notRunning, requireTimeout } from './can-migrate.js';
 import { DeliveryEndpoint } from './delivery-endpoint.js';
 import { DrainThrottle } from './drain.js';
 import { type Environment, systemEnvironment } from './environment.js';
 import { MigrationHandle } from './handle.js';
 import { Ownership } from './ownership.js';
+import { Pacer } from './pacer.js';
 import type { HandleProgress } from './progress.js';
 import { EventPublisher } from './publisher.js';
 import { DEFAULT_RETRY_BUDGET_MS } from './retry.js';
 import { RuntimeServices } from './services.js';
 import { Slots } from './slots.js';
+import { joined } from './snapshot-bytes.js';
 
 const TICK_MS = 20;
 const DEFAULT_CONCURRENT_MIGRATIONS = 256;
@@ -52,6 +59,22 @@ export interface DaemonRuntimeOptions {
   readonly environment?: Environment;
   /** This node's keys: daemons' keys are sealed to them. The caller's to dispose. Default: new ones, for this run. */
   readonly nodeKeys?: NodeKeys;
+  /**
+   * Bytes of snapshots per second that leave this node, over all migrations from here; at least 7,000 (one chunk). It is the
+   * source's to say, because it sends; whoever leads. Logged events are not held back. Default: as fast as the mesh takes them.
+   */
+  readonly maxBytesPerSecond?: number;
+  /** How patient this node is in each role, and how many migrations it takes on at once. */
+  readonly policy?: RuntimePolicy;
+}
+
+export interface RuntimePolicy {
+  /** Of migrations led from here. */
+  readonly orchestrator?: OrchestratorPolicyOptions;
+  /** Of migrations from here. */
+  readonly source?: ParticipantPolicyOptions;
+  /** Of migrations to here; and how large snapshots may be, one and all that are half here. */
+  readonly target?: ParticipantPolicyOptions & Pick<ReassemblerOptions, 'maxSnapshotBytes' | 'maxPendingBytes'>;
 }
 
 export interface StartMigrationOptions {
@@ -76,6 +99,11 @@ export interface StartMigrationOptions {
   readonly onProgress?: (progress: HandleProgress) => void;
 }
 
+export interface ExpectMigrationOptions {
+  /** The only node that may place the daemon here, of those that `authorize` allows. Default: any of them. */
+  readonly orchestrator?: bigint;
+}
+
 /** A node that hosts daemons and moves them: what most users touch. */
 export class DaemonRuntime {
   readonly #mesh: Mesh;
@@ -89,6 +117,7 @@ export class DaemonRuntime {
   readonly #ownsNodeKeys: boolean;
   readonly #handler: MigrationSubprotocolHandler;
   readonly #delivery: DeliveryEndpoint;
+  readonly #pacer: Pacer;
   readonly #drains = new DrainThrottle();
   readonly #slots: Slots;
   readonly #handles = new Map<bigint, MigrationHandle>();
@@ -117,6 +146,12 @@ export class DaemonRuntime {
       nodeKeys: this.#nodeKeys,
       peerStaticLookup: (node) => mesh.peer(node)?.staticKey,
     });
+    this.#pacer = new Pacer({
+      maxBytesPerSecond: options.maxBytesPerSecond,
+      nowMs: () => environment.nowMs(),
+      stream: (destNode, snapshot) => mesh.stream(destNode, SUBPROTOCOL_MIGRATION, snapshot),
+      isPeer: (node) => mesh.peer(node) !== undefined,
+    });
     const services = new RuntimeServices({
       localNode: mesh.nodeId,
       codec: this.#codec,
@@ -132,20 +167,21 @@ export class DaemonRuntime {
       host: (keypair, kind, daemon) => this.#hostOptions(keypair, kind, daemon),
     });
     this.#handler = new MigrationSubprotocolHandler(
-      new MigrationOrchestrator(),
-      new MigrationSourceHandler(this.#registry),
-      new MigrationTargetHandler(this.#registry, this.#factories),
+      new MigrationOrchestrator(options.policy?.orchestrator),
+      new MigrationSourceHandler(this.#registry, options.policy?.source),
+      new MigrationTargetHandler(this.#registry, this.#factories, options.policy?.target),
       mesh.nodeId,
       {
         codec: this.#codec,
         services,
         speaksExtensions: (node) => mesh.peer(node)?.extensions,
+        isPeer: (node) => mesh.peer(node) !== undefined,
         transport: {
           send: (destNode, frame) => {
             this.#sentTo.add(destNode);
             this.#send(destNode, frame);
           },
-          stream: (destNode, snapshot) => mesh.stream(destNode, SUBPROTOCOL_MIGRATION, snapshot),
+          stream: (destNode, snapshot) => this.#pacer.stream(destNode, snapshot),
         },
         onReport: (report) => this.#reported(report),
         // A peer's frame that is refused has changed nothing, and late ones are part of every end; counted, no more.
@@ -191,9 +227,14 @@ export class DaemonRuntime {
     });
     this.#delivery.listen();
     this.#mesh.announce(this.#nodeKeys.staticPublic);
-    this.#stopTicking = this.#environment.every(TICK_MS, () => this.#handler.tick(this.#environment.nowMs()));
-    this.#handler.tick(this.#environment.nowMs());
+    this.#stopTicking = this.#environment.every(TICK_MS, () => this.#tick());
+    this.#tick();
     this.#ready = true;
+  }
+
+  #tick(): void {
+    this.#handler.tick(this.#environment.nowMs());
+    this.#pacer.tick();
   }
 
   /** Stops taking part, and lets go of every daemon here. Idempotent. */
@@ -208,6 +249,7 @@ export class DaemonRuntime {
     const gone = new MigrationError('cancelled', `node ${this.nodeId} shut down`);
     for (const handle of [...this.#handles.values()]) handle.settle(gone);
     this.#handler.dispose();
+    this.#pacer.stop();
     const hosts = this.#registry.close();
     const lived = hosts.filter(isLive).map(({ origin }) => origin);
     // Keys first, and without waiting for anything: whatever hangs or fails later, no secret stays.
@@ -245,34 +287,79 @@ export class DaemonRuntime {
    * @throws MigrationError `factory-not-found`, `already-exists`
    */
   async spawn(kind: string, keypair: EntityKeypair, config?: unknown): Promise<bigint> {
-    if (!(keypair instanceof EntityKeypair))
-      throw new TypeError('keypair must be an EntityKeypair; EntityKeypair.generate() makes one');
+    requireKeypair(keypair);
     this.#requireReady('spawn');
     requireUsable(keypair);
-    const origin = keypair.originHash;
     const daemon = this.#factories.create(kind, config);
-    const epoch = await this.#ownership.create(origin);
-    if (!this.#ready) {
-      await this.#ownership.remove(origin);
-      this.#requireReady('spawn');
-    }
-    if (keypair.canSign) hosted.add(keypair);
+    return this.#bringToLife('spawn', new DaemonHost(this.#hostOptions(keypair, kind, daemon)));
+  }
+
+  /**
+   * Brings a daemon back to life from what `snapshot` gave: with its state, what it has seen (events that come again are
+   * dropped), and its chain, which goes on in a new epoch.
+   *
+   * @param kind of a registered factory
+   * @param keypair the snapshot's daemon's; as for `spawn`, and the caller's still where this throws
+   * @param snapshot a whole snapshot (PROTOCOL.md §4); its envelope, where it has one, is passed over
+   * @param config handed to the factory
+   * @returns its origin hash
+   * @throws MigrationError `origin-mismatch` where the snapshot is another daemon's, `factory-not-found`, `already-exists`
+   * where the daemon lives somewhere, `state-failed` where its `restore` throws, and a codec's kind where the snapshot is
+   * damaged
+   */
+  async spawnFromSnapshot(
+    kind: string,
+    keypair: EntityKeypair,
+    snapshot: Uint8Array,
+    config?: unknown,
+  ): Promise<bigint> {
+    requireKeypair(keypair);
+    this.#requireReady('spawnFromSnapshot');
+    requireUsable(keypair);
+    const decoded = this.#codec.decodeSnapshot(snapshot);
+    requireSnapshotOf(keypair, decoded.entityId);
+    const daemon = this.#factories.create(kind, config);
     const host = new DaemonHost(this.#hostOptions(keypair, kind, daemon));
-    host.epoch = epoch;
-    this.#registry.add(host);
-    return origin;
+    try {
+      await host.restore(decoded);
+    } catch (error) {
+      host.free();
+      throw error;
+    }
+    return this.#bringToLife('spawnFromSnapshot', host);
+  }
+
+  /** In the epoch after the one that the copy comes from. Where it fails, the key stays its owner's. */
+  async #bringToLife(call: string, host: DaemonHost): Promise<bigint> {
+    const { origin, keypair } = host;
+    try {
+      const beginning = { epoch: host.epoch + 1n, tries: this.#environment.wallNs() };
+      const epoch = await this.#ownership.create(origin, beginning);
+      await this.#settleIn(call, host);
+      if (keypair.canSign) hosted.add(keypair);
+      host.goLive(epoch);
+      return origin;
+    } catch (error) {
+      host.free();
+      throw error;
+    }
+  }
+
+  /** A copy that the register names already; where it cannot be here after all, the register is told. */
+  async #settleIn(call: string, host: DaemonHost): Promise<void> {
+    try {
+      this.#requireReady(call);
+      this.#registry.add(host);
+    } catch (error) {
+      await this.#ownership.remove(host.origin);
+      throw error;
+    }
   }
 
   /** Ends a daemon that lives here. @throws MigrationError `daemon-not-found`, `already-migrating` */
   async stop(origin: bigint): Promise<void> {
     const host = this.#registry.require(origin);
-    if (this.#handler.isMigrating(origin)) {
-      throw new MigrationError(
-        'already-migrating',
-        `daemon ${origin} is migrating; cancel that first or wait for its end`,
-        { details: { origin } },
-      );
-    }
+    if (this.#handler.isMigrating(origin)) throw alreadyMigrating(origin);
     await this.#end(host);
   }
 
@@ -336,13 +423,41 @@ export class DaemonRuntime {
     return { processed, failures };
   }
 
+  /** How a daemon here says that it is; healthy where it says nothing. @throws MigrationError `daemon-not-found`, `state-failed` */
+  async health(origin: bigint): Promise<DaemonHealth> {
+    return this.#registry.require(origin).health();
+  }
+
+  /**
+   * Hands a daemon here a message that is no event, in its turn among them.
+   *
+   * @returns what its `onControl` gave
+   * @throws MigrationError `daemon-not-found`, `moving` while it migrates, `no-control` where it takes none, `state-failed`
+   */
+  async control(origin: bigint, message: unknown): Promise<unknown> {
+    return this.#registry.require(origin).control(message);
+  }
+
   /** The key pair of a daemon here, to sign with; public-only where its private half did not travel along. */
   keypair(origin: bigint): EntityKeypair {
     return this.#registry.require(origin).keypair;
   }
 
-  /** The daemon's own state now, as its `snapshot` gives it. @throws MigrationError `daemon-not-found`, `state-failed` */
+  /**
+   * A daemon here as it is now, whole: a snapshot (PROTOCOL.md §4) with what the host carries along and without an envelope,
+   * so without its key; what `spawnFromSnapshot` takes.
+   *
+   * @throws MigrationError `daemon-not-found`, `state-failed`
+   */
   async snapshot(origin: bigint): Promise<Uint8Array> {
+    const { fields, state } = await this.#registry.require(origin).snapshot({ carry: true });
+    const stateLength = state.reduce((sum, part) => sum + part.length, 0);
+    const { head, tail } = this.#codec.encodeSnapshotParts(fields, stateLength);
+    return joined([head, ...state, tail], () => this.#environment.turn());
+  }
+
+  /** The daemon's own state now, as its `snapshot` gives it. @throws MigrationError `daemon-not-found`, `state-failed` */
+  async state(origin: bigint): Promise<Uint8Array> {
     const { state } = await this.#registry.require(origin).snapshot({ carry: false });
     return state[0]!;
   }
@@ -368,9 +483,31 @@ export class DaemonRuntime {
     return new EventPublisher(node, deliver, () => this.#environment.nowMs());
   }
 
-  /** This origin may move in, as that kind. */
-  expectMigration(kind: string, origin: bigint, config?: unknown): void {
-    this.#factories.expect(kind, origin, config);
+  /**
+   * This origin may move in, as that kind; without this call it is made as its source calls it, where that kind is registered.
+   * For each origin the last call stands, of this and of `registerMigrationTargetIdentity`.
+   *
+   * @param config handed to the factory
+   */
+  expectMigration(kind: string, origin: bigint, config?: unknown, options: ExpectMigrationOptions = {}): void {
+    this.#factories.expect(kind, origin, config, options);
+  }
+
+  /**
+   * A daemon may move in, and this node has its key: for one whose source seals none (a peer without keys, or
+   * `transportIdentity: false`). A key that does travel along is taken instead.
+   *
+   * @param keypair copied when the daemon moves in, so the caller's to dispose, and not before
+   * @param config handed to the factory
+   */
+  registerMigrationTargetIdentity(
+    keypair: EntityKeypair,
+    kind: string,
+    config?: unknown,
+    options: ExpectMigrationOptions = {},
+  ): void {
+    requireKeypair(keypair);
+    this.#factories.expect(kind, keypair.originHash, config, { ...options, keypair });
   }
 
   /**
@@ -386,13 +523,7 @@ export class DaemonRuntime {
         details: { node },
       });
     }
-    if (this.#handles.has(origin)) {
-      throw new MigrationError(
-        'already-migrating',
-        `daemon ${origin} is already migrating; cancel that first or wait for its end`,
-        { details: { origin } },
-      );
-    }
+    if (this.#handles.has(origin)) throw alreadyMigrating(origin);
     const handle = this.#handle(origin, source, target, options);
     this.#handles.set(origin, handle);
     try {
@@ -402,6 +533,38 @@ export class DaemonRuntime {
       throw error;
     }
     return handle;
+  }
+
+  /**
+   * Asks what a migration led from here would be refused for, before it is started: the source first, then the target, each by
+   * a probe where it is another node. Nothing is begun and no snapshot taken, so the answer is one of this moment, and a
+   * snapshot's size is that of the daemon's last one; where it has had none, no limit is compared with it.
+   *
+   * @returns the reasons; none where it could go
+   */
+  async canMigrate(
+    origin: bigint,
+    target: bigint,
+    options: CanMigrateOptions = {},
+  ): Promise<readonly MigrationObstacle[]> {
+    const { transportIdentity = true, timeout: deadlineMs } = options;
+    requireTimeout(deadlineMs);
+    if (!this.#ready) return [notRunning(this.nodeId)];
+    const source = options.source ?? (await this.#livesOn(origin));
+    if (source === undefined) return [livesNowhere(origin)];
+    const requestId = this.#environment.randomBytes(16);
+    const probe = { requestId, transportIdentity, deadlineMs };
+    const obstacles = await new Promise<readonly MigrationObstacle[]>((resolve) => {
+      this.#handler.probe(origin, source, target, probe, resolve);
+    });
+    // Between two attempts the dispatcher knows of none.
+    const isKnown = obstacles.some(({ kind, where }) => kind === 'already-migrating' && where === 'orchestrator');
+    if (isKnown || !this.#handles.has(origin)) return obstacles;
+    return [obstacleOf(alreadyMigrating(origin), 'orchestrator'), ...obstacles];
+  }
+
+  async #livesOn(origin: bigint): Promise<bigint | undefined> {
+    return this.has(origin) ? this.nodeId : this.#ownership.owner(origin);
   }
 
   #handle(origin: bigint, source: bigint, target: bigint, options: StartMigrationOptions): MigrationHandle {
@@ -491,6 +654,20 @@ export class DaemonRuntime {
 
 /** Full key pairs that a daemon of this thread lives by: a runtime wipes its daemons' keys, so none may have two. */
 const hosted = new WeakSet<EntityKeypair>();
+
+function requireKeypair(keypair: unknown): void {
+  if (keypair instanceof EntityKeypair) return;
+  throw new TypeError('keypair must be an EntityKeypair; EntityKeypair.generate() makes one');
+}
+
+function requireSnapshotOf(keypair: EntityKeypair, entityId: Uint8Array): void {
+  if (keypair.id.equals(entityId)) return;
+  throw new MigrationError(
+    'origin-mismatch',
+    `the snapshot is of another daemon than the key pair, which is that of entity ${keypair.id.hex}; give the key pair of the snapshot's daemon`,
+    { details: { origin: keypair.originHash } },
+  );
+}
 
 /** @throws MigrationError `disposed`, `already-exists` */
 function requireUsable(keypair: EntityKeypair): void {

@@ -5,9 +5,14 @@ import { appendTrailer, decodeTrailer, type Trailer } from './trailer.js';
 
 /**
  * Byte 0 of the messages that the reference does not have (PROTOCOL.md §8): sent only to peers that have shown that they
- * speak extensions. Each is `type u8 | origin u64` and a trailer, which always holds the try.
+ * speak extensions. Each is `type u8 | origin u64` and a trailer, which always holds the try; those of a probe, which
+ * belongs to no try, the `requestId`.
  */
 export const ExtensionType = {
+  /** Orchestrator → source or target: what would a migration be refused for there (`probedSide`). */
+  Probe: 0x80,
+  /** The answer: `obstacles`, and what the asker needs besides. */
+  ProbeAnswer: 0x81,
   /** Target → source: which chunks are not here yet (`missingChunks`), so that only those come again. */
   ChunkStatus: 0x82,
   /** Target → source: every logged event up to `ackThrough` has been applied; the first one says that the restore is done. */

@@ -1,5 +1,8 @@
 import type { FrameColumns } from './columns.js';
 
+/** The largest snapshot that any configuration takes: what one buffer holds. */
+export const MAX_SNAPSHOT_BYTES = 2 ** 32;
+
 export interface ReassemblerOptions {
   /** The largest snapshot taken, in bytes; at most 2^32. Default: 2^32. */
   readonly maxSnapshotBytes?: number;

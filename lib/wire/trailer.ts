@@ -11,7 +11,7 @@ const FIELD_HEADER_SIZE = 5;
 export interface Trailer {
   /** The attempt that the frame belongs to; drawn by the source from the ownership register. */
   readonly try?: bigint;
-  /** 16 random bytes that name a TakeSnapshot, so that a repeated one begins nothing new. */
+  /** 16 random bytes that name a TakeSnapshot, so that a repeated one begins nothing new; or a Probe, for its answer. */
   readonly requestId?: Uint8Array;
   /** The node that the snapshot comes from, whoever forwards it. */
   readonly source?: bigint;
@@ -46,6 +46,14 @@ export interface Trailer {
   readonly targetExtensions?: bigint;
   /** On ChunkStatus: runs of chunks that are not here, as [first, end) pairs of u32 LE; the first of them, at most 512. */
   readonly missingChunks?: Uint8Array;
+  /** On Probe and ProbeAnswer: 0: the node is asked as the source; 1: as the target. */
+  readonly probedSide?: bigint;
+  /** On Probe: the node to which the daemon would go. */
+  readonly target?: bigint;
+  /** On ProbeAnswer: per obstacle `kind (u8 length, text) | message (u16 length, text)`. */
+  readonly obstacles?: Uint8Array;
+  /** On ProbeAnswer of a target: bytes of the largest snapshot that it takes. */
+  readonly snapshotLimit?: bigint;
   /** In live mode, on CleanupComplete and ActivateTarget: the daemon's chain head when its source stopped, 32 bytes. */
   readonly headLink?: Uint8Array;
 }
@@ -71,6 +79,10 @@ const FIELDS: ReadonlyArray<readonly [tag: number, name: FieldName, encoding: En
   [15, 'snapshotSent', 'u64'],
   [16, 'targetExtensions', 'u64'],
   [17, 'missingChunks', 'bytes'],
+  [18, 'probedSide', 'u64'],
+  [19, 'target', 'u64'],
+  [20, 'obstacles', 'bytes'],
+  [21, 'snapshotLimit', 'u64'],
   [30, 'headLink', 'bytes', 32],
 ];
 const BY_TAG = new Map(FIELDS.map(([tag, name, encoding, size]) => [tag, { name, encoding, size }]));

@@ -128,3 +128,14 @@ link('`ready` waits for room, and a closed link keeps nobody waiting', async () 
   out.send(1, Uint8Array.of(1));
   assert.is(out.ready(), undefined);
 });
+
+link('a stream that has ended unsent keeps none behind it from its turn', async () => {
+  const sent: Batch[] = [];
+  const out = new OutgoingLink((batch) => sent.push(batch));
+  const ended = { done: true, maxFrameLength: 8, writeNext: () => 0 };
+  out.stream(1, ended);
+  out.stream(1, ended);
+  out.stream(1, producer(3, 8));
+  await turns();
+  assert.is(frames(sent).length, 3);
+});

@@ -45,6 +45,7 @@ threads('moves a daemon from thread to thread, and its outputs go on as one stre
     const origin = await ask<bigint>(a, 'spawn');
     const outputs: CausalEvent[] = [];
     await mesh.local.subscribe('recorder', (_, published) => outputs.push(...published));
+    assert.equal(await runtime.canMigrate(origin, b.nodeId, { transportIdentity: false }), []);
     const publisher = runtime.publisher(origin, a.nodeId);
     const handle = runtime.startMigration(origin, a.nodeId, b.nodeId);
     for (let first = 1; first <= 1_000; first += 50) await publisher.send(events(PUBLISHER, first, 50));

@@ -3,7 +3,11 @@ import { DaemonRegistry } from '../../lib/daemon/registry.js';
 import { createCodec } from '../../lib/index.js';
 import type { MaybePromise } from '../../lib/maybe-promise.js';
 import type { DaemonSnapshot, MigrationReport, RequestKind, RequestTypes } from '../../lib/migration/core.js';
-import { type MigrationServices, MigrationSubprotocolHandler } from '../../lib/migration/handler.js';
+import {
+  type MigrationHandlerOptions,
+  type MigrationServices,
+  MigrationSubprotocolHandler,
+} from '../../lib/migration/handler.js';
 import { MigrationOrchestrator } from '../../lib/migration/orchestrator.js';
 import { OutgoingSnapshot } from '../../lib/migration/outgoing-snapshot.js';
 import { MigrationSourceHandler } from '../../lib/migration/source.js';
@@ -81,7 +85,7 @@ export class Node {
   readonly registry = new DaemonRegistry();
   readonly handler: MigrationSubprotocolHandler;
 
-  constructor() {
+  constructor(options: MigrationHandlerOptions = {}) {
     this.handler = new MigrationSubprotocolHandler(
       new MigrationOrchestrator(),
       new MigrationSourceHandler(this.registry),
@@ -93,6 +97,7 @@ export class Node {
         services: this.#services(),
         onReport: (report) => this.reports.push(report),
         onRefused: (error) => this.refused.push(error),
+        ...options,
       },
     );
   }
@@ -129,6 +134,7 @@ export class Node {
     return {
       authorize: this.#service('authorize', done),
       admit: this.#service('admit', done),
+      examine: this.#service('examine', () => ({ obstacles: [] })),
       setAside: this.#service('setAside', ({ origin }) => void this.copies.delete(origin)),
       dropBackup: this.#service('dropBackup', done),
       recover: this.#service('recover', () => ({ epoch: EPOCH + 1n })),

@@ -3,11 +3,16 @@ import { MigrationError } from '../../errors.js';
 import { checkBytes, checkFinite, checkInteger, checkU32, checkU64, wrongType } from '../arguments.js';
 import { FrameColumns } from '../columns.js';
 import { MAX_SNAPSHOT_CHUNK_SIZE, MessageType } from '../message.js';
-import type { AssembledSnapshot, ReassemblerOptions, ReassemblyProgress, SnapshotReassembler } from '../reassembler.js';
+import {
+  type AssembledSnapshot,
+  MAX_SNAPSHOT_BYTES,
+  type ReassemblerOptions,
+  type ReassemblyProgress,
+  type SnapshotReassembler,
+} from '../reassembler.js';
 import { checkChunkNumbers } from './frame.js';
 import { PendingSnapshot, TypescriptSnapshot } from './pending-snapshot.js';
 
-const MAX_SNAPSHOT_BYTES = 2 ** 32;
 const DEFAULT_MAX_IDLE_MS = 300_000;
 /**
  * Of how many origins without a pending snapshot the newest seqThrough is remembered. Beyond it the oldest are forgotten: an
