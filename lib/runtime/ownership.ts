@@ -104,8 +104,8 @@ export class Ownership implements DaemonOwnership {
     return { epoch };
   }
 
-  /** Who has a daemon, as the register says; undefined where nobody has. */
-  async owner(origin: bigint): Promise<LostOwner | undefined> {
+  /** Who has a daemon, and since which epoch, as the register says; undefined where nobody has. */
+  async holder(origin: bigint): Promise<LostOwner | undefined> {
     const standing = await this.#read(origin);
     return standing && { node: standing.entry.owner, epoch: standing.entry.epoch };
   }

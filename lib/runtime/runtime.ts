@@ -373,7 +373,7 @@ export class DaemonRuntime {
    */
   async recover(origin: bigint, options: { readonly force?: boolean } = {}): Promise<void> {
     this.#requireReady('recover');
-    const owner = await this.#ownership.owner(origin);
+    const owner = await this.#ownership.holder(origin);
     if (owner && owner.node !== this.nodeId && !options.force && this.#mesh.peer(owner.node)) {
       throw new MigrationError(
         'already-exists',
