@@ -47,7 +47,8 @@ export interface ReassemblyProgress {
  * 7. `too-many-pending-bytes` (`buffered`, `incoming`, `max`): the bytes committed for all pending snapshots (without one that
  *    is about to be evicted), with what this chunk would commit, are over `maxPendingBytes`; a snapshot of one chunk is
  *    never pending, so it is not counted
- * 8. `out-of-memory`
+ * 8. `out-of-memory`; with the native engine also where the process holds 8,192 snapshots over 256 KiB, pending or handed over: each
+ *    takes a memory mapping, of which Linux gives a process 65,530
  *
  * What is remembered of origins with nothing pending, for `stale-seq-through`, is bounded: of the 65,536 last touched the newest
  * seqThrough; an older one's snapshot would be assembled again, and refused by the ownership register.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::memory::MAPPINGS_MAX;
+
 /// What was wrong: the kinds of `CODEC_ERROR_KINDS` in `lib/errors.ts`, in its order, then those that are no codec's.
 /// A status in [`crate::columns`] is 1 + the place in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -592,7 +594,10 @@ impl fmt::Display for Error {
                 "chunk refused: it would commit {incoming} bytes over the {buffered} of all pending snapshots, past maxPendingBytes = {max}"
             ),
             Error::OutOfMemory { requested } => {
-                write!(f, "{requested} bytes of memory could not be had from the operating system")
+                write!(
+                    f,
+                    "{requested} bytes of memory could not be had: the operating system refuses, or {MAPPINGS_MAX} large snapshots are held already; dispose of some, or try later"
+                )
             }
             Error::Disposed { what } => write!(f, "this {what} has been disposed of: make a new one"),
             Error::BufferFull { events, bytes, max_events, max_bytes } => write!(

@@ -1,6 +1,7 @@
 //! Memory that is reserved at once and, where it is large, committed page by page as it is written.
 
 use std::ops::{Deref, DerefMut, Range};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use memmap2::{MmapMut, MmapOptions};
 
@@ -21,10 +22,47 @@ const HUGE_PAGE: usize = 2 << 20;
 /// Huge pages are asked for once so many bytes were written.
 const HUGE_PAGES_FROM: usize = 4 << 20;
 
+/// The most mappings at once, over all threads. Linux gives a process 65,530, and V8 ends it when it gets none. Neighbours
+/// count as one there, but each that goes from between two others leaves a gap; its books may be mappings, too.
+pub const MAPPINGS_MAX: usize = 8_192;
+
+static MAPPINGS: AtomicUsize = AtomicUsize::new(0);
+
+/// One of [`MAPPINGS_MAX`], until it is dropped.
+struct Place;
+
+impl Place {
+    fn take() -> Option<Self> {
+        let next = |taken| (taken < MAPPINGS_MAX).then_some(taken + 1);
+        let taken = MAPPINGS.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        taken.ok().map(|_| Self)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        MAPPINGS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A mapping, and the place that it takes: given up after it, as fields are dropped in order.
+struct Mapping {
+    bytes: MmapMut,
+    _place: Place,
+}
+
+impl Mapping {
+    fn new(length: usize) -> Option<Self> {
+        let place = Place::take()?;
+        let bytes = MmapOptions::new().len(length).no_reserve_swap().map_anon().ok()?;
+        Some(Self { bytes, _place: place })
+    }
+}
+
 enum Backing {
     Heap(Vec<u8>),
     /// `None` once its release has begun.
-    Map(Option<MmapMut>),
+    Map(Option<Mapping>),
 }
 
 /// Memory of a fixed size, zeros at first. A large one is anonymous memory whose pages cost nothing until they are written;
@@ -89,7 +127,8 @@ impl HugePages {
 
 impl Reservation {
     /// # Errors
-    /// `out-of-memory` where the system does not give the memory or the address range. `length` must be above 0.
+    /// `out-of-memory` where the system does not give the memory or the address range, or where there are [`MAPPINGS_MAX`]
+    /// large ones. `length` must be above 0.
     pub fn new(length: usize) -> Result<Self, Error> {
         let page_size = page_size::get();
         if length <= HEAP_MAX {
@@ -101,12 +140,11 @@ impl Reservation {
             });
         }
         let touched = Bitmap::new(length.div_ceil(page_size))?;
-        let map = MmapOptions::new().len(length).no_reserve_swap().map_anon();
-        let map = map.map_err(|_| Error::OutOfMemory {
+        let map = Mapping::new(length).ok_or(Error::OutOfMemory {
             requested: length as u64,
         })?;
         Ok(Self {
-            huge: HugePages::new(&map, page_size)?,
+            huge: HugePages::new(&map.bytes, page_size)?,
             backing: Backing::Map(Some(map)),
             page_size,
             touched,
@@ -152,7 +190,7 @@ impl Reservation {
         }
         let huge = self.huge_page(&range);
         if let (Backing::Map(Some(map)), Some(huge)) = (&self.backing, &huge) {
-            ask_for_huge_page(map, huge);
+            ask_for_huge_page(&map.bytes, huge);
         }
         let pages = self.pages(&range, huge.as_ref());
         let Some(place) = self.get_mut(range.clone()) else {
@@ -188,7 +226,7 @@ impl Deref for Reservation {
     fn deref(&self) -> &[u8] {
         match &self.backing {
             Backing::Heap(bytes) => bytes,
-            Backing::Map(map) => map.as_deref().unwrap_or_default(),
+            Backing::Map(map) => map.as_ref().map_or(&[], |map| &map.bytes),
         }
     }
 }
@@ -198,7 +236,7 @@ impl DerefMut for Reservation {
     fn deref_mut(&mut self) -> &mut [u8] {
         match &mut self.backing {
             Backing::Heap(bytes) => bytes,
-            Backing::Map(map) => map.as_deref_mut().unwrap_or_default(),
+            Backing::Map(map) => map.as_mut().map_or(&mut [], |map| &mut map.bytes),
         }
     }
 }
