@@ -1,8 +1,8 @@
-import { checkBytesOfLength, isObject, wrongType } from '../wire/arguments.js';
+import { checkBytesOfLength, checkObject, isObject, wrongType } from '../wire/arguments.js';
 import type { StateSnapshot } from '../wire/snapshot.js';
 import { encodeLink } from '../wire/typescript/chain.js';
 import { EntityId } from './entity-id.js';
-import type { EntityKeypair } from './entity-keypair.js';
+import { EntityKeypair } from './entity-keypair.js';
 import { EnvelopeError } from './errors.js';
 import { IdentityEnvelope } from './identity-envelope.js';
 import { NodeKeys } from './node-keys.js';
@@ -44,6 +44,8 @@ export interface MigrationIdentityContextOptions {
 
 /** Seals a daemon's key to a target: {@link EnvelopeSealFn}. */
 export function sealSnapshot(snapshot: SealableSnapshot, daemon: EntityKeypair, targetPublic: Uint8Array): Uint8Array {
+  checkObject(snapshot, 'snapshot');
+  if (!(daemon instanceof EntityKeypair)) throw wrongType('daemon', 'an EntityKeypair', daemon);
   if (!daemon.id.equals(snapshot.entityId)) {
     throw new EnvelopeError(
       'origin-hash-mismatch',
@@ -55,6 +57,7 @@ export function sealSnapshot(snapshot: SealableSnapshot, daemon: EntityKeypair, 
 }
 
 function unseal(keys: StaticKeypair, snapshot: StateSnapshot): EntityKeypair | undefined {
+  checkObject(snapshot, 'snapshot');
   if (snapshot.identityEnvelope === undefined) return undefined;
   const entity = EntityId.fromBytes(snapshot.entityId);
   const link = snapshot.chainLink;

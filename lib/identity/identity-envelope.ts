@@ -142,6 +142,9 @@ export class IdentityEnvelope {
   open(keys: StaticKeypair, chainLink: Uint8Array, expectedSigner?: EntityId): EntityKeypair {
     if (!(keys instanceof StaticKeypair)) throw wrongType('keys', 'a StaticKeypair', keys);
     checkBytesOfLength(chainLink, 'chainLink', CAUSAL_LINK_SIZE);
+    if (expectedSigner !== undefined && !(expectedSigner instanceof EntityId)) {
+      throw wrongType('expectedSigner', 'an EntityId', expectedSigner);
+    }
     const signer = this.signer;
     this.#verifySigner(signer, chainLink, expectedSigner);
     return withSecureScratch((scratch) => {

@@ -1,4 +1,5 @@
-import type { EntityKeypair } from './entity-keypair.js';
+import { checkBytes, checkObject, wrongType } from '../wire/arguments.js';
+import { EntityKeypair } from './entity-keypair.js';
 import type { MigrationIdentityContext } from './identity-context.js';
 import { isLowOrder, STATIC_KEY_BYTES } from './static-keypair.js';
 
@@ -59,12 +60,18 @@ function missingOfTarget(target: bigint, targetPublic: Uint8Array | undefined): 
  * `transportIdentity: false` a daemon moves without, as `keypair.publicOnly()`.
  */
 export function transportPrerequisites(input: TransportPrerequisiteInput): readonly MissingPrerequisite[] {
+  checkObject(input, 'input');
+  const { daemon, targetPublic } = input;
+  if (daemon !== undefined && !(daemon instanceof EntityKeypair)) {
+    throw wrongType('input.daemon', 'an EntityKeypair or undefined', daemon);
+  }
+  if (targetPublic !== undefined) checkBytes(targetPublic, 'input.targetPublic');
   const missing: (MissingPrerequisite | undefined)[] = [
     input.context === undefined
       ? { kind: 'identity-context', message: 'this node has no identity context: give its dispatcher one' }
       : undefined,
-    missingOfDaemon(input.daemon),
-    missingOfTarget(input.target, input.targetPublic),
+    missingOfDaemon(daemon),
+    missingOfTarget(input.target, targetPublic),
   ];
   return missing.filter((entry) => entry !== undefined);
 }

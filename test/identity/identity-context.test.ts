@@ -99,6 +99,20 @@ context('needs keys and a look-up of the right type', () => {
   }
 });
 
+context('needs a snapshot, a key pair and a target key of the right type', () => {
+  const daemon = EntityKeypair.generate();
+  for (const wrong of [undefined, null, 'snapshot', []] as never[]) {
+    wrongType('snapshot', () => atSource.sealSnapshot(wrong, daemon, target.staticPublic));
+    wrongType('snapshot', () => atTarget.unsealSnapshot(wrong));
+  }
+  for (const wrong of [undefined, null, 'key', {}, daemon.id] as never[]) {
+    wrongType('daemon', () => atSource.sealSnapshot(snapshotOf(daemon), wrong, target.staticPublic));
+  }
+  for (const wrong of [undefined, null, 'key', new Uint8Array(31)] as never[]) {
+    wrongType('targetPublic', () => atSource.sealSnapshot(snapshotOf(daemon), daemon, wrong));
+  }
+});
+
 context("says when the mesh's look-up gives something else than a key", () => {
   const nodeKeys = NodeKeys.generate();
   const broken = createMigrationIdentityContext({ nodeKeys, peerStaticLookup: () => new Uint8Array(31) });
@@ -145,6 +159,14 @@ prerequisites('is named one by one, in words that say what to do', () => {
       [kind],
     );
     assert.match(found[0]!.message, words);
+  }
+});
+
+prerequisites('is asked for with the right types', () => {
+  for (const wrong of [undefined, null, 'input'] as never[]) wrongType('input', () => transportPrerequisites(wrong));
+  for (const daemon of [null, {}, 'daemon'] as never[]) wrongType('input.daemon', () => missing({ daemon }));
+  for (const targetPublic of [null, 'key', 7] as never[]) {
+    wrongType('input.targetPublic', () => missing({ targetPublic }));
   }
 });
 

@@ -134,6 +134,7 @@ refused('is anything of the wrong type or size', () => {
   wrongType('chainLink', () => IdentityEnvelope.seal(daemon, target.publicKey, new Uint8Array(33)));
   const envelope = IdentityEnvelope.seal(daemon, target.publicKey, LINK);
   wrongType('keys', () => envelope.open({} as never, LINK));
+  wrongType('expectedSigner', () => envelope.open(target, LINK, daemon.entityId as never));
   wrongType('chainLink', () => envelope.open(target, 'link' as never));
   wrongType('bytes', () => IdentityEnvelope.fromBytes('x' as never));
 });
