@@ -1,3 +1,5 @@
+import { checkBytes, wrongType } from './arguments.js';
+
 /**
  * Many decoded frames as columns: what one call of {@link MigrationCodec.decodeBatch} fills. The caller owns the memory
  * and reuses it, so that decoding makes no object per frame. Row `i` is the i-th frame of the batch.
@@ -94,4 +96,10 @@ export interface EventColumns {
   /** Where the payload begins, in the bytes that were decoded. */
   readonly payloadOffset: Uint32Array;
   readonly payloadLength: Uint32Array;
+}
+
+/** That `columns` are columns whose memory is there and this thread's own. */
+export function checkColumns(columns: FrameColumns): void {
+  if (!(columns instanceof FrameColumns)) throw wrongType('columns', 'a FrameColumns', columns);
+  checkBytes(columns.buffer, 'columns.buffer');
 }

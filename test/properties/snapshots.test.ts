@@ -88,6 +88,13 @@ test('hashes: engines agree on any bytes', () => {
       hasher.update(bytes.subarray(0, at));
       hasher.update(bytes.subarray(at));
       assert.equal(comparable(hasher.digest()), comparable(codec.blake3(bytes)), 'BLAKE3 in pieces');
+      for (const again of [() => hasher.digest(), () => hasher.update(bytes)]) {
+        assert.throws(
+          again,
+          (error: { kind?: string }) => error.kind === 'disposed',
+          `${codec.engine} after its digest`,
+        );
+      }
     }
   });
 });

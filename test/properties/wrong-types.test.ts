@@ -437,6 +437,23 @@ function otherLedger(codec: MigrationCodec) {
   return other === undefined ? ({ size: 0 } as never) : other.createLedger();
 }
 
+test('columns whose memory was transferred away are refused by name', () => {
+  for (const codec of frameCodecs) {
+    const { batch, columns } = decodedChunk();
+    const memory = columns.buffer.buffer as ArrayBuffer;
+    structuredClone(memory, { transfer: [memory] });
+    const calls: (() => unknown)[] = [
+      () => codec.decodeBatch(batch, columns),
+      () => codec.encodeBatch(columns, new Uint8Array(100)),
+      () => codec.createReassembler().feedBatch(batch, columns, 0, columns.count),
+    ];
+    calls.forEach((call, i) => {
+      const named = (error: Error) => error instanceof TypeError && error.message.startsWith('columns.buffer ');
+      assert.throws(call, named, `${codec.engine}, call ${i}`);
+    });
+  }
+});
+
 test('an empty Uint8Array is no detached one', () => {
   for (const codec of codecs) {
     assert.is(codec.createLedger(new Uint8Array(0)).size, 0);

@@ -1,6 +1,5 @@
-import { wrongType } from '../arguments.js';
 import type { FrameCodec } from '../codec.js';
-import { FrameColumns } from '../columns.js';
+import { checkColumns } from '../columns.js';
 import { loadBaselineAddon } from './addon.js';
 import { createReassembler } from './reassembler.js';
 
@@ -32,8 +31,4 @@ export function loadBaselineCodec(): FrameCodec {
     },
     createReassembler: (options) => createReassembler(addon, options),
   };
-}
-
-function checkColumns(columns: FrameColumns): void {
-  if (!(columns instanceof FrameColumns)) throw wrongType('columns', 'a FrameColumns', columns);
 }

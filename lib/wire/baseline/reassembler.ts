@@ -1,7 +1,7 @@
 import { totalmem } from 'node:os';
 import { blake3 } from '@noble/hashes/blake3.js';
 import { wrongType } from '../arguments.js';
-import { FrameColumns } from '../columns.js';
+import { checkColumns, type FrameColumns } from '../columns.js';
 import type { AssembledSnapshot, ReassemblerOptions, ReassemblyProgress, SnapshotReassembler } from '../reassembler.js';
 import type { AddonReassembler, BaselineAddon } from './addon.js';
 
@@ -84,7 +84,7 @@ class BaselineReassembler implements SnapshotReassembler {
     to: number,
     nowMs: number = Date.now(),
   ): { readonly next: number; readonly snapshot?: AssembledSnapshot; readonly error?: Error } {
-    if (!(columns instanceof FrameColumns)) throw wrongType('columns', 'a FrameColumns', columns);
+    checkColumns(columns);
     const { capacity, buffer, count } = columns;
     const fed = this.#native.feedBatch(batch, capacity, buffer, count, from, to, nowMs);
     if (fed.error !== undefined) return { next: fed.next, error: fed.error };

@@ -1,7 +1,7 @@
 import { MigrationError } from '../../errors.js';
-import { checkBytes, checkInteger, checkU64, wrongType } from '../arguments.js';
+import { checkBytes, checkInteger, checkU64 } from '../arguments.js';
 import type { FrameCodec } from '../codec.js';
-import { FrameColumns } from '../columns.js';
+import { checkColumns, type FrameColumns } from '../columns.js';
 import { SNAPSHOT_READY_HEADER_SIZE } from '../message.js';
 import { decodeBatch, encodeBatch, writeChunkHeaders } from '../typescript/batch.js';
 import type { Addon } from './addon.js';
@@ -16,12 +16,6 @@ const ROWS_MIN = 32;
 const HEADERS_MIN = 14;
 
 const ROW_SHIFT = 2 ** 32;
-
-/** That `columns` are columns whose memory is there and this thread's own: Rust writes into it. */
-export function checkColumns(columns: FrameColumns): void {
-  if (!(columns instanceof FrameColumns)) throw wrongType('columns', 'a FrameColumns', columns);
-  checkBytes(columns.buffer, 'columns.buffer');
-}
 
 /** Rust may not be given the same memory to read and to write. */
 export function checkApart(bytes: Uint8Array, argument: string, columns: FrameColumns): void {

@@ -1,11 +1,11 @@
 import { totalmem } from 'node:os';
 import { MigrationError } from '../../errors.js';
 import { checkBytes, checkFinite, checkInteger, checkU32, checkU64, wrongType } from '../arguments.js';
-import type { FrameColumns } from '../columns.js';
+import { checkColumns, type FrameColumns } from '../columns.js';
 import type { AssembledSnapshot, ReassemblerOptions, ReassemblyProgress, SnapshotReassembler } from '../reassembler.js';
 import type { Addon } from './addon.js';
 import type { NativeReassembler, WholeSnapshot } from './binding.js';
-import { checkApart, checkColumns } from './frames.js';
+import { checkApart } from './frames.js';
 import { refusal } from './refusal.js';
 
 const MAX_SNAPSHOT_BYTES = 2 ** 32;

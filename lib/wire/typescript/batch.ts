@@ -1,6 +1,6 @@
 import { MigrationError } from '../../errors.js';
-import { checkBytes, checkInteger, checkU64, wrongType } from '../arguments.js';
-import { FrameColumns } from '../columns.js';
+import { checkBytes, checkInteger, checkU64 } from '../arguments.js';
+import { checkColumns, type FrameColumns } from '../columns.js';
 import { MAX_SNAPSHOT_CHUNK_SIZE, MAX_TOTAL_CHUNKS, SNAPSHOT_READY_HEADER_SIZE } from '../message.js';
 import { copyU64, putU64, readU32, writeU32 } from './bytes.js';
 import { writeChunkHeader } from './frame.js';
@@ -12,10 +12,6 @@ const PREFIX_SIZE = 4;
 const FIXED_SIZE = [17, 0, 17, 0, 17, 9, 0, 0, 9, 17];
 /** Whether a message has a second u64 at byte 9. */
 const HAS_WORD = [true, true, true, true, true, false, false, false, false, true];
-
-function checkColumns(columns: FrameColumns): void {
-  if (!(columns instanceof FrameColumns)) throw wrongType('columns', 'a FrameColumns', columns);
-}
 
 /** The two u64 columns as one array of u32, so that filling them makes no bigint. */
 function wideColumns(columns: FrameColumns): Uint32Array {

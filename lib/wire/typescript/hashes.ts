@@ -1,5 +1,6 @@
 import { blake2s } from '@noble/hashes/blake2.js';
 import { blake3 as nobleBlake3 } from '@noble/hashes/blake3.js';
+import { MigrationError } from '../../errors.js';
 import { checkBytes, checkBytesOfLength } from '../arguments.js';
 import type { Blake3Hasher } from '../codec.js';
 import type { CausalLink } from '../link.js';
@@ -42,13 +43,21 @@ export function blake3(bytes: Uint8Array): Uint8Array {
 }
 
 export function createBlake3(): Blake3Hasher {
-  const hasher = nobleBlake3.create();
+  let hasher: ReturnType<typeof nobleBlake3.create> | undefined = nobleBlake3.create();
+  const alive = () => {
+    if (hasher === undefined) throw new MigrationError('disposed', 'this hasher has given its digest: make a new one');
+    return hasher;
+  };
   return {
     update(bytes) {
       checkBytes(bytes, 'bytes');
-      hasher.update(bytes);
+      alive().update(bytes);
     },
-    digest: () => hasher.digest(),
+    digest() {
+      const digest = alive().digest();
+      hasher = undefined;
+      return digest;
+    },
   };
 }
 

@@ -1,7 +1,7 @@
 import { totalmem } from 'node:os';
 import { MigrationError } from '../../errors.js';
 import { checkBytes, checkFinite, checkInteger, checkU32, checkU64, wrongType } from '../arguments.js';
-import { FrameColumns } from '../columns.js';
+import { checkColumns, type FrameColumns } from '../columns.js';
 import { MAX_SNAPSHOT_CHUNK_SIZE, MessageType } from '../message.js';
 import {
   type AssembledSnapshot,
@@ -77,7 +77,7 @@ class TypescriptReassembler implements SnapshotReassembler {
   ): { readonly next: number; readonly snapshot?: AssembledSnapshot; readonly error?: Error } {
     this.#checkAlive();
     checkBytes(batch, 'batch');
-    if (!(columns instanceof FrameColumns)) throw wrongType('columns', 'a FrameColumns', columns);
+    checkColumns(columns);
     checkInteger(columns.count, 'columns.count', 0, columns.capacity);
     checkInteger(to, 'to', 0, columns.count);
     checkInteger(from, 'from', 0, to);
