@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { DaemonHostOptions } from '../daemon/host.js';
 import { MigrationError } from '../errors.js';
 import { isPromise, type MaybePromise } from '../maybe-promise.js';
+import { checkBytes, checkObject, checkU64, wrongType } from '../wire/arguments.js';
 import { forEachFrame } from '../wire/batch.js';
 import type { MigrationCodec } from '../wire/codec.js';
 import { createCodec } from '../wire/engine.js';
@@ -145,6 +146,7 @@ export class MigrationSubprotocolHandler {
   #nextRequest = 1;
   #now = 0;
   #settling = false;
+  #disposed = false;
 
   constructor(
     orchestrator: MigrationOrchestrator,
@@ -154,6 +156,10 @@ export class MigrationSubprotocolHandler {
     options: MigrationHandlerOptions = {},
     hooks: MigrationHandlerHooks = {},
   ) {
+    checkU64(localNode, 'localNode');
+    checkObject(options, 'options');
+    checkHooks(hooks);
+    for (const node of options.orchestrators ?? []) checkU64(node, 'each of orchestrators');
     this.#orchestrator = orchestrator;
     this.#source = source;
     this.#target = target;
@@ -194,6 +200,9 @@ export class MigrationSubprotocolHandler {
    * @throws MigrationError where the frame is refused; nothing has changed then
    */
   handleMessage(data: Uint8Array, fromNode: bigint): OutboundMigrationMessage[] {
+    this.#requireUsable();
+    checkBytes(data, 'data');
+    checkU64(fromNode, 'fromNode');
     try {
       this.#receive(data, fromNode);
     } finally {
@@ -209,6 +218,9 @@ export class MigrationSubprotocolHandler {
    * @returns the messages to send, where there is no transport
    */
   handleBatch(batch: Uint8Array, fromNode: bigint): OutboundMigrationMessage[] {
+    this.#requireUsable();
+    checkBytes(batch, 'batch');
+    checkU64(fromNode, 'fromNode');
     const each = (frame: Uint8Array) => this.#receiveGuarded(frame, fromNode);
     if (this.#chunkRuns.isWorthWhile(batch)) {
       this.#chunkRuns.forEach(batch, {
@@ -244,6 +256,10 @@ export class MigrationSubprotocolHandler {
     target: bigint,
     options: StartMigration = {},
   ): OutboundMigrationMessage[] {
+    this.#requireUsable();
+    checkU64(origin, 'origin');
+    checkU64(source, 'source');
+    checkU64(target, 'target');
     const request = this.#request(options);
     const { sourceIsLocal } = this.#orchestrator.start(origin, source, target, request);
     const trailer = this.#extensions ? request : undefined;
@@ -265,6 +281,8 @@ export class MigrationSubprotocolHandler {
     rank: CandidateRank,
     options: StartMigration = {},
   ): { readonly target: bigint; readonly outbound: OutboundMigrationMessage[] } {
+    checkU64(origin, 'origin');
+    checkU64(source, 'source');
     const target = chooseTarget(origin, source, candidates, rank);
     return { target, outbound: this.startMigration(origin, source, target, options) };
   }
@@ -283,6 +301,10 @@ export class MigrationSubprotocolHandler {
     options: StartMigration & Pick<ProbeQuestion, 'deadlineMs'>,
     done: (obstacles: readonly MigrationObstacle[]) => void,
   ): OutboundMigrationMessage[] {
+    this.#requireUsable();
+    checkU64(origin, 'origin');
+    checkU64(source, 'source');
+    checkU64(target, 'target');
     const { requestId, transportIdentity } = this.#request(options);
     const { deadlineMs } = options;
     const question = { origin, source, target, requestId: requestId!, transportIdentity, deadlineMs };
@@ -293,6 +315,7 @@ export class MigrationSubprotocolHandler {
 
   /** Ends a migration that this node leads. @returns false where there is none */
   cancelMigration(origin: bigint): boolean {
+    checkU64(origin, 'origin');
     const cancelled = this.#orchestrator.cancel(origin);
     this.#settle();
     return cancelled;
@@ -305,6 +328,7 @@ export class MigrationSubprotocolHandler {
    * @returns false where nothing is here to be brought back
    */
   recover(origin: bigint, lost?: LostOwner): boolean {
+    checkU64(origin, 'origin');
     const found = this.#source.recover(origin, lost);
     this.#settle();
     return found;
@@ -312,12 +336,14 @@ export class MigrationSubprotocolHandler {
 
   /** Events have been logged for a daemon that is moving from here. */
   logged(origin: bigint): void {
+    checkU64(origin, 'origin');
     this.#source.logged(origin);
     this.#settle();
   }
 
   /** A node is gone for certain. */
   peerGone(node: bigint): void {
+    checkU64(node, 'node');
     this.#orchestrator.peerGone(node);
     this.#source.peerGone(node);
     this.#target.peerGone(node);
@@ -328,11 +354,14 @@ export class MigrationSubprotocolHandler {
   /**
    * Time has passed: what is overdue is asked for again, or given up.
    *
-   * @param now milliseconds on a clock that never goes back
-   * @returns the messages to send, where there is no transport
+   * @param now milliseconds on a clock that never goes back, at most 2^53 - 1; one that does go back counts as standing still
+   * @returns the messages to send, where there is no transport; none once disposed
    */
   tick(now: number): OutboundMigrationMessage[] {
-    if (typeof now !== 'number' || Number.isNaN(now)) throw new TypeError(`now must be a number, got ${String(now)}`);
+    // A number to which a millisecond cannot be added would make every deadline due again at once, for ever.
+    if (typeof now !== 'number' || !(now <= Number.MAX_SAFE_INTEGER))
+      throw wrongType('now', 'a number of at most 2^53 - 1', now);
+    if (this.#disposed) return [];
     this.#now = Math.max(this.#now, now);
     this.#orchestrator.tick();
     this.#source.tick();
@@ -352,12 +381,24 @@ export class MigrationSubprotocolHandler {
     return [...this.#orchestrator.statuses(), ...this.#source.statuses(), ...this.#target.statuses()];
   }
 
+  /** Frees what is half assembled. Nothing is taken or begun any more (`disposed`), and no time passes. Idempotent. */
   dispose(): void {
+    this.#disposed = true;
     this.#prober.dispose();
     this.#target.dispose();
   }
 
-  #request({ requestId, transportIdentity, mode }: StartMigration): Trailer {
+  #requireUsable(): void {
+    if (this.#disposed)
+      throw new MigrationError('disposed', 'this migration dispatcher was disposed of: make a new one');
+  }
+
+  #request(options: StartMigration): Trailer {
+    checkObject(options, 'options');
+    const { requestId, transportIdentity, mode } = options;
+    if (transportIdentity !== undefined && typeof transportIdentity !== 'boolean')
+      throw wrongType('transportIdentity', 'a boolean', transportIdentity);
+    if (mode !== undefined && mode !== 'pause' && mode !== 'live') throw wrongType('mode', "'pause' or 'live'", mode);
     const drawn = requestId ?? (this.#options.randomBytes ?? randomBytes)(REQUEST_ID_BYTES);
     if (!(drawn instanceof Uint8Array) || drawn.length !== REQUEST_ID_BYTES)
       throw new TypeError(`requestId must be a Uint8Array of ${REQUEST_ID_BYTES} bytes`);
@@ -571,8 +612,9 @@ export class MigrationSubprotocolHandler {
   /** @param half undefined for what belongs to none of them */
   #context(half: Half | undefined): RoleContext {
     const { transport, speaksExtensions, isPeer } = this.#options;
+    // A frame that a transport does not take is a lost one, which is sent again: no step is left half done for it.
     const send = (destNode: bigint, payload: Uint8Array) => {
-      if (transport) transport.send(destNode, payload);
+      if (transport) this.#guarded(() => transport.send(destNode, payload));
       else this.#outbox.push({ destNode, payload });
     };
     const copies = this.#options.copies ?? this.#source.registry;
@@ -603,7 +645,7 @@ export class MigrationSubprotocolHandler {
       sendEncoded: (destNode, frame, trailer) => send(destNode, appendTrailer(frame, withTrailer(trailer))),
       forward: send,
       stream: (destNode, frames) => {
-        if (transport) transport.stream(destNode, frames);
+        if (transport) this.#guarded(() => transport.stream(destNode, frames));
         else for (const frame of allFrames(frames)) send(destNode, frame);
       },
       request: (role, kind, ask) => {
@@ -619,6 +661,16 @@ export class MigrationSubprotocolHandler {
       report: (report) => this.#report(report),
     };
   }
+}
+
+/** @throws TypeError where one is there and cannot be called */
+function checkHooks(hooks: MigrationHandlerHooks): void {
+  checkObject(hooks, 'hooks');
+  for (const name of ['authorize', 'readiness', 'postRestore', 'preCleanup', 'failure'] as const) {
+    if (hooks[name] !== undefined && typeof hooks[name] !== 'function')
+      throw wrongType(`hooks.${name}`, 'a function', hooks[name]);
+  }
+  if (hooks.identity !== undefined) checkObject(hooks.identity, 'hooks.identity');
 }
 
 /** Calls what is not ours: neither an error nor a rejected promise of it goes any further. */
