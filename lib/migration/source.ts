@@ -213,7 +213,12 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     const record = this.#require(origin, 'EventAck');
     requirePeer(origin, 'EventAck', from, record.target);
     if (trailer?.try !== record.try) return;
-    this.apply(record, 'EventAck', { ackThrough: trailer.ackThrough ?? 0n });
+    const { ackThrough = 0n } = trailer;
+    if (ackThrough > record.sentThrough) {
+      const message = `EventAck for daemon ${origin} acknowledges event ${ackThrough} of its log, and node ${from} was sent ${record.sentThrough}`;
+      throw new MigrationError('state-failed', message, { details: { origin, from, got: ackThrough } });
+    }
+    this.apply(record, 'EventAck', { ackThrough });
   }
 
   activationConfirmed(origin: bigint, from: bigint, trailer: Trailer | undefined): void {
@@ -236,13 +241,21 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     const record = this.awaiting(answer);
     if (!record) {
       // Of a backup that is recovered there is no record.
-      if (answer.kind === 'recover') this.ctx.report({ kind: 'recovered', origin: answer.origin, error: answer.error });
-      else if (answer.error && !this.records.has(answer.origin)) this.ctx.fault(answer.error);
+      if (answer.kind === 'recover') {
+        if (answer.error) this.#backupStays(answer.origin, answer.error);
+        this.ctx.report({ kind: 'recovered', origin: answer.origin, error: answer.error });
+      } else if (answer.error && !this.records.has(answer.origin)) this.ctx.fault(answer.error);
       return;
     }
     record.awaiting = undefined;
     if (answer.error) this.apply(record, 'refused', answer.error);
     else this.apply(record, answer.kind as keyof SourceInputs & string, answer.value as never);
+  }
+
+  /** One that could not be recovered, since the register was out of reach, may be asked for again. */
+  #backupStays(origin: bigint, error: MigrationError): void {
+    if (error.kind !== 'daemon-not-found' && !this.registry.get(origin))
+      this.#backups.set(origin, this.ctx.now + BACKUP_MS);
   }
 
   /** New events stand in the daemon's log. */
@@ -874,7 +887,11 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     // It lives on elsewhere, in a further epoch: this copy is no longer the backup of anything.
     if (error.kind === 'ownership-lost')
       this.enter(record, 'releasing', this.ctx.request('source', 'release', { origin }));
-    else this.enter(record, 'offered');
+    else {
+      // Else it would never take its offer back by its own clock.
+      record.abort = undefined;
+      this.enter(record, 'offered');
+    }
   }
 
   #tellRecovered(record: SourceRecord, error: MigrationError | undefined): void {
