@@ -12,6 +12,7 @@ import {
   REQUEST,
   SOURCE,
   STRANGER,
+  sent,
   TARGET,
   TRY,
   turns,
@@ -126,6 +127,39 @@ absurd('keeps nobody else from sending events while it is looked at', async () =
   }
   assert.is(node.replayed.length, 2);
 });
+
+for (const isAllowed of [false, true]) {
+  absurd(`that asks for a daemon keeps others out only once it is let in: ${isAllowed}`, async () => {
+    const node = new Node();
+    node.own();
+    const answers: Array<() => void> = [];
+    node.answers.authorize = ({ orchestrator }) =>
+      new Promise((resolve, reject) => {
+        const isIn = orchestrator === ORCHESTRATOR || (orchestrator === STRANGER && isAllowed);
+        answers.push(() => (isIn ? resolve(undefined) : reject(new MigrationError('not-authorised', 'a stranger'))));
+      });
+    const told: string[] = [];
+    const note = (frames: ReturnType<Node['takes']>) =>
+      told.push(...frames.map(({ to, message }) => `${message.kind} to ${to}`));
+    const ask = (from: bigint) => {
+      const requestId = new Uint8Array(16).fill(Number(from));
+      note(node.takes(from, { kind: 'TakeSnapshot', daemonOrigin, targetNode: TARGET }, { ...REQUEST, requestId }));
+    };
+    ask(STRANGER);
+    ask(ORCHESTRATOR);
+    ask(ORCHESTRATOR);
+    assert.equal(told, []);
+    while (answers.length > 0) {
+      answers.shift()!();
+      await turns();
+      note(sent(node.handler.takeOutbound()));
+    }
+    const loser = isAllowed ? ORCHESTRATOR : STRANGER;
+    assert.is(told[0], `MigrationFailed to ${loser}`);
+    assert.is(told.filter((what) => what.startsWith('MigrationFailed')).length, 1);
+    assert.is(node.handler.list()[0]?.orchestrator, isAllowed ? STRANGER : ORCHESTRATOR);
+  });
+}
 
 function snapshotLength(): number {
   return new DataView(chunkFrames(10)[0]!.buffer).getUint32(25, true);
