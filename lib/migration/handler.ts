@@ -41,6 +41,7 @@ const NO_FRAME = new Uint8Array(0);
 /** A message to send (PROTOCOL.md §7). */
 export interface OutboundMigrationMessage {
   readonly destNode: bigint;
+  /** A forwarded chunk is a view of the frame that was handed in: to be sent, or copied, before those bytes change. */
   readonly payload: Uint8Array;
 }
 
@@ -60,6 +61,7 @@ interface SelfMessage {
 
 /** Where frames go when nobody collects them. */
 export interface MigrationTransport {
+  /** Takes or copies the frame before it returns. What it throws is reported, and the frame counts as lost. */
   send(destNode: bigint, frame: Uint8Array): void;
   /** Writes the frames whenever it has room. */
   stream(destNode: bigint, frames: FrameProducer): void;
@@ -138,10 +140,14 @@ export class MigrationSubprotocolHandler {
   readonly #services: MigrationServices;
   readonly #chunkRuns: ChunkRuns;
   readonly #requests: MigrationRequest[] = [];
+  /** How many of them, from the first, have run: many may wait at once, and taking the first out of many is slow. */
+  #requestsRun = 0;
   /** What this node's halves tell each other without a frame: all that the reference has no frame for. */
   readonly #toSelf: SelfMessage[] = [];
   /** Daemons of whose migration the failure hook has heard, until no half has a record of it. */
   readonly #failuresTold = new Set<bigint>();
+  /** Daemons of which a half has let its record go since the last look at what has been told. */
+  #ended: bigint[] = [];
   #outbox: OutboundMigrationMessage[] = [];
   #nextRequest = 1;
   #now = 0;
@@ -509,15 +515,20 @@ export class MigrationSubprotocolHandler {
     } finally {
       this.#settling = false;
     }
-    for (const origin of this.#failuresTold) if (!this.isMigrating(origin)) this.#failuresTold.delete(origin);
+    const ended = this.#ended;
+    this.#ended = [];
+    for (const origin of ended) if (!this.isMigrating(origin)) this.#failuresTold.delete(origin);
   }
 
   #step(): boolean {
-    const request = this.#requests.shift();
+    const request = this.#requests[this.#requestsRun];
     if (request) {
+      this.#requestsRun++;
       this.#run(request);
       return true;
     }
+    this.#requests.length = 0;
+    this.#requestsRun = 0;
     const told = this.#toSelf.shift();
     if (told) this.#tellSelf(told);
     return told !== undefined;
@@ -659,6 +670,9 @@ export class MigrationSubprotocolHandler {
       expectedOrchestrator: (origin) => this.#target.factories?.expectedOrchestrator(origin),
       fault: (error) => this.#fault(error),
       report: (report) => this.#report(report),
+      ended: (origin) => {
+        if (this.#failuresTold.has(origin)) this.#ended.push(origin);
+      },
     };
   }
 }
