@@ -116,6 +116,15 @@ const RETRIABLE: ReadonlySet<MigrationErrorKind> = new Set<MigrationErrorKind>([
   'too-many-migrations',
 ]);
 
+/** What any thrown value says; a value may be thrown that has no text. */
+export function messageOf(thrown: unknown): string {
+  try {
+    return String(thrown instanceof Error ? thrown.message : thrown);
+  } catch {
+    return `a thrown ${typeof thrown} that has no text`;
+  }
+}
+
 /** Values named by an error: what was expected, what was got, at which byte. */
 export type MigrationErrorDetails = Readonly<Record<string, bigint | number | string | undefined>>;
 

@@ -1,4 +1,4 @@
-import { MigrationError } from '../errors.js';
+import { MigrationError, messageOf } from '../errors.js';
 import type { EntityKeypair } from '../identity/entity-keypair.js';
 import { isPromise, type MaybePromise, whenReady } from '../maybe-promise.js';
 import { type CarriedState, encodeCarriedState, splitState } from '../state/carried-state.js';
@@ -452,7 +452,7 @@ export class DaemonHost {
     try {
       this.#options.onDaemonError?.(error, event);
     } catch (cause) {
-      process.emitWarning(`onError threw: ${cause instanceof Error ? cause.message : String(cause)}`);
+      process.emitWarning(`onError threw: ${messageOf(cause)}`);
     }
   }
 
@@ -479,7 +479,7 @@ export class DaemonHost {
 
   #callDaemon<T>(call: string, run: (daemon: MeshDaemon) => MaybePromise<T>): MaybePromise<T> {
     const fail = (cause: unknown): never => {
-      const why = cause instanceof Error ? cause.message : String(cause);
+      const why = messageOf(cause);
       throw new MigrationError('state-failed', `${this.#name()} threw in ${call}(): ${why}`, { cause });
     };
     try {

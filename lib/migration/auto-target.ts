@@ -30,7 +30,7 @@ export function chooseTarget(
     seen++;
     if (candidate.nodeId === source || ![...candidate.tags].includes(MIGRATION_TAG)) continue;
     const score = rank(candidate);
-    if (score === undefined || Number.isNaN(score) || (best && score <= best.score)) continue;
+    if (typeof score !== 'number' || Number.isNaN(score) || (best && score <= best.score)) continue;
     best = { nodeId: candidate.nodeId, score };
   }
   if (best) return best.nodeId;

@@ -1,4 +1,4 @@
-import { MigrationError } from '../errors.js';
+import { MigrationError, messageOf } from '../errors.js';
 import type { MigrationCodec } from '../wire/codec.js';
 import type { SnapshotReady } from '../wire/message.js';
 import { SNAPSHOT_VERSION } from '../wire/snapshot.js';
@@ -18,7 +18,7 @@ export function checkForwardedChunk(codec: MigrationCodec, message: SnapshotRead
     if (message.totalChunks === 1) checkWhole(codec, message);
     else checkHead(codec, message);
   } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
+    const why = messageOf(cause);
     throw new MigrationError('state-failed', `the snapshot of daemon ${message.daemonOrigin} is not one: ${why}`, {
       details: { origin: message.daemonOrigin },
       cause,

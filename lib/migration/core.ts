@@ -229,6 +229,8 @@ export interface RoleContext {
   /** Something went wrong that no peer is to be told of. */
   fault(error: MigrationError): void;
   report(report: MigrationReport): void;
+  /** A half has let its record of that daemon go. */
+  ended(origin: bigint): void;
 }
 
 /** What a half tells its node: for handles, hooks and whoever watches. */

@@ -2,7 +2,7 @@ import type { MeshDaemon } from '../daemon/daemon.js';
 import type { DaemonFactoryRegistry, ExpectedDaemon } from '../daemon/factories.js';
 import { DaemonHost, type DaemonHostOptions } from '../daemon/host.js';
 import type { DaemonRegistry } from '../daemon/registry.js';
-import { MigrationError } from '../errors.js';
+import { MigrationError, messageOf } from '../errors.js';
 import { EntityKeypair } from '../identity/entity-keypair.js';
 import { sealSnapshot } from '../identity/identity-context.js';
 import { type MissingPrerequisite, transportPrerequisites } from '../identity/transport-prerequisites.js';
@@ -328,7 +328,7 @@ function notAuthorised({ role, orchestrator, origin }: AuthorizationRequest, cau
   const advice =
     cause === undefined
       ? "add it to this node's orchestrators, or give an authorize function that allows it"
-      : `authorize failed: ${cause instanceof Error ? cause.message : String(cause)}`;
+      : `authorize failed: ${messageOf(cause)}`;
   return new MigrationError('not-authorised', `${what}; ${advice}`, { details: { origin, orchestrator }, cause });
 }
 

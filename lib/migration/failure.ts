@@ -1,4 +1,4 @@
-import { MigrationError, type MigrationErrorKind } from '../errors.js';
+import { MigrationError, type MigrationErrorKind, messageOf } from '../errors.js';
 import { EnvelopeError, IdentityError } from '../identity/errors.js';
 import { MigrationFailureReason } from '../wire/failure.js';
 
@@ -18,16 +18,23 @@ const WORD_BY_KIND: Partial<Record<MigrationErrorKind, string>> = {
 /** Errors that came from a peer, so that they are passed on as they came. */
 const toldReasons = new WeakMap<MigrationError, MigrationFailureReason>();
 
+/** A frame takes 65,535 bytes of UTF-8, of which a character takes three at most; what a daemon throws may be longer. */
+const MAX_TOLD_CHARACTERS = 16_384;
+
 /** How an error is told to a peer. */
 export function reasonOf(error: unknown): MigrationFailureReason {
-  if (!(error instanceof MigrationError)) return MigrationFailureReason.stateFailed(String(error));
+  if (!(error instanceof MigrationError)) return MigrationFailureReason.stateFailed(shortened(messageOf(error)));
   const told = toldReasons.get(error);
   if (told) return told;
   const word = WORD_BY_KIND[error.kind];
   if (word !== undefined) return MigrationFailureReason.stateFailed(word);
   if (error.kind === 'identity-transport-failed' || error instanceof EnvelopeError || error instanceof IdentityError)
-    return MigrationFailureReason.identityTransportFailed(error.message);
-  return REASON_BY_KIND[error.kind]?.() ?? MigrationFailureReason.stateFailed(error.message);
+    return MigrationFailureReason.identityTransportFailed(shortened(error.message));
+  return REASON_BY_KIND[error.kind]?.() ?? MigrationFailureReason.stateFailed(shortened(error.message));
+}
+
+function shortened(text: string): string {
+  return text.length > MAX_TOLD_CHARACTERS ? `${text.slice(0, MAX_TOLD_CHARACTERS - 1)}…` : text;
 }
 
 const KIND_BY_REASON = {
@@ -54,7 +61,7 @@ export function errorOf(origin: bigint, reason: MigrationFailureReason): Migrati
 /** Any thrown value as a MigrationError. */
 export function asMigrationError(error: unknown): MigrationError {
   if (error instanceof MigrationError) return error;
-  return new MigrationError('state-failed', error instanceof Error ? error.message : String(error), { cause: error });
+  return new MigrationError('state-failed', messageOf(error), { cause: error });
 }
 
 /** A frame without a trailer from a node that does send them: nobody is talked down (PROTOCOL.md §8). */

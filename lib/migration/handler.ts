@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { DaemonHostOptions } from '../daemon/host.js';
 import { MigrationError } from '../errors.js';
 import { isPromise, type MaybePromise } from '../maybe-promise.js';
+import { checkBytes, checkObject, checkU64, wrongType } from '../wire/arguments.js';
 import { forEachFrame } from '../wire/batch.js';
 import type { MigrationCodec } from '../wire/codec.js';
 import { createCodec } from '../wire/engine.js';
@@ -40,6 +41,7 @@ const NO_FRAME = new Uint8Array(0);
 /** A message to send (PROTOCOL.md §7). */
 export interface OutboundMigrationMessage {
   readonly destNode: bigint;
+  /** A forwarded chunk is a view of the frame that was handed in: to be sent, or copied, before those bytes change. */
   readonly payload: Uint8Array;
 }
 
@@ -59,6 +61,7 @@ interface SelfMessage {
 
 /** Where frames go when nobody collects them. */
 export interface MigrationTransport {
+  /** Takes or copies the frame before it returns. What it throws is reported, and the frame counts as lost. */
   send(destNode: bigint, frame: Uint8Array): void;
   /** Writes the frames whenever it has room. */
   stream(destNode: bigint, frames: FrameProducer): void;
@@ -137,14 +140,19 @@ export class MigrationSubprotocolHandler {
   readonly #services: MigrationServices;
   readonly #chunkRuns: ChunkRuns;
   readonly #requests: MigrationRequest[] = [];
+  /** How many of them, from the first, have run: many may wait at once, and taking the first out of many is slow. */
+  #requestsRun = 0;
   /** What this node's halves tell each other without a frame: all that the reference has no frame for. */
   readonly #toSelf: SelfMessage[] = [];
   /** Daemons of whose migration the failure hook has heard, until no half has a record of it. */
   readonly #failuresTold = new Set<bigint>();
+  /** Daemons of which a half has let its record go since the last look at what has been told. */
+  #ended: bigint[] = [];
   #outbox: OutboundMigrationMessage[] = [];
   #nextRequest = 1;
   #now = 0;
   #settling = false;
+  #disposed = false;
 
   constructor(
     orchestrator: MigrationOrchestrator,
@@ -154,6 +162,10 @@ export class MigrationSubprotocolHandler {
     options: MigrationHandlerOptions = {},
     hooks: MigrationHandlerHooks = {},
   ) {
+    checkU64(localNode, 'localNode');
+    checkObject(options, 'options');
+    checkHooks(hooks);
+    for (const node of options.orchestrators ?? []) checkU64(node, 'each of orchestrators');
     this.#orchestrator = orchestrator;
     this.#source = source;
     this.#target = target;
@@ -194,6 +206,9 @@ export class MigrationSubprotocolHandler {
    * @throws MigrationError where the frame is refused; nothing has changed then
    */
   handleMessage(data: Uint8Array, fromNode: bigint): OutboundMigrationMessage[] {
+    this.#requireUsable();
+    checkBytes(data, 'data');
+    checkU64(fromNode, 'fromNode');
     try {
       this.#receive(data, fromNode);
     } finally {
@@ -209,6 +224,9 @@ export class MigrationSubprotocolHandler {
    * @returns the messages to send, where there is no transport
    */
   handleBatch(batch: Uint8Array, fromNode: bigint): OutboundMigrationMessage[] {
+    this.#requireUsable();
+    checkBytes(batch, 'batch');
+    checkU64(fromNode, 'fromNode');
     const each = (frame: Uint8Array) => this.#receiveGuarded(frame, fromNode);
     if (this.#chunkRuns.isWorthWhile(batch)) {
       this.#chunkRuns.forEach(batch, {
@@ -244,6 +262,10 @@ export class MigrationSubprotocolHandler {
     target: bigint,
     options: StartMigration = {},
   ): OutboundMigrationMessage[] {
+    this.#requireUsable();
+    checkU64(origin, 'origin');
+    checkU64(source, 'source');
+    checkU64(target, 'target');
     const request = this.#request(options);
     const { sourceIsLocal } = this.#orchestrator.start(origin, source, target, request);
     const trailer = this.#extensions ? request : undefined;
@@ -265,6 +287,8 @@ export class MigrationSubprotocolHandler {
     rank: CandidateRank,
     options: StartMigration = {},
   ): { readonly target: bigint; readonly outbound: OutboundMigrationMessage[] } {
+    checkU64(origin, 'origin');
+    checkU64(source, 'source');
     const target = chooseTarget(origin, source, candidates, rank);
     return { target, outbound: this.startMigration(origin, source, target, options) };
   }
@@ -283,6 +307,10 @@ export class MigrationSubprotocolHandler {
     options: StartMigration & Pick<ProbeQuestion, 'deadlineMs'>,
     done: (obstacles: readonly MigrationObstacle[]) => void,
   ): OutboundMigrationMessage[] {
+    this.#requireUsable();
+    checkU64(origin, 'origin');
+    checkU64(source, 'source');
+    checkU64(target, 'target');
     const { requestId, transportIdentity } = this.#request(options);
     const { deadlineMs } = options;
     const question = { origin, source, target, requestId: requestId!, transportIdentity, deadlineMs };
@@ -293,6 +321,7 @@ export class MigrationSubprotocolHandler {
 
   /** Ends a migration that this node leads. @returns false where there is none */
   cancelMigration(origin: bigint): boolean {
+    checkU64(origin, 'origin');
     const cancelled = this.#orchestrator.cancel(origin);
     this.#settle();
     return cancelled;
@@ -305,6 +334,7 @@ export class MigrationSubprotocolHandler {
    * @returns false where nothing is here to be brought back
    */
   recover(origin: bigint, lost?: LostOwner): boolean {
+    checkU64(origin, 'origin');
     const found = this.#source.recover(origin, lost);
     this.#settle();
     return found;
@@ -312,12 +342,14 @@ export class MigrationSubprotocolHandler {
 
   /** Events have been logged for a daemon that is moving from here. */
   logged(origin: bigint): void {
+    checkU64(origin, 'origin');
     this.#source.logged(origin);
     this.#settle();
   }
 
   /** A node is gone for certain. */
   peerGone(node: bigint): void {
+    checkU64(node, 'node');
     this.#orchestrator.peerGone(node);
     this.#source.peerGone(node);
     this.#target.peerGone(node);
@@ -328,11 +360,14 @@ export class MigrationSubprotocolHandler {
   /**
    * Time has passed: what is overdue is asked for again, or given up.
    *
-   * @param now milliseconds on a clock that never goes back
-   * @returns the messages to send, where there is no transport
+   * @param now milliseconds on a clock that never goes back, at most 2^53 - 1; one that does go back counts as standing still
+   * @returns the messages to send, where there is no transport; none once disposed
    */
   tick(now: number): OutboundMigrationMessage[] {
-    if (typeof now !== 'number' || Number.isNaN(now)) throw new TypeError(`now must be a number, got ${String(now)}`);
+    // A number to which a millisecond cannot be added would make every deadline due again at once, for ever.
+    if (typeof now !== 'number' || !(now <= Number.MAX_SAFE_INTEGER))
+      throw wrongType('now', 'a number of at most 2^53 - 1', now);
+    if (this.#disposed) return [];
     this.#now = Math.max(this.#now, now);
     this.#orchestrator.tick();
     this.#source.tick();
@@ -352,12 +387,24 @@ export class MigrationSubprotocolHandler {
     return [...this.#orchestrator.statuses(), ...this.#source.statuses(), ...this.#target.statuses()];
   }
 
+  /** Frees what is half assembled. Nothing is taken or begun any more (`disposed`), and no time passes. Idempotent. */
   dispose(): void {
+    this.#disposed = true;
     this.#prober.dispose();
     this.#target.dispose();
   }
 
-  #request({ requestId, transportIdentity, mode }: StartMigration): Trailer {
+  #requireUsable(): void {
+    if (this.#disposed)
+      throw new MigrationError('disposed', 'this migration dispatcher was disposed of: make a new one');
+  }
+
+  #request(options: StartMigration): Trailer {
+    checkObject(options, 'options');
+    const { requestId, transportIdentity, mode } = options;
+    if (transportIdentity !== undefined && typeof transportIdentity !== 'boolean')
+      throw wrongType('transportIdentity', 'a boolean', transportIdentity);
+    if (mode !== undefined && mode !== 'pause' && mode !== 'live') throw wrongType('mode', "'pause' or 'live'", mode);
     const drawn = requestId ?? (this.#options.randomBytes ?? randomBytes)(REQUEST_ID_BYTES);
     if (!(drawn instanceof Uint8Array) || drawn.length !== REQUEST_ID_BYTES)
       throw new TypeError(`requestId must be a Uint8Array of ${REQUEST_ID_BYTES} bytes`);
@@ -468,15 +515,20 @@ export class MigrationSubprotocolHandler {
     } finally {
       this.#settling = false;
     }
-    for (const origin of this.#failuresTold) if (!this.isMigrating(origin)) this.#failuresTold.delete(origin);
+    const ended = this.#ended;
+    this.#ended = [];
+    for (const origin of ended) if (!this.isMigrating(origin)) this.#failuresTold.delete(origin);
   }
 
   #step(): boolean {
-    const request = this.#requests.shift();
+    const request = this.#requests[this.#requestsRun];
     if (request) {
+      this.#requestsRun++;
       this.#run(request);
       return true;
     }
+    this.#requests.length = 0;
+    this.#requestsRun = 0;
     const told = this.#toSelf.shift();
     if (told) this.#tellSelf(told);
     return told !== undefined;
@@ -571,8 +623,9 @@ export class MigrationSubprotocolHandler {
   /** @param half undefined for what belongs to none of them */
   #context(half: Half | undefined): RoleContext {
     const { transport, speaksExtensions, isPeer } = this.#options;
+    // A frame that a transport does not take is a lost one, which is sent again: no step is left half done for it.
     const send = (destNode: bigint, payload: Uint8Array) => {
-      if (transport) transport.send(destNode, payload);
+      if (transport) this.#guarded(() => transport.send(destNode, payload));
       else this.#outbox.push({ destNode, payload });
     };
     const copies = this.#options.copies ?? this.#source.registry;
@@ -603,7 +656,7 @@ export class MigrationSubprotocolHandler {
       sendEncoded: (destNode, frame, trailer) => send(destNode, appendTrailer(frame, withTrailer(trailer))),
       forward: send,
       stream: (destNode, frames) => {
-        if (transport) transport.stream(destNode, frames);
+        if (transport) this.#guarded(() => transport.stream(destNode, frames));
         else for (const frame of allFrames(frames)) send(destNode, frame);
       },
       request: (role, kind, ask) => {
@@ -617,8 +670,21 @@ export class MigrationSubprotocolHandler {
       expectedOrchestrator: (origin) => this.#target.factories?.expectedOrchestrator(origin),
       fault: (error) => this.#fault(error),
       report: (report) => this.#report(report),
+      ended: (origin) => {
+        if (this.#failuresTold.has(origin)) this.#ended.push(origin);
+      },
     };
   }
+}
+
+/** @throws TypeError where one is there and cannot be called */
+function checkHooks(hooks: MigrationHandlerHooks): void {
+  checkObject(hooks, 'hooks');
+  for (const name of ['authorize', 'readiness', 'postRestore', 'preCleanup', 'failure'] as const) {
+    if (hooks[name] !== undefined && typeof hooks[name] !== 'function')
+      throw wrongType(`hooks.${name}`, 'a function', hooks[name]);
+  }
+  if (hooks.identity !== undefined) checkObject(hooks.identity, 'hooks.identity');
 }
 
 /** Calls what is not ours: neither an error nor a rejected promise of it goes any further. */

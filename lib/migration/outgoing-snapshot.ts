@@ -97,20 +97,14 @@ export class OutgoingSnapshot implements FrameProducer {
     return this.#frame(target, at, index, payloadLength);
   }
 
-  /** Chunks that have been written before, once more: those of each [first, end) pair in `runs`. */
+  /**
+   * Chunks that have been written before, once more: those of each [first, end) pair in `runs`, in ascending order. A peer
+   * names them, so each goes out once at the most, whatever the pairs say.
+   */
   again(runs: Uint32Array): FrameProducer {
-    return new Chunks(this.maxFrameLength, this.#written(runs), (target, at, index) =>
+    return new Chunks(this.maxFrameLength, runs, this.#nextChunk, (target, at, index) =>
       this.#rewrite(target, at, index),
     );
-  }
-
-  #written(runs: Uint32Array): number[] {
-    const indexes: number[] = [];
-    for (let i = 0; i + 1 < runs.length; i += 2) {
-      const end = Math.min(runs[i + 1]!, this.#nextChunk);
-      for (let index = runs[i]!; index < end; index++) indexes.push(index);
-    }
-    return indexes;
   }
 
   #rewrite(target: Uint8Array, at: number, index: number): number {
@@ -184,20 +178,36 @@ function lastAtOrBefore(starts: readonly number[], value: number): number {
 
 /** Single chunks, pulled like a whole snapshot. */
 class Chunks implements FrameProducer {
+  #run = 0;
   #next = 0;
 
   constructor(
     readonly maxFrameLength: number,
-    private readonly indexes: readonly number[],
+    private readonly runs: Uint32Array,
+    private readonly end: number,
     private readonly write: (target: Uint8Array, at: number, index: number) => number,
-  ) {}
+  ) {
+    this.#seek();
+  }
 
   get done(): boolean {
-    return this.#next === this.indexes.length;
+    return this.#run + 1 >= this.runs.length;
   }
 
   writeNext(target: Uint8Array, at: number): number {
     if (this.done) return 0;
-    return this.write(target, at, this.indexes[this.#next++]!);
+    const index = this.#next++;
+    this.#seek();
+    return this.write(target, at, index);
+  }
+
+  /** To the first chunk from here on that a run names. */
+  #seek(): void {
+    for (; !this.done; this.#run += 2) {
+      const first = Math.max(this.#next, this.runs[this.#run]!);
+      if (first >= Math.min(this.runs[this.#run + 1]!, this.end)) continue;
+      this.#next = first;
+      return;
+    }
   }
 }

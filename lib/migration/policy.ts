@@ -1,3 +1,4 @@
+import { checkObject } from '../wire/arguments.js';
 import type { MigrationPhase } from './core.js';
 
 /** A phase in which an orchestrator waits for somebody. */
@@ -35,8 +36,10 @@ const DEFAULT_PHASES: MigrationOrchestratorPolicy['phases'] = {
   Rollback: { deadlineMs: 5_000, tries: 10 },
 };
 
-/** @throws RangeError where a number is not one that the policy can hold to */
+/** @throws RangeError where a number is not one that the policy can hold to; TypeError where the options are no object */
 export function orchestratorPolicy(options: OrchestratorPolicyOptions = {}): MigrationOrchestratorPolicy {
+  checkObject(options, 'policy');
+  if (options.phases !== undefined) checkObject(options.phases, 'policy.phases');
   const phases = {} as Record<WaitingPhase, PhasePolicy>;
   for (const [phase, standard] of Object.entries(DEFAULT_PHASES) as Array<[WaitingPhase, PhasePolicy]>) {
     const { deadlineMs = standard.deadlineMs, tries = standard.tries } = options.phases?.[phase] ?? {};
@@ -70,8 +73,9 @@ export interface ParticipantPolicy {
 
 export type ParticipantPolicyOptions = Partial<ParticipantPolicy>;
 
-/** @throws RangeError where a number is not one that the policy can hold to */
+/** @throws RangeError where a number is not one that the policy can hold to; TypeError where the options are no object */
 export function participantPolicy(options: ParticipantPolicyOptions, patience: number): ParticipantPolicy {
+  checkObject(options, 'policy');
   const { patienceMs = patience, repeatMs = 1_000, maxMigrations = 1_000_000, maxPerPeer = 1_000_000 } = options;
   return {
     patienceMs: atLeast(patienceMs, 1, 'patienceMs'),

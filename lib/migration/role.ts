@@ -120,6 +120,7 @@ export abstract class RoleHandler<Phase extends string, Inputs, Record extends R
   protected remove(record: Record): void {
     if (this.records.get(record.origin) !== record) return;
     this.records.delete(record.origin);
+    this.ctx.ended(record.origin);
     for (const peer of this.peers(record)) {
       const left = this.#perPeer.get(peer)! - 1;
       if (left === 0) this.#perPeer.delete(peer);

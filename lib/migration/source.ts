@@ -33,6 +33,8 @@ const STATUS_MS = 100;
 const DEFAULT_PATIENCE_MS = 30_000;
 /** How long a copy that was let go to a peer without extensions is kept frozen, for `recover`. */
 const BACKUP_MS = 600_000;
+/** Nodes whose TakeSnapshot waits, per daemon, until another's is authorised. */
+const MAX_RIVALS = 64;
 /** Migrations that are over and still answered for. */
 const REMEMBERED = 16_384;
 
@@ -92,6 +94,13 @@ interface SourceRecord extends RoleRecord<SourcePhase> {
   isRecovering: boolean;
 }
 
+/** A TakeSnapshot that came while another node's was being authorised. */
+interface Rival {
+  readonly target: bigint;
+  readonly from: bigint;
+  readonly trailer: Trailer | undefined;
+}
+
 /** What is remembered of a migration that is over: repeated frames get the same answer. */
 interface Ended {
   readonly orchestrator: bigint;
@@ -135,6 +144,8 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   readonly registry: DaemonRegistry;
   readonly #policy: ParticipantPolicy;
   readonly #ended = new BoundedMemory<Ended>(REMEMBERED);
+  /** By daemon and sender. */
+  readonly #rivals = new Map<bigint, Map<bigint, Rival>>();
   /** Copies kept for `recover`, and until when. Until the same time after each began, so the oldest is first. */
   readonly #backups = new Map<bigint, number>();
 
@@ -172,7 +183,8 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       return;
     }
     if (this.records.has(origin)) {
-      this.#refuseAtOnce(origin, from, trailer, MigrationFailureReason.alreadyMigrating());
+      if (!this.#mayWait(origin, { target, from, trailer }))
+        this.#refuseAtOnce(origin, from, trailer, MigrationFailureReason.alreadyMigrating());
       return;
     }
     try {
@@ -188,6 +200,23 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   /** What keeps this half from beginning a migration of that daemon for that orchestrator now. */
   obstacles(origin: bigint, orchestrator: bigint): MigrationError[] {
     return this.inTheWay(origin, [orchestrator], this.#policy);
+  }
+
+  /** Whoever has not been let in yet must not keep others out: they wait for the word on it. @returns whether one does */
+  #mayWait(origin: bigint, rival: Rival): boolean {
+    const record = this.records.get(origin);
+    if (record?.phase !== 'authorising' || rival.from === record.orchestrator) return false;
+    const rivals = this.#rivals.get(origin) ?? new Map<bigint, Rival>();
+    if (rivals.size === MAX_RIVALS && !rivals.has(rival.from)) return false;
+    this.#rivals.set(origin, rivals.set(rival.from, rival));
+    return true;
+  }
+
+  /** The word has come: the next one begins, or all are refused. */
+  #rivalsAgain(origin: bigint): void {
+    const rivals = this.#rivals.get(origin);
+    this.#rivals.delete(origin);
+    for (const { target, from, trailer } of rivals?.values() ?? []) this.takeSnapshot(origin, target, from, trailer);
   }
 
   cutoverNotify(origin: bigint, from: bigint, trailer: Trailer | undefined): void {
@@ -213,7 +242,12 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     const record = this.#require(origin, 'EventAck');
     requirePeer(origin, 'EventAck', from, record.target);
     if (trailer?.try !== record.try) return;
-    this.apply(record, 'EventAck', { ackThrough: trailer.ackThrough ?? 0n });
+    const { ackThrough = 0n } = trailer;
+    if (ackThrough > record.sentThrough) {
+      const message = `EventAck for daemon ${origin} acknowledges event ${ackThrough} of its log, and node ${from} was sent ${record.sentThrough}`;
+      throw new MigrationError('state-failed', message, { details: { origin, from, got: ackThrough } });
+    }
+    this.apply(record, 'EventAck', { ackThrough });
   }
 
   activationConfirmed(origin: bigint, from: bigint, trailer: Trailer | undefined): void {
@@ -236,13 +270,21 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     const record = this.awaiting(answer);
     if (!record) {
       // Of a backup that is recovered there is no record.
-      if (answer.kind === 'recover') this.ctx.report({ kind: 'recovered', origin: answer.origin, error: answer.error });
-      else if (answer.error && !this.records.has(answer.origin)) this.ctx.fault(answer.error);
+      if (answer.kind === 'recover') {
+        if (answer.error) this.#backupStays(answer.origin, answer.error);
+        this.ctx.report({ kind: 'recovered', origin: answer.origin, error: answer.error });
+      } else if (answer.error && !this.records.has(answer.origin)) this.ctx.fault(answer.error);
       return;
     }
     record.awaiting = undefined;
     if (answer.error) this.apply(record, 'refused', answer.error);
     else this.apply(record, answer.kind as keyof SourceInputs & string, answer.value as never);
+  }
+
+  /** One that could not be recovered, since the register was out of reach, may be asked for again. */
+  #backupStays(origin: bigint, error: MigrationError): void {
+    if (error.kind !== 'daemon-not-found' && !this.registry.get(origin))
+      this.#backups.set(origin, this.ctx.now + BACKUP_MS);
   }
 
   /** New events stand in the daemon's log. */
@@ -504,6 +546,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   #begin(record: SourceRecord): void {
     if (record.abort) this.#refuse(record, record.abort);
     else this.enter(record, 'beginning', this.ctx.request('source', 'beginTry', { origin: record.origin }));
+    this.#rivalsAgain(record.origin);
   }
 
   #snapshot(record: SourceRecord, begun: Answered<'beginTry'>): void {
@@ -844,6 +887,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     // A stranger must not push out of memory what somebody else still asks for.
     if (error.kind === 'not-authorised') this.remove(record);
     else this.#end(record, reason);
+    this.#rivalsAgain(origin);
   }
 
   #end(record: SourceRecord, failure: MigrationFailureReason | undefined): void {
@@ -874,7 +918,11 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     // It lives on elsewhere, in a further epoch: this copy is no longer the backup of anything.
     if (error.kind === 'ownership-lost')
       this.enter(record, 'releasing', this.ctx.request('source', 'release', { origin }));
-    else this.enter(record, 'offered');
+    else {
+      // Else it would never take its offer back by its own clock.
+      record.abort = undefined;
+      this.enter(record, 'offered');
+    }
   }
 
   #tellRecovered(record: SourceRecord, error: MigrationError | undefined): void {

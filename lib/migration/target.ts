@@ -27,7 +27,7 @@ const DEFAULT_PATIENCE_MS = 60_000;
 const REMEMBERED = 16_384;
 /** Runs of missing chunks that one ChunkStatus names. */
 const MISSING_RUNS = 512;
-/** Frames that wait until their sender is authorised, at the most. */
+/** Frames that wait until their sender is authorised, at the most: of each, so that a stranger's keep out nobody else's. */
 const MAX_WAITING_FRAMES = 64;
 /** Frames of late events that wait for their sender to be authorised, at the most. */
 const MAX_LATE = 1_024;
@@ -139,7 +139,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   #reassembler: SnapshotReassembler | undefined;
   readonly #ended = new BoundedMemory<Ended>(REMEMBERED);
   /** Events that came after the end from a node that is being authorised, by the request that asks. */
-  readonly #late = new Map<number, BufferedEvents>();
+  readonly #late = new Map<number, { readonly message: BufferedEvents; readonly from: bigint }>();
   /** Those that were never let in: apart, so that whoever is refused changes nothing for anybody else. */
   readonly #refusals = new BoundedMemory<Ended>(REMEMBERED);
   /** Ended by a higher try, but not gone yet. */
@@ -423,8 +423,11 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     const refusal = this.#refusals.get(origin);
     const ended = refusal?.orchestrator === from && isOf(refusal, trailer) ? refusal : this.#ended.get(origin);
     if (ended?.try === undefined || trailer?.try === undefined || trailer.try > ended.try) return false;
-    if (trailer.try < ended.try || ended.orchestrator !== from) return true;
-    if (ended.failure) this.#refuseAtOnce(origin, from, trailer, ended.failure);
+    if (ended.orchestrator !== from) return true;
+    // Also where a source has lost count of its tries: whoever leads that one must not wait for it.
+    if (trailer.try < ended.try)
+      this.#refuseAtOnce(origin, from, trailer, reasonOf(outdated(origin, trailer.try, ended.try)));
+    else if (ended.failure) this.#refuseAtOnce(origin, from, trailer, ended.failure);
     else if (ended.live) this.#confirm(origin, ended);
     return true;
   }
@@ -463,6 +466,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     try {
       if (trailer === undefined && this.ctx.speaks(from) === true)
         throw extensionsRequired('SnapshotReady', origin, from);
+      requireSuccessors(origin, trailer);
       this.requireRoom(origin, [from], this.#policy);
     } catch (error) {
       this.#refuseAtOnce(origin, from, trailer, reasonOf(error));
@@ -637,7 +641,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   /** The base frames do not tell the source: whether a node may be it, `authorize` says. */
   #askWhetherEventsAllowed(record: TargetRecord, message: BufferedEvents, from: bigint): void {
     if (message.events.length === 0) return;
-    if (record.eventsWaiting.length === MAX_WAITING_FRAMES)
+    if (countFrom(record.eventsWaiting, from) === MAX_WAITING_FRAMES)
       throw tooManyWaiting(record.origin, from, MAX_WAITING_FRAMES);
     record.eventsWaiting.push({ message: kept(message), from });
     if (record.awaiting === undefined) this.#authorizeEvents(record);
@@ -822,13 +826,14 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
 
   #askWhetherLateAllowed(message: BufferedEvents, from: bigint, orchestrator: bigint): void {
     const { daemonOrigin: origin } = message;
-    if (this.#late.size === MAX_LATE) throw tooManyWaiting(origin, from, MAX_LATE);
+    if (this.#late.size === MAX_LATE || countFrom(this.#late.values(), from) === MAX_WAITING_FRAMES)
+      throw tooManyWaiting(origin, from, MAX_WAITING_FRAMES);
     const ask = { role: 'target', origin, orchestrator, source: from, target: this.ctx.localNode } as const;
-    this.#late.set(this.ctx.request('target', 'authorize', ask), kept(message));
+    this.#late.set(this.ctx.request('target', 'authorize', ask), { message: kept(message), from });
   }
 
   #answerLate({ id, origin, error }: MigrationAnswer): void {
-    const message = this.#late.get(id)!;
+    const { message } = this.#late.get(id)!;
     this.#late.delete(id);
     const numbered = this.#ended.get(origin)?.live?.numbered;
     if (error) this.ctx.fault(error);
@@ -952,6 +957,26 @@ function kept(message: BufferedEvents): BufferedEvents {
 function tooManyWaiting(origin: bigint, from: bigint, limit: number): MigrationError {
   const text = `BufferedEvents for daemon ${origin} from node ${from}: ${limit} frames wait for authorize already`;
   return new MigrationError('buffer-full', text, { details: { origin, from } });
+}
+
+function countFrom(waiting: Iterable<{ readonly from: bigint }>, node: bigint): number {
+  let count = 0;
+  for (const { from } of waiting) if (from === node) count++;
+  return count;
+}
+
+const U64_MAX = 2n ** 64n - 1n;
+
+/** @throws MigrationError `sequence-overflow` where no try, or no epoch, could follow: the daemon could never move again */
+function requireSuccessors(origin: bigint, trailer: Trailer | undefined): void {
+  if (trailer?.try !== U64_MAX && trailer?.epoch !== U64_MAX) return;
+  const message = `daemon ${origin} cannot be placed here: its try or its epoch is 2^64 - 1, and none could follow`;
+  throw new MigrationError('sequence-overflow', message, { details: { origin } });
+}
+
+function outdated(origin: bigint, attempt: bigint, newest: bigint): MigrationError {
+  const message = `try ${attempt} of daemon ${origin} is over: try ${newest} has been here; migrate again with a higher one`;
+  return new MigrationError('state-failed', message, { details: { origin } });
 }
 
 /** Whether a frame is of that migration, or of an earlier one. */

@@ -140,6 +140,8 @@ const SOURCE_CASES: readonly Case[] = [
     given: () => {
       const node = sourceNode();
       node.copies.get(ORIGIN)!.log.append(events(7n, 1, 1)[0]!);
+      node.takes(TARGET, { kind: 'EventAck', daemonOrigin }, { try: TRY, ackThrough: 0n });
+      node.copies.get(ORIGIN)!.log.append(events(7n, 2, 1)[0]!);
       return node;
     },
     right: [TARGET],

@@ -30,6 +30,16 @@ numbered('wait for a lower number, until they are taken without it', () => {
   assert.equal(sequences(waiting.takeNext()), [6n], 'what was passed over does not come back');
 });
 
+numbered('wait for a lower number up to 64 MiB, and what is taken makes room', () => {
+  const waiting = new NumberedEvents(0n);
+  const large = span(2, 9_700).map((event) => ({ ...event, payload: new Uint8Array(7_000) }));
+  waiting.add(large);
+  const held = Math.floor((64 * 1024 * 1024) / 7_000);
+  assert.is(waiting.takeAll().length, held);
+  waiting.add(span(held + 3, held + 3));
+  assert.is(waiting.takeAll().length, 1);
+});
+
 numbered('keep bytes of their own', () => {
   const waiting = new NumberedEvents(0n);
   const given = span(1, 2);
