@@ -307,7 +307,6 @@ export class MigrationSubprotocolHandler {
     options: StartMigration & Pick<ProbeQuestion, 'deadlineMs'>,
     done: (obstacles: readonly MigrationObstacle[]) => void,
   ): OutboundMigrationMessage[] {
-    this.#requireUsable();
     checkU64(origin, 'origin');
     checkU64(source, 'source');
     checkU64(target, 'target');
