@@ -5,7 +5,8 @@ import { EnvelopeError } from '../identity/errors.js';
 export interface AttestedSnapshot {
   readonly origin: bigint;
   readonly try: bigint;
-  /** Node id. */
+  /** Node ids. */
+  readonly source: bigint;
   readonly target: bigint;
   /** BLAKE3-256 of the snapshot. */
   readonly snapshotDigest: Uint8Array;
@@ -19,15 +20,15 @@ export interface SnapshotAttestation extends AttestedSnapshot {
 
 const DOMAIN = new TextEncoder().encode('daemon-migration snapshot v1');
 
-/** The bytes that are signed: domain ‖ origin ‖ try ‖ target (u64 LE each) ‖ digest (PROTOCOL.md §8). */
-export function attestedBytes({ origin, try: attempt, target, snapshotDigest }: AttestedSnapshot): Uint8Array {
-  const bytes = new Uint8Array(DOMAIN.length + 24 + snapshotDigest.length);
+/** The bytes that are signed: domain ‖ origin ‖ try ‖ source ‖ target (u64 LE each) ‖ digest (PROTOCOL.md §8). */
+export function attestedBytes({ origin, try: attempt, source, target, snapshotDigest }: AttestedSnapshot): Uint8Array {
+  const bytes = new Uint8Array(DOMAIN.length + 32 + snapshotDigest.length);
   const view = new DataView(bytes.buffer);
   bytes.set(DOMAIN);
-  [origin, attempt, target].forEach((value, i) => {
+  [origin, attempt, source, target].forEach((value, i) => {
     view.setBigUint64(DOMAIN.length + 8 * i, value, true);
   });
-  bytes.set(snapshotDigest, DOMAIN.length + 24);
+  bytes.set(snapshotDigest, DOMAIN.length + 32);
   return bytes;
 }
 

@@ -16,8 +16,8 @@ interface OrchestratorRecord extends RoleRecord<MigrationPhase> {
   try: bigint | undefined;
   /** Whether the target has shown that it speaks extensions. */
   targetSpeaks: boolean;
-  /** What CleanupComplete said of the source's log, once it has come. */
-  cleaned: Trailer | undefined;
+  /** The source has stopped. */
+  isCleaned: boolean;
   bytesDone: number;
   bytesTotal: number;
   eventsWaiting: number;
@@ -32,7 +32,7 @@ interface OrchestratorInputs {
   SnapshotReady: { readonly message: SnapshotReady; readonly frame: Uint8Array; readonly trailer: Trailer | undefined };
   RestoreComplete: undefined;
   ReplayComplete: undefined;
-  CleanupComplete: { readonly trailer: Trailer | undefined };
+  CleanupComplete: undefined;
   ActivateAck: undefined;
   SourceStatus: { readonly trailer: Trailer | undefined };
   MigrationFailed: { readonly from: bigint; readonly reason: MigrationFailureReason };
@@ -76,7 +76,7 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
       awaiting: undefined,
       try: undefined,
       targetSpeaks: false,
-      cleaned: undefined,
+      isCleaned: false,
       bytesDone: 0,
       bytesTotal: 0,
       eventsWaiting: 0,
@@ -244,7 +244,7 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
         SnapshotReady: pass,
         RestoreComplete: pass,
         ReplayComplete: pass,
-        CleanupComplete: (r, i) => this.#cleaned(r, i),
+        CleanupComplete: (r) => this.#cleaned(r),
         ActivateAck: (r) => this.#completed(r),
       },
       Complete: {},
@@ -310,7 +310,8 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
         this.ctx.send(target, { kind: 'BufferedEvents', daemonOrigin: origin, events: [] }, this.#trailer(record));
         break;
       case 'Cutover':
-        if (record.cleaned) this.#activate(record, record.cleaned);
+        if (record.isCleaned)
+          this.ctx.send(target, { kind: 'ActivateTarget', daemonOrigin: origin }, this.#trailer(record));
         else this.#notify(record);
         break;
       case 'Rollback':
@@ -328,19 +329,6 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
       source,
       { kind: 'CutoverNotify', daemonOrigin: origin, targetNode: target },
       { ...this.#trailer(record), targetExtensions },
-    );
-  }
-
-  #activate(record: OrchestratorRecord, { logCount, logDigest, headLink }: Trailer): void {
-    const logged = {
-      ...(logCount === undefined ? {} : { logCount }),
-      ...(logDigest ? { logDigest } : {}),
-      ...(headLink ? { headLink } : {}),
-    };
-    this.ctx.send(
-      record.target,
-      { kind: 'ActivateTarget', daemonOrigin: record.origin },
-      { ...this.#trailer(record), ...logged },
     );
   }
 
@@ -362,8 +350,8 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
     else this.#moved(record);
   }
 
-  #cleaned(record: OrchestratorRecord, { trailer }: OrchestratorInputs['CleanupComplete']): void {
-    record.cleaned = trailer ?? {};
+  #cleaned(record: OrchestratorRecord): void {
+    record.isCleaned = true;
     record.asked = 0;
     record.progressAt = this.ctx.now;
     this.#ask(record);

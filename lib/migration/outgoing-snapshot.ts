@@ -117,8 +117,9 @@ export class OutgoingSnapshot implements FrameProducer {
     this.#digest = this.#hasher!.digest();
     this.#hasher = undefined;
     const { origin, target, trailer, sign } = this.#fields;
-    if (trailer?.try === undefined) return;
-    const signature = sign(attestedBytes({ origin, try: trailer.try, target, snapshotDigest: this.#digest }));
+    if (trailer?.try === undefined || trailer.source === undefined) return;
+    const { try: attempt, source } = trailer;
+    const signature = sign(attestedBytes({ origin, try: attempt, source, target, snapshotDigest: this.#digest }));
     const signed = signature ? { snapshotSignature: signature } : {};
     this.#lastTrailer = encodeTrailer({ ...this.#trailer(), snapshotDigest: this.#digest, ...signed });
   }

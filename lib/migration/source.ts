@@ -419,7 +419,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
         due: (r) => this.#drainDeadline(r),
       },
       fencing: { ...late, fence: (r) => this.#stopped(r), refused: (r, error) => this.#goBack(r, error) },
-      offering: { ...late, offer: (r) => this.#offered(r), refused: (r, error) => this.#withdraw(r, error) },
+      offering: { ...late, offer: (r) => this.#enterOffered(r), refused: (r, error) => this.#withdraw(r, error) },
       offered: {
         ...late,
         CutoverNotify: (r) => this.#tellCleanup(r),
@@ -771,35 +771,40 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     this.enter(record, 'releasing', this.ctx.request('source', 'setAside', { origin, epoch, target }));
   }
 
-  #offered(record: SourceRecord): void {
+  #enterOffered(record: SourceRecord): void {
     this.enter(record, 'offered');
     if (record.abort) this.#withdraw(record, record.abort);
-    else this.#tellCleanup(record);
+    else {
+      this.#tellOffer(record);
+      this.#tellCleanup(record);
+    }
   }
 
   #tellCleanup(record: SourceRecord): void {
-    const { origin, orchestrator, mode } = record;
-    const trailer = this.#trailer(record);
-    const message = { kind: 'CleanupComplete', daemonOrigin: origin } as const;
-    if (!record.byOffer || !trailer) {
-      this.ctx.send(orchestrator, message, trailer);
-      return;
-    }
-    const log = this.ctx.log(origin);
-    const head = mode === 'live' ? { headLink: this.ctx.codec.encodeLink(this.ctx.head(origin)) } : {};
-    const logged = { logCount: log.nextNumber - 1n, logDigest: log.digest(), ...head };
-    this.ctx.send(orchestrator, message, { ...trailer, ...logged });
+    const message = { kind: 'CleanupComplete', daemonOrigin: record.origin } as const;
+    this.ctx.send(record.orchestrator, message, this.#trailer(record));
   }
 
-  /** Unheard events again; and where all are there, an empty frame, which a target that is live answers too. */
+  /** Unheard events again, and what was offered, which a target that is live answers too. */
   #remindTarget(record: SourceRecord): void {
     if (!this.#isOverdue(record)) return;
     this.#sentAgain(record);
     record.sentThrough = record.ackThrough;
     this.#pump(record);
-    if (record.sentThrough > record.ackThrough) return;
+    this.#tellOffer(record);
+  }
+
+  /** The source's own word that it has stopped, and behind which event: without it the target claims nothing. */
+  #tellOffer(record: SourceRecord): void {
     const message = { kind: 'BufferedEvents', daemonOrigin: record.origin, events: [] } as const;
-    this.ctx.send(record.target, message, { try: record.try, logFrom: record.sentThrough + 1n });
+    const offered = this.#offered(record);
+    this.ctx.send(record.target, message, { try: record.try, logFrom: offered.logCount! + 1n, ...offered });
+  }
+
+  #offered({ origin, mode }: SourceRecord): Trailer {
+    const log = this.ctx.log(origin);
+    const logged = { logCount: log.nextNumber - 1n, logDigest: log.digest() };
+    return mode === 'live' ? { ...logged, headLink: this.ctx.codec.encodeLink(this.ctx.head(origin)) } : logged;
   }
 
   #withdraw(record: SourceRecord, error: MigrationError): void {

@@ -83,8 +83,10 @@ interface TargetRecord extends RoleRecord<TargetPhase> {
   asked: number;
   askedAt: number;
   chunksSeen: number;
-  /** ActivateTarget has come; what the source's log must hold, where the frame said so. */
-  activation: Pick<Trailer, 'logCount' | 'logDigest' | 'headLink'> | undefined;
+  /** ActivateTarget has come. */
+  isActivationWanted: boolean;
+  /** What the source itself says that it has offered: it has stopped. A peer without extensions says nothing. */
+  offered: Pick<Trailer, 'logCount' | 'logDigest' | 'headLink'> | undefined;
   epoch: bigint;
   failure: MigrationError | undefined;
 }
@@ -111,7 +113,7 @@ type Answered<K extends keyof RequestTypes> = RequestTypes[K]['answer'];
 interface TargetInputs {
   SnapshotReady: { readonly message: SnapshotReady; readonly trailer: Trailer | undefined };
   BufferedEvents: { readonly message: BufferedEvents; readonly trailer: Trailer | undefined; readonly from: bigint };
-  ActivateTarget: { readonly trailer: Trailer | undefined };
+  ActivateTarget: undefined;
   MigrationFailed: { readonly reason: MigrationFailureReason };
   admit: Answered<'admit'>;
   authorize: Answered<'authorize'>;
@@ -249,7 +251,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     const record = this.#require(origin, 'ActivateTarget');
     requirePeer(origin, 'ActivateTarget', from, record.orchestrator);
     if (trailer?.try !== record.try) return;
-    this.apply(record, 'ActivateTarget', { trailer });
+    this.apply(record, 'ActivateTarget', undefined);
   }
 
   /** @returns whether the sender takes part in a migration to here, so that the frame meant this half */
@@ -284,7 +286,8 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     this.forEachRecord((record) => {
       // With its source gone, a copy that holds what was offered is the daemon: the register tells.
       if (record.source === node && record.phase === 'holding') {
-        record.activation = {};
+        record.isActivationWanted = true;
+        record.offered ??= {};
         this.#claimWhenWhole(record);
       } else if (record.orchestrator === node || record.source === node)
         this.apply(record, 'MigrationFailed', { reason });
@@ -368,7 +371,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
         BufferedEvents: (r, i) => this.#receive(r, i),
         authorize: (r) => this.#eventsAllowed(r),
         replay: (r) => this.#replayed(r),
-        ActivateTarget: (r, i) => this.#activationWanted(r, i),
+        ActivateTarget: (r) => this.#activationWanted(r),
         MigrationFailed: dropped,
         refused: (r, error) => this.#refused(r, error),
         due: (r) => this.#askForEvents(r),
@@ -553,7 +556,14 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     const attestation =
       attempt === undefined
         ? undefined
-        : { origin, try: attempt, target: this.ctx.localNode, snapshotDigest, signature: record.snapshotSignature };
+        : {
+            origin,
+            try: attempt,
+            source: source ?? 0n,
+            target: this.ctx.localNode,
+            snapshotDigest,
+            signature: record.snapshotSignature,
+          };
     const ask = { origin, snapshot, daemonKind, source, keyless, attestation };
     this.enter(record, 'restoring', this.ctx.request('target', 'restore', ask));
   }
@@ -612,8 +622,10 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
       : this.#takeLogged(record, message, trailer);
     // Nothing new: the acknowledgement was lost, or the source asks for it.
     if (!isNew && from === record.source) this.#acknowledgeEvents(record);
+    if (from === record.source && trailer?.logCount !== undefined) record.offered = trailer;
     this.#replayNext(record);
     this.#tellReplayedWhenWanted(record);
+    this.#claimWhenWhole(record);
   }
 
   /** By the source's log: a gap is left for the source to send again; what came before is passed over. */
@@ -711,8 +723,9 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     this.#tellReplayed(record);
   }
 
-  #activationWanted(record: TargetRecord, { trailer }: TargetInputs['ActivateTarget']): void {
-    record.activation = trailer ?? {};
+  #activationWanted(record: TargetRecord): void {
+    record.isActivationWanted = true;
+    if (record.try === undefined) record.offered = {};
     const rest = record.numbered?.takeAll() ?? [];
     if (rest.length > 0) {
       const message = `daemon ${record.origin}: ${rest.length} events came with numbers missing before them; they are applied, and what is missing is lost by a peer without extensions`;
@@ -725,11 +738,12 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
 
   /** Claims only after the source's last event, whatever overtakes what. */
   #claimWhenWhole(record: TargetRecord): void {
-    if (record.phase !== 'holding' || !record.activation || record.eventsWaiting.length > 0) return;
+    if (record.phase !== 'holding' || !record.isActivationWanted || !record.offered) return;
+    if (record.eventsWaiting.length > 0) return;
     if (record.replaying !== undefined || (record.log?.count ?? 0) > 0) return;
-    const { logCount } = record.activation;
+    const { logCount } = record.offered;
     if (logCount !== undefined && record.appliedThrough < logCount) return;
-    const difference = this.#difference(record, record.activation);
+    const difference = this.#difference(record, record.offered);
     if (difference === undefined) this.#claim(record);
     else this.#fail(record, new MigrationError('state-failed', difference, { details: { origin: record.origin } }));
   }
@@ -943,7 +957,8 @@ function newRecord(
     asked: 0,
     askedAt: now,
     chunksSeen: -1,
-    activation: undefined,
+    isActivationWanted: false,
+    offered: undefined,
     epoch: 0n,
     failure: undefined,
   };

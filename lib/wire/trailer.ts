@@ -21,7 +21,7 @@ export interface Trailer {
   readonly snapshotDigest?: Uint8Array;
   /** Bytes of the whole snapshot. */
   readonly snapshotLength?: bigint;
-  /** Ed25519 by the daemon's own key over origin, try, target and digest, on the snapshot's last chunk. */
+  /** Ed25519 by the daemon's own key over origin, try, source, target and digest, on the snapshot's last chunk. */
   readonly snapshotSignature?: Uint8Array;
   /** On TakeSnapshot and SnapshotReady: 0 or absent: pause, 1: live. */
   readonly mode?: bigint;
@@ -54,7 +54,7 @@ export interface Trailer {
   readonly obstacles?: Uint8Array;
   /** On ProbeAnswer of a target: bytes of the largest snapshot that it takes. */
   readonly snapshotLimit?: bigint;
-  /** In live mode, on CleanupComplete and ActivateTarget: the daemon's chain head when its source stopped, 32 bytes. */
+  /** In live mode, beside the log's count and digest in what is offered: the chain head when the source stopped, 32 bytes. */
   readonly headLink?: Uint8Array;
 }
 

@@ -7,16 +7,22 @@ import { refusal, suite } from '../support.js';
 import { type Cluster, type Flight, inCluster, ORCHESTRATOR, ORIGIN, SOURCE, TARGET } from './cluster.js';
 
 const daemon = EntityKeypair.generate();
-const SIGNED = { origin: daemon.originHash, try: 3n, target: 2n, snapshotDigest: new Uint8Array(32).fill(1) };
+const SIGNED = {
+  origin: daemon.originHash,
+  try: 3n,
+  source: 1n,
+  target: 2n,
+  snapshotDigest: new Uint8Array(32).fill(1),
+};
 const signature = daemon.sign(attestedBytes(SIGNED));
 const changed = (bytes: Uint8Array, at: number) => bytes.map((byte, i) => (i === at ? byte ^ 1 : byte));
 
 const attestations = suite('an attestation');
 
-attestations('is over a domain, origin, try, target and digest', () => {
+attestations('is over a domain, origin, try, source, target and digest', () => {
   const domain = 'daemon-migration snapshot v1';
-  const numbers = Buffer.alloc(24);
-  [SIGNED.origin, SIGNED.try, SIGNED.target].forEach((value, i) => {
+  const numbers = Buffer.alloc(32);
+  [SIGNED.origin, SIGNED.try, SIGNED.source, SIGNED.target].forEach((value, i) => {
     numbers.writeBigUInt64LE(value, 8 * i);
   });
   assert.equal(
@@ -33,6 +39,7 @@ const VERDICTS: ReadonlyArray<readonly [string, Partial<SnapshotAttestation>, re
   ['not signed', { signature: undefined }, true, false],
   ['for another try', { try: 4n }, true, false],
   ['for another target', { target: 3n }, true, false],
+  ['of another source', { source: 3n }, true, false],
   ['of another daemon', { origin: 5n }, true, false],
   ['of another snapshot', { snapshotDigest: changed(SIGNED.snapshotDigest, 31) }, true, false],
   ['wrongly signed, though it need not be', { signature: changed(signature, 0) }, false, false],

@@ -111,6 +111,12 @@ export class Node {
     return sent(this.handler.handleMessage(bytes, from));
   }
 
+  /** The source's own word that it has stopped, behind so many logged events. */
+  hearsOffer(logCount: bigint) {
+    const message = { kind: 'BufferedEvents', daemonOrigin: ORIGIN, events: [] } as const;
+    return this.takes(SOURCE, message, { try: TRY, logFrom: logCount + 1n, logCount });
+  }
+
   /** What was asked of that kind. */
   asks<K extends RequestKind>(kind: K): Array<RequestTypes[K]['ask']> {
     return this.asked.filter((request) => request.kind === kind).map(({ ask }) => ask as RequestTypes[K]['ask']);

@@ -25,8 +25,12 @@ function feed(node: Node, first: number, last: number) {
   );
 }
 
+const ACTIVATE = { kind: 'ActivateTarget', daemonOrigin: ORIGIN } as const;
+
+/** The source has stopped behind so many logged events, and the orchestrator says so too. */
 function activate(node: Node, logCount: bigint) {
-  return node.takes(ORCHESTRATOR, { kind: 'ActivateTarget', daemonOrigin: ORIGIN }, { try: TRY, logCount });
+  node.hearsOffer(logCount);
+  return node.takes(ORCHESTRATOR, ACTIVATE, { try: TRY });
 }
 
 function logOf(logged: readonly CausalEvent[]): Uint8Array {
@@ -73,18 +77,26 @@ claims('waits for the daemon to have applied them', async () => {
   assert.is(node.asks('claim').length, 1);
 });
 
-claims('waits for what is being applied, where ActivateTarget does not say how much there is', async () => {
+claims(
+  'is not made at the word of an orchestrator alone, whatever that says of the log: the source must have stopped',
+  () => {
+    const node = holding();
+    feed(node, 1, 2);
+    for (const said of [{}, { logCount: 2n, logDigest: logOf(events(PUBLISHER, 1, 2)) }]) {
+      assert.equal(node.takes(ORCHESTRATOR, ACTIVATE, { try: TRY, ...said }), []);
+      const message = { kind: 'BufferedEvents', daemonOrigin: ORIGIN, events: [] } as const;
+      node.takes(ORCHESTRATOR, message, { try: TRY, ...said });
+    }
+    assert.is(node.asks('claim').length, 0);
+    node.hearsOffer(2n);
+    assert.is(node.asks('claim')[0]?.offer.logCount, 2n);
+  },
+);
+
+claims('is made without the source’s word where the mesh knows that it is gone: the register decides', () => {
   const node = holding();
-  let goOn = () => {};
-  node.answers.replay = () =>
-    new Promise((resolve) => {
-      goOn = () => resolve(undefined);
-    });
   feed(node, 1, 2);
-  node.takes(ORCHESTRATOR, { kind: 'ActivateTarget', daemonOrigin: ORIGIN }, { try: TRY });
-  assert.is(node.asks('claim').length, 0);
-  goOn();
-  await turns();
+  node.handler.peerGone(SOURCE);
   assert.is(node.asks('claim')[0]?.offer.logCount, 2n);
 });
 

@@ -32,7 +32,8 @@ for (const attempt of [TRY, HIGHEST_TRY]) {
   refusals(`from a stranger leaves a source its confirmation, were it of try ${attempt}`, () => {
     const node = guarded();
     node.takesFrame(ORCHESTRATOR, chunkFrames(100)[0]!);
-    node.takes(ORCHESTRATOR, { kind: 'ActivateTarget', daemonOrigin: ORIGIN }, { try: TRY, logCount: 0n });
+    node.hearsOffer(0n);
+    node.takes(ORCHESTRATOR, { kind: 'ActivateTarget', daemonOrigin: ORIGIN }, { try: TRY });
     assert.is(node.asks('activate').length, 1);
     node.takesFrame(STRANGER, chunkFrames(100, attempt)[0]!);
     const reminder = { kind: 'BufferedEvents', daemonOrigin: ORIGIN, events: [] } as const;
