@@ -149,6 +149,12 @@ export class TappedWorld {
     this.stranger.send(to, SUBPROTOCOL_MIGRATION, encodeMigrationFrame(typescriptCodec, message, trailer));
   }
 
+  /** A frame of a node's own, which it would not send now. */
+  sendFrom(from: bigint, to: bigint, message: MigrationFrame['message'], trailer?: Trailer): void {
+    const frame = encodeMigrationFrame(typescriptCodec, message, trailer);
+    this.seats.get(from)!.send(to, SUBPROTOCOL_MIGRATION, frame);
+  }
+
   /** The daemon is live on that node alone, it has seen each event once, in order, and published each once, as one chain. */
   whole(node: bigint): void {
     for (const [id, runtime] of this.nodes) assert.is(runtime.has(this.origin), id === node, `live on node ${id}`);

@@ -143,7 +143,7 @@ weakness('#5 many large events go in as many batches as their frames take', () =
     await handle.wait({ timeout: 5_000 });
     assert.is(target.has(origin), true);
     assert.equal(world.seen(TARGET), numbers(1, 20));
-    assert.ok(sizes.length >= 20 && Math.max(...sizes) < 8_192, `${sizes}`);
+    assert.ok(sizes.length >= 4 && Math.max(...sizes) <= 48 * 1_024, `${sizes}`);
   }),
 );
 
