@@ -158,8 +158,10 @@ weakness('#17 the target’s own words in a phase where they are not due, or of 
       const message = { kind: 'ActivateAck', daemonOrigin: origin, replayedSeq: 0n } as const;
       world.sendFrom(TARGET, ORCHESTRATOR, message, trailer);
     }
-    await eventually('they are refused', () => world.orchestrator.refusedFrames >= 2);
+    await eventually('the one of this try is refused', () => world.orchestrator.refusedFrames > 0);
+    await new Promise((resolve) => setTimeout(resolve, 20));
     assert.is(handle.phase, phase);
+    assert.is(world.target.has(origin), false);
     world.meet = ({ pass }) => pass();
     for (const { pass } of held) pass();
     await handle.wait({ timeout: 5_000 });
@@ -225,7 +227,7 @@ for (const engine of ['native', 'typescript'] as const) {
     ledger.record(1n, 'sensors', new Uint8Array(65_535));
     const before = ledger.encode();
     const error = await refusal('token-too-long', () => ledger.record(2n, 'sensors', new Uint8Array(65_536)));
-    assert.match(error.message, /65536 bytes, at most 65535/);
+    assert.match(error.message, /65536 bytes/);
     await refusal('token-too-long', () => ledger.record(1n, 'sensors', new Uint8Array(65_536)));
     assert.equal(ledger.encode(), before, 'and nothing has changed');
   });
