@@ -212,9 +212,7 @@ weakness('#13 a target that is not ready is asked again until it is', () =>
           setTimeout(() => world.target.start(), 20);
         tapped.pass();
       };
-      // A node that has not started has announced no key, to which the daemon's could be sealed.
-      const keyless = { transportIdentity: false };
-      await world.orchestrator.startMigration(world.origin, SOURCE, TARGET, keyless).wait({ timeout: 8_000 });
+      await world.move().wait({ timeout: 8_000 });
       assert.ok(failures > 0);
       await world.publish(1, TARGET);
       await eventually('all is published', () => world.outputs.length === 4);
