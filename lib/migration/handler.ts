@@ -470,7 +470,7 @@ export class MigrationSubprotocolHandler {
         this.#target.bufferedEvents(message, from, trailer);
         break;
       case 'CutoverNotify':
-        this.#source.cutoverNotify(origin, from, trailer);
+        this.#source.cutoverNotify(origin, message.targetNode, from, trailer);
         break;
       case 'ActivateTarget':
         this.#target.activateTarget(origin, from, trailer);

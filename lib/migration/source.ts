@@ -219,7 +219,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     for (const { target, from, trailer } of rivals?.values() ?? []) this.takeSnapshot(origin, target, from, trailer);
   }
 
-  cutoverNotify(origin: bigint, from: bigint, trailer: Trailer | undefined): void {
+  cutoverNotify(origin: bigint, target: bigint, from: bigint, trailer: Trailer | undefined): void {
     const ended = this.#ended.get(origin);
     if (!this.records.has(origin) && ended && ended.orchestrator === from && meansThis(ended, trailer)) {
       this.#answerAgain(origin, ended);
@@ -228,6 +228,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     const record = this.#require(origin, 'CutoverNotify');
     requirePeer(origin, 'CutoverNotify', from, record.orchestrator);
     if (!meansThis(record, trailer)) return;
+    if (target !== record.target) throw otherTarget(origin, from, target, record.target);
     this.apply(record, 'CutoverNotify', { trailer });
   }
 
@@ -978,4 +979,13 @@ function chunksIn(runs: Uint32Array): number {
   let count = 0;
   for (let i = 0; i + 1 < runs.length; i += 2) count += Math.max(0, runs[i + 1]! - runs[i]!);
   return count;
+}
+
+/** A cutover to another node than the one that the snapshot went to. */
+function otherTarget(origin: bigint, from: bigint, target: bigint, expected: bigint): MigrationError {
+  return new MigrationError(
+    'wrong-peer',
+    `CutoverNotify for daemon ${origin} from node ${from} names node ${target} as the target; this migration goes to node ${expected}`,
+    { details: { origin, from, target, expected } },
+  );
 }

@@ -496,6 +496,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     if (trailer?.snapshotSignature) record.snapshotSignature = trailer.snapshotSignature;
     if (record.snapshot) return;
     try {
+      this.#requireSize(record.origin, trailer);
       const snapshot = this.#reassembler!.feed(
         record.origin,
         message.seqThrough,
@@ -510,6 +511,17 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
       if (!(error instanceof MigrationError)) throw error;
       this.#fail(record, error);
     }
+  }
+
+  /** Any chunk says how much there is: the first is refused, not the one that passes the limit. */
+  #requireSize(origin: bigint, trailer: Trailer | undefined): void {
+    const [length, max] = [trailer?.snapshotLength ?? 0n, this.snapshotLimit];
+    if (length <= max) return;
+    throw new MigrationError(
+      'snapshot-too-large',
+      `the snapshot of daemon ${origin} has ${length} bytes, and this node takes at most ${max}; raise maxSnapshotBytes and maxPendingBytes, or name another target`,
+      { details: { origin, buffered: 0, incoming: length, max } },
+    );
   }
 
   #assembled(record: TargetRecord, snapshot: AssembledSnapshot): void {

@@ -188,7 +188,8 @@ export class DaemonRuntime {
         onRefused: (error, fromNode) => (fromNode === undefined ? this.#onError(error) : this.#refusedFrames++),
       },
     );
-    // From here on, so that a node which has not started says that it is not ready.
+    // From here on, so that a node which has not started says that it is not ready, also to who would seal a key to it.
+    mesh.announce(this.#nodeKeys.staticPublic);
     mesh.listen(SUBPROTOCOL_MIGRATION, (from, batch) => this.#receive(from, batch));
     this.#delivery = new DeliveryEndpoint(
       this.#codec,
@@ -226,7 +227,6 @@ export class DaemonRuntime {
       this.#delivery.peerGone(nodeId);
     });
     this.#delivery.listen();
-    this.#mesh.announce(this.#nodeKeys.staticPublic);
     this.#stopTicking = this.#environment.every(TICK_MS, () => this.#tick());
     this.#tick();
     this.#ready = true;

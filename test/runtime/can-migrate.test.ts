@@ -5,6 +5,7 @@ import {
   type DaemonRuntimeOptions,
   EntityKeypair,
   InProcessMesh,
+  type Mesh,
   type MeshDaemon,
 } from '../../lib/index.js';
 import { Recorder, suite } from '../support.js';
@@ -17,6 +18,8 @@ interface Setup {
   readonly nodes?: Partial<Record<1 | 2 | 3, Omit<Partial<DaemonRuntimeOptions>, 'mesh'>>>;
   readonly kinds?: Partial<Record<1 | 2 | 3, string>>;
   readonly idle?: readonly number[];
+  /** Nodes whose mesh does not tell their keys. */
+  readonly keyless?: readonly number[];
   readonly daemon?: () => MeshDaemon;
   readonly keypair?: EntityKeypair;
 }
@@ -29,6 +32,16 @@ interface World {
   readonly asked: (options?: CanMigrateOptions, target?: bigint) => Promise<string[]>;
 }
 
+function withoutKeys(mesh: Mesh): Mesh {
+  return new Proxy(mesh, {
+    get(target, name) {
+      if (name === 'announce') return () => {};
+      const value = Reflect.get(target, name, target) as unknown;
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
+}
+
 /** A daemon on node 1; node 3 asks whether it can go to node 2. */
 async function inWorld(setup: Setup, run: (world: World) => Promise<void>) {
   const mesh = new InProcessMesh();
@@ -36,7 +49,7 @@ async function inWorld(setup: Setup, run: (world: World) => Promise<void>) {
     const runtime = new DaemonRuntime({
       orchestrators: [1n, 2n, 3n],
       ...setup.nodes?.[id],
-      mesh: mesh.join(BigInt(id)),
+      mesh: setup.keyless?.includes(id) ? withoutKeys(mesh.join(BigInt(id))) : mesh.join(BigInt(id)),
     });
     runtime.registerFactory(setup.kinds?.[id] ?? 'recorder', setup.daemon ?? (() => new Recorder()));
     if (!setup.idle?.includes(id)) runtime.start();
@@ -102,8 +115,15 @@ can('be refused for what the target says', async () => {
 });
 
 can('be refused for a key that the target has not told', () =>
+  inWorld({ keyless: [2] }, async ({ asked }) => {
+    assert.equal(await asked(), ['identity-transport-failed source']);
+    assert.equal(await asked({}, 3n), []);
+  }),
+);
+
+can('be refused for a target that has not started, until it has', () =>
   inWorld({ idle: [2] }, async ({ asked, nodes }) => {
-    assert.equal(await asked(), ['identity-transport-failed source', 'not-ready target']);
+    assert.equal(await asked(), ['not-ready target']);
     nodes[2].start();
     assert.equal(await asked(), []);
   }),
