@@ -44,7 +44,7 @@ threads('moves a daemon from thread to thread, and its outputs go on as one stre
     await ask(b, 'made');
     const origin = await ask<bigint>(a, 'spawn');
     const outputs: CausalEvent[] = [];
-    await mesh.local.subscribe('recorder', (_, published) => outputs.push(...published));
+    await mesh.local.subscribe('recorder', {}, (_, published) => void outputs.push(...published));
     assert.equal(await runtime.canMigrate(origin, b.nodeId, { transportIdentity: false }), []);
     const publisher = runtime.publisher(origin, a.nodeId);
     const handle = runtime.startMigration(origin, a.nodeId, b.nodeId);
