@@ -27,8 +27,8 @@ export interface HistorySlice {
  * channel, for as long as it is kept, and the number of an event: `id 8 | number u64 LE`.
  */
 export class ChannelHistory {
+  readonly keepEvents: number;
   readonly #name: string;
-  readonly #keepEvents: number;
   readonly #keepBytes: number;
   /** A channel that is made anew under the same name must not take the positions of the old one for its own. */
   readonly #id = randomBytes(ID_SIZE);
@@ -41,7 +41,7 @@ export class ChannelHistory {
   /** @throws RangeError where a limit is not a whole number of at least 1 */
   constructor(name: string, { keepEvents = 65_536, keepBytes = 64 * 1024 * 1024 }: ChannelLimits = {}) {
     this.#name = name;
-    this.#keepEvents = atLeastOne(keepEvents, 'keepEvents');
+    this.keepEvents = atLeastOne(keepEvents, 'keepEvents');
     this.#keepBytes = atLeastOne(keepBytes, 'keepBytes');
   }
 
@@ -59,7 +59,7 @@ export class ChannelHistory {
     // A copy: the payload may be a view of something larger, and is its publisher's.
     this.#events.push({ ...event, payload: new Uint8Array(event.payload) });
     this.#bytes += cost(event);
-    while (this.#events.length - this.#head > this.#keepEvents || this.#bytes > this.#keepBytes) this.#dropOldest();
+    while (this.#events.length - this.#head > this.keepEvents || this.#bytes > this.#keepBytes) this.#dropOldest();
   }
 
   /** What follows an event, up to so many bytes, one event at least where there is one. */

@@ -50,21 +50,26 @@ export class Channels {
   readonly #published = new Map<bigint, Published>();
   /** Readers that may have something to read. */
   readonly #ready = new Set<Reader>();
+  readonly #slice: number;
   #isRunning = false;
   #isScheduled = false;
 
   /** @throws RangeError where a limit is not a whole number of at least 1 */
   constructor(limits: ChannelLimits = {}) {
     this.#limits = limits;
-    new ChannelHistory('', limits);
+    this.#slice = Math.min(BATCH_EVENTS, new ChannelHistory('', limits).keepEvents);
   }
 
   publish(name: string, epoch: bigint, events: readonly CausalEvent[]): void {
     const channel = this.#open(name);
-    for (const event of events) if (this.#admit(channel, epoch, event)) channel.history.append(event);
+    // Readers get their turn between, so that a burst larger than what is kept is not lost on those that keep up.
+    for (let from = 0; from < events.length; from += this.#slice) {
+      for (const event of events.slice(from, from + this.#slice))
+        if (this.#admit(channel, epoch, event)) channel.history.append(event);
+      for (const reader of channel.readers) this.#ready.add(reader);
+      this.#run();
+    }
     this.#settle(channel);
-    for (const reader of channel.readers) this.#ready.add(reader);
-    this.#run();
   }
 
   forget(originHash: bigint): void {

@@ -196,3 +196,13 @@ history('refuses limits that are none', () => {
   for (const limits of [{ keepEvents: 0 }, { keepBytes: 1.5 }, { keepEvents: Number.NaN }])
     assert.throws(() => new Channels(limits), /must be a whole number of at least 1/);
 });
+
+history('a burst larger than what is kept reaches who keeps up', () => {
+  const { all, publish } = published(0, { keepEvents: 10 });
+  const heard: bigint[] = [];
+  all.subscribe('out', {}, (_, batch) => {
+    for (const { link } of batch) heard.push(link.sequence);
+  });
+  publish(1, 95);
+  assert.equal(heard, numbers(1, 95));
+});
