@@ -87,7 +87,8 @@ export class ChannelReader {
     const bytes = events.reduce((sum, { payload }) => sum + payload.length + EVENT_OVERHEAD, 0);
     this.#held.push({ events, position, bytes });
     this.#context.ahead.bytes += bytes;
-    if (!this.#context.ahead.isFull) return;
+    if (this.#context.ahead.isFull) this.prune();
+    if (this.#hasRoom()) return;
     return new Promise((resolve) => {
       this.#goOn = resolve;
     });
@@ -95,9 +96,9 @@ export class ChannelReader {
 
   /** Lets go of what the copy has seen by its source's log meanwhile. */
   prune(): void {
-    const { host, ahead } = this.#context;
+    const { host } = this.#context;
     while (this.#held[0]?.events.every(({ link }) => host.hasSeen(link))) this.#moveTo(this.#unhold().position);
-    if (!ahead.isFull) this.#goOn();
+    if (this.#hasRoom()) this.#goOn();
   }
 
   /** The copy takes what was read ahead, in order, and then what comes. */
@@ -126,6 +127,11 @@ export class ChannelReader {
 
   unsubscribe(): void {
     this.#subscription?.unsubscribe();
+  }
+
+  /** One that holds nothing reads on, however much others hold: it may not have passed what the log has brought. */
+  #hasRoom(): boolean {
+    return !this.#context.ahead.isFull || this.#held.length === 0;
   }
 
   #unhold(): Delivery {

@@ -61,6 +61,35 @@ threads('moves a daemon from thread to thread, and its outputs go on as one stre
   }),
 );
 
+threads('a channel goes with a daemon from thread to thread and back, while it is published on', () =>
+  inWorld(async ({ mesh, runtime, spawn }) => {
+    const [a, b] = [spawn(), spawn()];
+    await ask(b, 'made');
+    const origin = await ask<bigint>(a, 'spawnSubscribed');
+    let published = 0;
+    const timer = setInterval(() => {
+      mesh.local.publish('feed', 1n, events(PUBLISHER, published + 1, 20));
+      published += 20;
+    }, 1);
+    for (const [from, to] of [
+      [a, b],
+      [b, a],
+      [a, b],
+    ] as const) {
+      const handle = runtime.startMigration(origin, from.nodeId, to.nodeId);
+      await handle.wait({ timeout: 10_000 });
+      assert.is(handle.rebind.done, 1);
+    }
+    clearInterval(timer);
+    for (const end = Date.now() + 10_000; Date.now() < end; )
+      if ((await ask<bigint[]>(b, 'seen')).length >= published) break;
+    assert.equal(
+      await ask(b, 'seen'),
+      Array.from({ length: published }, (_, i) => BigInt(i + 1)),
+    );
+  }),
+);
+
 threads('a target whose thread ends fails the migration at once, and the source goes on', () =>
   inWorld(async ({ runtime, spawn }) => {
     const [a, b] = [spawn(), spawn({ hang: 'restore' })];

@@ -2,6 +2,7 @@ import * as assert from 'uvu/assert';
 import {
   type CausalEvent,
   type ChannelLimits,
+  type ChannelListener,
   type ChannelSubscription,
   createCodec,
   DaemonRuntime,
@@ -58,6 +59,8 @@ export class Seat {
   readonly mesh: Mesh;
   /** Channels that are subscribed to from here now, each as often as it is. */
   readonly subscribed: string[] = [];
+  /** Events that have come from channels. */
+  given = 0;
   /** Called before each subscribing; what it throws or promises comes first. */
   before: (channel: string) => MaybePromise<void> = () => {};
   /** First bytes of frames that are lost on their way from here. */
@@ -67,7 +70,11 @@ export class Seat {
     this.mesh = mesh;
     const subscribe = mesh.subscribe.bind(mesh);
     mesh.subscribe = (channel, options, listener) => {
-      const go = () => this.#counted(channel, subscribe(channel, options, listener) as ChannelSubscription);
+      const counting: ChannelListener = (name, published, position) => {
+        this.given += published.length;
+        return listener(name, published, position);
+      };
+      const go = () => this.#counted(channel, subscribe(channel, options, counting) as ChannelSubscription);
       const wait = this.before(channel);
       return wait ? wait.then(go) : go();
     };
@@ -114,7 +121,7 @@ export class ChannelWorld {
   /** The next daemon that is made begins with this. */
   beforeNext: Watcher['before'] = () => {};
   readonly #press: Mesh;
-  #stopPublishing = () => {};
+  stopPublishing = () => {};
 
   private constructor({ channels = 4, limits = {}, rebind = {} }: WorldOptions) {
     const mesh = new InProcessMesh(limits);
@@ -132,7 +139,7 @@ export class ChannelWorld {
     world.origin = await nodes[0]!.spawn('watcher', EntityKeypair.generate());
     for (const channel of world.channels) await nodes[0]!.subscribeChannel(world.origin, 9n, channel);
     await test(world);
-    world.#stopPublishing();
+    world.stopPublishing();
     for (const node of nodes) await node.shutdown();
     await settled(20);
     assert.is(environment.timers, 0, 'timers left behind');
@@ -153,19 +160,19 @@ export class ChannelWorld {
 
   /** From now on, so many events every so many milliseconds on each channel. */
   keepPublishing(count = 7, ms = 1): void {
-    this.#stopPublishing = this.environment.every(ms, () => {
+    this.stopPublishing = this.environment.every(ms, () => {
       for (let n = 0; n < this.channels.length; n++) this.publish(n, count);
     });
   }
 
-  /** Begins to move the daemon; the third node leads. Nodes are counted from 1. */
-  move(from: number, to: number) {
-    return this.nodes[2]!.startMigration(this.origin, BigInt(from), BigInt(to), { transportIdentity: false });
+  /** Begins to move the daemon, led from a node. Nodes are counted from 1. */
+  move(from: number, to: number, leader = 3) {
+    return this.nodes[leader - 1]!.startMigration(this.origin, BigInt(from), BigInt(to), { transportIdentity: false });
   }
 
   /** Moves the daemon. */
-  async moved(from: number, to: number) {
-    const handle = this.move(from, to);
+  async moved(from: number, to: number, leader = 3) {
+    const handle = this.move(from, to, leader);
     await this.until('the migration is over', () => handle.state !== 'running');
     await handle.wait();
     return handle;
@@ -182,7 +189,7 @@ export class ChannelWorld {
 
   /** The publishers stop; the daemon on that node has processed every event of each channel once, in order, but for those. */
   async assertExactlyOnce(node: number, except: readonly number[] = []): Promise<void> {
-    this.#stopPublishing();
+    this.stopPublishing();
     await this.environment.advance(500);
     await settled(50);
     assert.is(this.nodes[node - 1]!.has(this.origin), true, `the daemon lives on node ${node}`);
@@ -201,7 +208,7 @@ export class ChannelWorld {
   #node(mesh: Mesh, rebind: RebindPolicyOptions): DaemonRuntime {
     const runtime = new DaemonRuntime({
       mesh,
-      orchestrators: [3n],
+      orchestrators: [1n, 2n, 3n],
       environment: this.environment,
       rebind,
       onError: (error) => this.errors.push(error),

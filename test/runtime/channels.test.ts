@@ -9,6 +9,9 @@ const moving = suite('channels of a daemon that moves');
 const inWorld = (test: (world: ChannelWorld) => Promise<void>, options: WorldOptions = {}) =>
   ChannelWorld.run(options, test);
 
+/** The first byte of a frame. */
+const ACTIVATE_TARGET = 8;
+
 function away(): never {
   throw new MigrationError('target-unavailable', 'the publisher is away');
 }
@@ -84,7 +87,7 @@ for (const phase of ['Snapshot', 'Transfer', 'Restore', 'Replay'] as const) {
 moving('a source that goes on behind cutover subscribes again from its own positions, before it goes on', () =>
   inWorld(async (world) => {
     world.keepPublishing();
-    world.seats[2]!.lost.add(8);
+    world.seats[2]!.lost.add(ACTIVATE_TARGET);
     const handle = world.move(1, 2);
     await world.until('the source has stopped', () => world.seats[0]!.subscribed.length === 0);
     await world.environment.advance(100);
@@ -107,7 +110,7 @@ moving('a source that goes on behind cutover subscribes again from its own posit
 moving('a source that goes on tries a channel that is away again too', () =>
   inWorld(async (world) => {
     world.keepPublishing();
-    world.seats[2]!.lost.add(8);
+    world.seats[2]!.lost.add(ACTIVATE_TARGET);
     const handle = world.move(1, 2);
     await world.until('the source has stopped', () => world.seats[0]!.subscribed.length === 0);
     let tries = 0;
@@ -123,26 +126,30 @@ moving('a source that goes on tries a channel that is away again too', () =>
   }),
 );
 
-moving('one that rejects twice is tried until it works, behind the end of the migration, and the handle tells', () =>
-  inWorld(async (world) => {
-    world.keepPublishing();
-    let tries = 0;
-    world.seats[1]!.before = (channel) => {
-      if (channel === 'feed/1' && ++tries <= 2) away();
-    };
-    const handle = await world.moved(1, 2);
-    const { done, retrying, subscriptions } = handle.rebind;
-    assert.equal([done, retrying], [3, 1]);
-    assert.equal(
-      subscriptions.find(({ channel }) => channel === 'feed/1'),
-      { publisher: 9n, channel: 'feed/1', state: 'retrying', tries: 1, reason: 'the publisher is away' },
-    );
-    await world.until('it works', () => handle.rebind.done === 4);
-    assert.is(handle.rebind.subscriptions.find(({ channel }) => channel === 'feed/1')?.tries, 3);
-    await world.assertExactlyOnce(2);
-    assert.equal(world.errors, []);
-  }),
-);
+for (const leader of [1, 2, 3]) {
+  moving(
+    `one that rejects twice is tried until it works, behind the migration’s end; node ${leader} leads and is told`,
+    () =>
+      inWorld(async (world) => {
+        world.keepPublishing();
+        let tries = 0;
+        world.seats[1]!.before = (channel) => {
+          if (channel === 'feed/1' && ++tries <= 2) away();
+        };
+        const handle = await world.moved(1, 2, leader);
+        const { done, retrying, subscriptions } = handle.rebind;
+        assert.equal([done, retrying], [3, 1]);
+        assert.equal(
+          subscriptions.find(({ channel }) => channel === 'feed/1'),
+          { publisher: 9n, channel: 'feed/1', state: 'retrying', tries: 1, reason: 'the publisher is away' },
+        );
+        await world.until('it works', () => handle.rebind.done === 4);
+        assert.is(handle.rebind.subscriptions.find(({ channel }) => channel === 'feed/1')?.tries, 3);
+        await world.assertExactlyOnce(2);
+        assert.equal(world.errors, []);
+      }),
+  );
+}
 
 moving(
   'one that gives no answer holds neither the others nor the migration, and a late answer counts for nothing',
@@ -247,8 +254,20 @@ moving('a target reads ahead no more than it may, and what the log has brought m
             });
       const handle = world.move(1, 2);
       await world.until('it is restoring', () => world.daemons.length === 2);
-      await world.environment.advance(200);
+      await world.environment.advance(100);
+      world.seats[2]!.lost.add(ACTIVATE_TARGET);
       restored();
+      await world.until('the source has stopped', () => world.seats[0]!.subscribed.length === 0);
+      const seat = world.seats[1]!;
+      await world.until('what the log has brought is read past', () => seat.given > 4 * 80 * 20);
+      await world.environment.advance(50);
+      const { given } = seat;
+      await world.environment.advance(100);
+      assert.is(seat.given, given, 'then it waits');
+      const published = 4 * world.published[0]!;
+      assert.ok(published - given > 4 * 50 * 20, `${given} of ${published} events were read ahead`);
+      world.stopPublishing();
+      world.seats[2]!.lost.clear();
       await world.until('it is over', () => handle.state === 'completed');
       await world.assertExactlyOnce(2);
       assert.equal(world.errors, []);
