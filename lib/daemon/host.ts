@@ -71,7 +71,7 @@ export class DaemonHost {
   readonly keypair: EntityKeypair;
   readonly kind: string;
   readonly log: EventLog;
-  readonly ledger: SubscriptionLedger;
+  ledger: SubscriptionLedger;
   /** How far the channels in the ledger have been read: never ahead of what this copy has accepted. */
   positions = new ChannelPositions();
   /** The daemon's generation: raised by one with every change of owner. */
@@ -374,9 +374,9 @@ export class DaemonHost {
     } else {
       this.#observed = snapshot.chainLink.horizon;
     }
-    const bindings = this.#options.codec.createLedger(snapshot.bindings);
-    for (const { publisher, channel, token } of bindings.entries()) this.ledger.record(publisher, channel, token);
-    bindings.dispose();
+    const empty = this.ledger;
+    this.ledger = codec.createLedger(snapshot.bindings);
+    empty.dispose();
     return this.#takeUp(own);
   }
 

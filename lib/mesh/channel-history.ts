@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { MigrationError } from '../errors.js';
 import type { CausalEvent } from '../wire/link.js';
 
@@ -12,7 +11,8 @@ export interface ChannelLimits {
 
 /** Bytes that an event takes beside its payload, roughly. */
 export const EVENT_OVERHEAD = 128;
-const ID_SIZE = 8;
+/** Of a channel's id. */
+export const ID_SIZE = 8;
 const POSITION_SIZE = ID_SIZE + 8;
 
 /** Consecutive events, and where they end. */
@@ -30,17 +30,21 @@ export class ChannelHistory {
   readonly keepEvents: number;
   readonly #name: string;
   readonly #keepBytes: number;
-  /** A channel that is made anew under the same name must not take the positions of the old one for its own. */
-  readonly #id = randomBytes(ID_SIZE);
+  readonly #id: Uint8Array;
   #events: Array<CausalEvent | undefined> = [];
   /** Where the oldest event stands in the array; what is before it is gone. */
   #head = 0;
   #bytes = 0;
   #dropped = 0;
 
-  /** @throws RangeError where a limit is not a whole number of at least 1 */
-  constructor(name: string, { keepEvents = 65_536, keepBytes = 64 * 1024 * 1024 }: ChannelLimits = {}) {
+  /**
+   * @param id 8 bytes, never given twice: a channel that is made anew under the same name must not take the positions of the
+   * old one for its own
+   * @throws RangeError where a limit is not a whole number of at least 1
+   */
+  constructor(name: string, id: Uint8Array, { keepEvents = 65_536, keepBytes = 64 * 1024 * 1024 }: ChannelLimits = {}) {
     this.#name = name;
+    this.#id = id;
     this.keepEvents = atLeastOne(keepEvents, 'keepEvents');
     this.#keepBytes = atLeastOne(keepBytes, 'keepBytes');
   }
@@ -53,6 +57,14 @@ export class ChannelHistory {
   /** The number of the newest event; 0 before the first. */
   get newest(): number {
     return this.#dropped + this.#events.length - this.#head;
+  }
+
+  /** Forgets all events; positions behind the newest hold on. */
+  clear(): void {
+    this.#dropped = this.newest;
+    this.#events = [];
+    this.#head = 0;
+    this.#bytes = 0;
   }
 
   append(event: CausalEvent): void {

@@ -1,7 +1,8 @@
+import { randomBytes } from 'node:crypto';
 import type { MigrationError } from '../errors.js';
 import { isPromise } from '../maybe-promise.js';
 import type { CausalEvent } from '../wire/link.js';
-import { ChannelHistory, type ChannelLimits } from './channel-history.js';
+import { ChannelHistory, type ChannelLimits, ID_SIZE } from './channel-history.js';
 import type { ChannelListener, ChannelSubscription, SubscribeOptions } from './mesh.js';
 
 /** Of one delivery, at the most. */
@@ -9,8 +10,10 @@ const BATCH_EVENTS = 1_000;
 const BATCH_BYTES = 256 * 1024;
 /** Deliveries before the event loop gets its turn. */
 const DELIVERIES_PER_TURN = 64;
-/** Channels that nobody publishes on or reads any more, and that are kept all the same. */
+/** Channels that nobody publishes on or reads any more, and whose events are kept all the same. */
 const IDLE_CHANNELS = 1_024;
+/** And without their events, so that who has read all of them may still go on. */
+const EMPTY_CHANNELS = 262_144;
 
 interface Published {
   epoch: bigint;
@@ -44,8 +47,12 @@ interface Reader {
 export class Channels {
   readonly #limits: ChannelLimits;
   readonly #channels = new Map<string, Channel>();
-  /** Those of no publisher and no reader, the longest idle first. */
+  /** Those of no publisher and no reader, the longest idle first: with events, and without. */
   readonly #idle = new Set<Channel>();
+  readonly #empty = new Set<Channel>();
+  /** Part of each channel's id, beside its number: those of another mesh, or of an earlier run, are not these. */
+  readonly #meshId = randomBytes(4);
+  #opened = 0;
   /** Per daemon, by origin hash: what was published last. */
   readonly #published = new Map<bigint, Published>();
   /** Readers that may have something to read. */
@@ -57,7 +64,7 @@ export class Channels {
   /** @throws RangeError where a limit is not a whole number of at least 1 */
   constructor(limits: ChannelLimits = {}) {
     this.#limits = limits;
-    this.#slice = Math.min(BATCH_EVENTS, new ChannelHistory('', limits).keepEvents);
+    this.#slice = Math.min(BATCH_EVENTS, new ChannelHistory('', this.#meshId, limits).keepEvents);
   }
 
   publish(name: string, epoch: bigint, events: readonly CausalEvent[]): void {
@@ -101,22 +108,33 @@ export class Channels {
   #open(name: string): Channel {
     let channel = this.#channels.get(name);
     if (!channel) {
-      const history = new ChannelHistory(name, this.#limits);
+      const history = new ChannelHistory(name, this.#nextId(), this.#limits);
       channel = { name, history, readers: new Set(), publishers: new Set() };
       this.#channels.set(name, channel);
     }
     return channel;
   }
 
+  #nextId(): Uint8Array {
+    const id = new Uint8Array(ID_SIZE);
+    id.set(this.#meshId);
+    new DataView(id.buffer).setUint32(this.#meshId.length, ++this.#opened);
+    return id;
+  }
+
   /** A channel that has just become idle, or is no longer. */
   #settle(channel: Channel): void {
     this.#idle.delete(channel);
+    this.#empty.delete(channel);
     if (channel.readers.size > 0 || channel.publishers.size > 0) return;
-    this.#idle.add(channel);
-    if (this.#idle.size <= IDLE_CHANNELS) return;
-    const oldest: Channel = this.#idle.values().next().value!;
-    this.#idle.delete(oldest);
-    this.#channels.delete(oldest.name);
+    const { newest, dropped } = channel.history;
+    if (newest > dropped) this.#idle.add(channel);
+    else this.#empty.add(channel);
+    for (const idle of overLimit(this.#idle, IDLE_CHANNELS)) {
+      idle.history.clear();
+      this.#empty.add(idle);
+    }
+    for (const empty of overLimit(this.#empty, EMPTY_CHANNELS)) this.#channels.delete(empty.name);
   }
 
   #remove(reader: Reader): void {
@@ -197,6 +215,15 @@ export class Channels {
     }
     channel.publishers.add(link.originHash);
     return true;
+  }
+}
+
+/** Takes out the oldest that are too many. */
+function* overLimit(channels: Set<Channel>, limit: number): Iterable<Channel> {
+  for (const channel of channels) {
+    if (channels.size <= limit) return;
+    channels.delete(channel);
+    yield channel;
   }
 }
 

@@ -73,7 +73,7 @@ export class CopySubscriptions {
   /**
    * Subscribes everywhere in the ledger, behind the recorded positions, and reads ahead.
    *
-   * @returns a promise that resolves when each has been tried once, or when that has been waited for long enough
+   * @returns a promise that resolves when each has been tried, and has answered or been waited for long enough
    */
   readAhead(): MaybePromise<void> {
     const { host, environment, policy, report, onChange } = this.#options;

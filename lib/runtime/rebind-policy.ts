@@ -4,7 +4,7 @@ export interface RebindPolicy {
   readonly deadlineMs: number;
   /** A subscription that has no answer for so many milliseconds is tried again. Default: 5,000. */
   readonly tryMs: number;
-  /** For how many milliseconds a migration waits for all to have been tried once, at the most. Default: 500. */
+  /** For how many milliseconds a migration waits for the answers to the first tries, at the most. Default: 500. */
   readonly waitMs: number;
   /** Bytes that a copy which is not live yet reads ahead, about. Default: 16 MiB. */
   readonly aheadBytes: number;

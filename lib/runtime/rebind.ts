@@ -60,23 +60,29 @@ export class Rebind {
     return this.#problems.values();
   }
 
-  /** @returns a promise that resolves when each has been tried once, or when that has been waited for long enough */
+  /** @returns a promise that resolves when each has been tried, and has answered or been waited for long enough */
   begin(): MaybePromise<void> {
-    const { ledger, environment, policy } = this.#options;
+    const { ledger } = this.#options;
     ledger.beginRebind();
     if (ledger.size === 0) {
       this.stop();
       return;
     }
     this.#schedule();
-    const tried = this.#tryAll();
+    return this.#tryAll().then((answers) => this.#wait(answers));
+  }
+
+  /** For what is begun, so long as somebody may still answer. */
+  #wait(answers: ReadonlyArray<MaybePromise<void>>): MaybePromise<void> {
+    if (this.#isOver || !answers.some(isPromise)) return;
+    const { environment, policy } = this.#options;
     return new Promise((resolve) => {
       const stop = environment.after(policy.waitMs, resolve);
       this.#stopWaiting = () => {
         stop();
         resolve();
       };
-      void tried.then(this.#stopWaiting);
+      void Promise.all(answers).then(this.#stopWaiting);
     });
   }
 
@@ -105,17 +111,17 @@ export class Rebind {
     void this.#tryAll();
   }
 
-  /** Resolves when each of them has answered. */
-  async #tryAll(): Promise<void> {
+  /** Begins a try of each, some in a turn. */
+  async #tryAll(): Promise<ReadonlyArray<MaybePromise<void>>> {
     const { ledger, environment } = this.#options;
     const answers: Array<MaybePromise<void>> = [];
     for (const binding of ledger.pendingRebinds(ledger.rebindCounts.pending)) {
-      if (this.#isOver) return;
+      if (this.#isOver) break;
       if (this.#isWaiting(keyOf(binding))) continue;
       answers.push(this.#try(binding));
       if (answers.length % SLICE === 0) await environment.turn();
     }
-    await Promise.all(answers);
+    return answers;
   }
 
   /** Whether a try is still to be answered. */

@@ -169,18 +169,25 @@ history('daemons that answer each other do not keep the event loop', async () =>
   assert.ok(rounds > before && before >= 10 && before < 1_000, `${before} rounds in one turn`);
 });
 
-history('of channels that nobody publishes on or reads any more, those that are idle longest go', async () => {
+history('of channels that nobody publishes on or reads any more, those that are idle longest are emptied', async () => {
   const all = new Channels();
-  const idle = (name: string) => all.subscribe(name, {}, () => {});
-  const { position: early, unsubscribe } = idle('early');
-  const read = idle('read');
-  all.publish('published', 1n, events(DAEMON, 1, 1));
-  const { position: published } = all.subscribe('published', {}, () => {});
-  unsubscribe();
-  for (let n = 0; n < 1_024; n++) idle(`idle/${n}`).unsubscribe();
-  all.subscribe('read', { after: read.position }, () => {});
-  all.subscribe('published', { after: published }, () => {});
-  await refusal('position-expired', () => all.subscribe('early', { after: early }, () => {}));
+  const made = Array.from({ length: 1_026 }, (_, n) => {
+    const before = all.subscribe(`idle/${n}`, {}, () => {});
+    all.publish(`idle/${n}`, 1n, events(BigInt(n), 1, 1));
+    const after = all.subscribe(`idle/${n}`, {}, () => {});
+    return { before, after };
+  });
+  made.forEach(({ before, after }, n) => {
+    all.forget(BigInt(n));
+    before.unsubscribe();
+    // One that is read is not idle.
+    if (n !== 1) after.unsubscribe();
+  });
+  const read = (n: number, { position }: { position: Uint8Array }) =>
+    all.subscribe(`idle/${n}`, { after: position }, () => {});
+  await refusal('position-expired', () => read(0, made[0]!.before));
+  read(0, made[0]!.after);
+  for (const n of [1, 2, 1_025]) read(n, made[n]!.before);
 });
 
 history('a channel stays for a while when its last publisher has ended', async () => {
