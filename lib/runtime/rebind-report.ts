@@ -67,7 +67,7 @@ export function encodeRebindReport(number: number, report: RebindReport): Uint8A
     if (length > MAX_BYTES) break;
     parts.push(entry);
   }
-  return Buffer.concat(parts);
+  return new Uint8Array(Buffer.concat(parts));
 }
 
 function encodeEntry({ publisher, channel, state, tries, reason }: SubscriptionRebind): Buffer {
