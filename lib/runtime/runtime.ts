@@ -332,7 +332,7 @@ export class DaemonRuntime {
 
   /**
    * Brings a daemon back to life from what `snapshot` gave: with its state, what it has seen (events that come again are
-   * dropped), and its chain, which goes on in a new epoch.
+   * dropped), its subscriptions (`rebind` tells what becomes of them), and its chain, which goes on in a new epoch.
    *
    * @param kind of a registered factory
    * @param keypair the snapshot's daemon's; as for `spawn`, and the caller's still where this throws
@@ -374,6 +374,7 @@ export class DaemonRuntime {
       await this.#settleIn(call, host);
       if (keypair.canSign) hosted.add(keypair);
       host.goLive(epoch);
+      this.#subscriptions.revived(host);
       return origin;
     } catch (error) {
       host.free();
@@ -562,7 +563,7 @@ export class DaemonRuntime {
 
   /**
    * What has become of the subscriptions of a daemon here when it last moved, or went on after a migration that failed;
-   * undefined where it did neither. @throws MigrationError `daemon-not-found`, `moving`
+   * or was made of a snapshot; undefined where it was none of that. @throws MigrationError `daemon-not-found`, `moving`
    */
   rebind(origin: bigint): RebindReport | undefined {
     return this.#subscriptions.report(this.#hostHere(origin));

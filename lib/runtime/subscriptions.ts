@@ -74,6 +74,13 @@ export class Subscriptions {
     this.#copies.get(host)?.subscriptions.goLive();
   }
 
+  /** A copy that was made of a snapshot is live: it reads on behind the positions in there, and nobody waits for that. */
+  revived(host: DaemonHost): void {
+    if (host.ledger.size === 0) return;
+    void this.of(host).readAhead();
+    this.of(host).goLive();
+  }
+
   #copy(host: DaemonHost): Copy {
     let copy = this.#copies.get(host);
     if (!copy) {

@@ -14,6 +14,7 @@ import {
   type RebindPolicyOptions,
 } from '../../lib/index.js';
 import type { MaybePromise } from '../../lib/maybe-promise.js';
+import type { MigrationMode } from '../../lib/migration/core.js';
 import { events } from '../support.js';
 import { ManualEnvironment, settled } from './manual-environment.js';
 
@@ -166,13 +167,16 @@ export class ChannelWorld {
   }
 
   /** Begins to move the daemon, led from a node. Nodes are counted from 1. */
-  move(from: number, to: number, leader = 3) {
-    return this.nodes[leader - 1]!.startMigration(this.origin, BigInt(from), BigInt(to), { transportIdentity: false });
+  move(from: number, to: number, leader = 3, mode: MigrationMode = 'pause') {
+    return this.nodes[leader - 1]!.startMigration(this.origin, BigInt(from), BigInt(to), {
+      transportIdentity: false,
+      mode,
+    });
   }
 
   /** Moves the daemon. */
-  async moved(from: number, to: number, leader = 3) {
-    const handle = this.move(from, to, leader);
+  async moved(from: number, to: number, leader = 3, mode: MigrationMode = 'pause') {
+    const handle = this.move(from, to, leader, mode);
     await this.until('the migration is over', () => handle.state !== 'running');
     await handle.wait();
     return handle;

@@ -16,35 +16,37 @@ function away(): never {
   throw new MigrationError('target-unavailable', 'the publisher is away');
 }
 
-moving('go with it there, back and onwards, and every event is processed once, in order', () =>
-  inWorld(async (world) => {
-    world.keepPublishing();
-    await world.environment.advance(10);
-    for (const [from, to] of [
-      [1, 2],
-      [2, 1],
-      [1, 3],
-      [3, 2],
-    ] as const) {
-      const { rebind } = await world.moved(from, to);
-      assert.equal([rebind.done, rebind.retrying, rebind.failed], [4, 0, 0]);
-      assert.equal(
-        rebind.subscriptions.map(({ publisher, channel, state, tries, reason }) => [
-          publisher,
-          channel,
-          state,
-          tries,
-          reason,
-        ]),
-        world.channels.map((channel) => [9n, channel, 'done', 1, undefined]),
-      );
-      assert.equal(world.seats[from - 1]!.subscribed, [], 'the old node reads no more');
-      assert.equal([...world.seats[to - 1]!.subscribed].sort(), world.channels);
-    }
-    await world.assertExactlyOnce(2);
-    assert.equal(world.errors, []);
-  }),
-);
+for (const mode of ['pause', 'live'] as const) {
+  moving(`go with it there, back and onwards, and every event is processed once, in order; mode: ${mode}`, () =>
+    inWorld(async (world) => {
+      world.keepPublishing();
+      await world.environment.advance(10);
+      for (const [from, to] of [
+        [1, 2],
+        [2, 1],
+        [1, 3],
+        [3, 2],
+      ] as const) {
+        const { rebind } = await world.moved(from, to, 3, mode);
+        assert.equal([rebind.done, rebind.retrying, rebind.failed], [4, 0, 0]);
+        assert.equal(
+          rebind.subscriptions.map(({ publisher, channel, state, tries, reason }) => [
+            publisher,
+            channel,
+            state,
+            tries,
+            reason,
+          ]),
+          world.channels.map((channel) => [9n, channel, 'done', 1, undefined]),
+        );
+        assert.equal(world.seats[from - 1]!.subscribed, [], 'the old node reads no more');
+        assert.equal([...world.seats[to - 1]!.subscribed].sort(), world.channels);
+      }
+      await world.assertExactlyOnce(2);
+      assert.equal(world.errors, []);
+    }),
+  );
+}
 
 moving('a restore that fails costs nothing, and the next try works', () =>
   inWorld(async (world) => {
@@ -420,6 +422,23 @@ subscribing('that is not answered before the daemon migrates has not happened', 
     await refusal('already-migrating', () => subscribed);
     assert.equal(seats[0]!.subscribed, []);
     assert.is(nodes[1]!.subscriptions(origin).length, 4);
+  }),
+);
+
+subscribing('a daemon that is made of a snapshot reads on behind the positions in there', () =>
+  inWorld(async (world) => {
+    const { nodes, origin } = world;
+    for (let n = 0; n < 4; n++) world.publish(n, 5);
+    const keypair = nodes[0]!.keypair(origin).clone();
+    const snapshot = await nodes[0]!.snapshot(origin);
+    for (let n = 0; n < 4; n++) world.publish(n, 5);
+    await nodes[0]!.stop(origin);
+    world.outputs.length = 20;
+    await nodes[1]!.spawnFromSnapshot('watcher', keypair, snapshot);
+    await settled();
+    assert.is(nodes[1]!.rebind(origin)!.done, 4);
+    world.publish(0, 5);
+    await world.assertExactlyOnce(2);
   }),
 );
 
