@@ -50,7 +50,7 @@ export class ChannelReader {
   readonly binding: SubscriptionBinding;
   readonly #context: ReaderContext;
   readonly #held: Delivery[] = [];
-  #state: 'ahead' | 'live' | 'closed' = 'ahead';
+  #state: 'ahead' | 'merging' | 'live' | 'closed' = 'ahead';
   #subscription: ChannelSubscription | undefined;
   /** Lets the mesh send more. */
   #goOn = () => {};
@@ -96,6 +96,8 @@ export class ChannelReader {
 
   /** Lets go of what the copy has seen by its source's log meanwhile. */
   prune(): void {
+    // While something is being taken, no position may move past it.
+    if (this.#state !== 'ahead') return;
     const { host } = this.#context;
     while (this.#held[0]?.events.every(({ link }) => host.hasSeen(link))) this.#moveTo(this.#unhold().position);
     if (this.#hasRoom()) this.#goOn();
@@ -103,7 +105,9 @@ export class ChannelReader {
 
   /** The copy takes what was read ahead, in order, and then what comes. */
   goLive(): void {
-    if (this.#state === 'ahead') void this.#merge().catch((error) => this.#context.report(asMigrationError(error)));
+    if (this.#state !== 'ahead') return;
+    this.#state = 'merging';
+    void this.#merge().catch((error) => this.#context.report(asMigrationError(error)));
   }
 
   async #merge(): Promise<void> {

@@ -50,6 +50,8 @@ export class CopySubscriptions {
     try {
       this.#requireHere(channel);
     } catch (error) {
+      // The daemon has begun to move meanwhile, without it.
+      reader.close();
       subscription.unsubscribe();
       throw error;
     }
