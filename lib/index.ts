@@ -27,8 +27,9 @@ export {
   type TransportPrerequisiteKind,
   transportPrerequisites,
 } from './identity/index.js';
+export type { ChannelLimits } from './mesh/channel-history.js';
 export { InProcessMesh } from './mesh/in-process.js';
-export type { ChannelListener, ChannelSubscription, Mesh, PeerInfo } from './mesh/mesh.js';
+export type { ChannelListener, ChannelSubscription, Mesh, PeerInfo, SubscribeOptions } from './mesh/mesh.js';
 export type { OwnershipEntry, OwnershipRegister } from './mesh/register.js';
 export { WorkerMesh, type WorkerNode } from './mesh/worker-mesh.js';
 export { joinWorkerMesh } from './mesh/worker-node.js';
@@ -73,16 +74,20 @@ export { type Environment, systemEnvironment } from './runtime/environment.js';
 export { type CancelOutcome, MigrationHandle } from './runtime/handle.js';
 export type { HandleProgress, MigrationState } from './runtime/progress.js';
 export { EventPublisher } from './runtime/publisher.js';
+export type { RebindPolicy, RebindPolicyOptions } from './runtime/rebind-policy.js';
+export type { RebindReport, SubscriptionRebind } from './runtime/rebind-report.js';
 export {
   DaemonRuntime,
   type DaemonRuntimeOptions,
   type ExpectMigrationOptions,
   type RuntimePolicy,
   type StartMigrationOptions,
+  type SubscribeChannelOptions,
 } from './runtime/runtime.js';
 export type { MigrationCodec } from './wire/codec.js';
 export { createCodec } from './wire/engine.js';
 export { MigrationFailureReason } from './wire/failure.js';
 export type { FrameProducer } from './wire/frame-producer.js';
+export type { SubscriptionBinding } from './wire/ledger.js';
 export type { CausalEvent, CausalLink } from './wire/link.js';
 export { type MigrationMessage, SUBPROTOCOL_MIGRATION } from './wire/message.js';

@@ -92,7 +92,7 @@ class Demo {
     const moving = await first!.remote.ask<bigint>({ do: 'spawn' });
     const control = await third!.remote.ask<bigint>({ do: 'spawn' });
     const reader = new SummaryReader(moving);
-    await this.#mesh.local.subscribe('flights/summary', (_, events) => reader.read(events));
+    await this.#mesh.local.subscribe('flights/summary', {}, (_, events) => reader.read(events));
 
     const publishers = [
       this.#runtime.publisher(moving, first!.nodeId),

@@ -3,6 +3,7 @@ import type { EntityKeypair } from '../identity/entity-keypair.js';
 import { isPromise, type MaybePromise, whenReady } from '../maybe-promise.js';
 import { type CarriedState, encodeCarriedState, splitState } from '../state/carried-state.js';
 import { CausalChain } from '../state/chain.js';
+import { ChannelPositions } from '../state/channel-positions.js';
 import { Horizon } from '../state/horizon.js';
 import type { MigrationCodec } from '../wire/codec.js';
 import type { EventLog, EventLogOptions } from '../wire/event-log.js';
@@ -53,8 +54,8 @@ export interface DaemonHostOptions {
   readonly eventLog?: EventLogOptions | undefined;
   /** Wall clock in nanoseconds since the Unix epoch, for `receivedAt` and `createdAt`. Default: the system's. */
   readonly clock?: () => bigint;
-  /** Outputs of a live copy, in order. */
-  readonly publish: (outputs: readonly CausalEvent[], epoch: bigint) => void;
+  /** Outputs of a live copy, in order. A promise holds the next events up. */
+  readonly publish: (outputs: readonly CausalEvent[], epoch: bigint) => MaybePromise<void>;
   /** Resolves in a later turn of the event loop: long work is cut into slices. Without it, all is done at once. */
   readonly turn?: () => Promise<void>;
   /** An event made the daemon throw: it is counted, reported and passed over. */
@@ -70,7 +71,9 @@ export class DaemonHost {
   readonly keypair: EntityKeypair;
   readonly kind: string;
   readonly log: EventLog;
-  readonly ledger: SubscriptionLedger;
+  ledger: SubscriptionLedger;
+  /** How far the channels in the ledger have been read: never ahead of what this copy has accepted. */
+  positions = new ChannelPositions();
   /** The daemon's generation: raised by one with every change of owner. */
   epoch = 0n;
   /** Where refused events should go. */
@@ -179,6 +182,16 @@ export class DaemonHost {
     return this.#inOrder(() => this.#processAll(events.filter((event) => this.#notice(event) === 'new')));
   }
 
+  /** Whether an event counts as seen. */
+  hasSeen(link: CausalLink): boolean {
+    return this.#horizon.has(link);
+  }
+
+  /** What is missing of an origin before an event that was refused as `sequence-gap` never comes. @returns whether any was */
+  passOverGap(originHash: bigint): boolean {
+    return this.#horizon.passOver(originHash);
+  }
+
   /** The first logged event whose payload is larger than a frame takes: with it the daemon cannot be moved. */
   get oversized(): CausalEvent | undefined {
     return this.#oversized;
@@ -232,7 +245,7 @@ export class DaemonHost {
     this.#gate = 'live';
     const held = this.#heldOutputs;
     this.#heldOutputs = [];
-    if (held.length > 0) this.#options.publish(held, epoch);
+    if (held.length > 0) this.#publish(held);
   }
 
   /** What a held copy kept back has been published by the one that it takes over from. */
@@ -357,12 +370,13 @@ export class DaemonHost {
       this.epoch = carried.epoch;
       this.#horizon = carried.horizon;
       this.#observed = carried.observed;
+      this.positions = new ChannelPositions(carried.positions);
     } else {
       this.#observed = snapshot.chainLink.horizon;
     }
-    const bindings = this.#options.codec.createLedger(snapshot.bindings);
-    for (const { publisher, channel, token } of bindings.entries()) this.ledger.record(publisher, channel, token);
-    bindings.dispose();
+    const empty = this.ledger;
+    this.ledger = codec.createLedger(snapshot.bindings);
+    empty.dispose();
     return this.#takeUp(own);
   }
 
@@ -372,7 +386,7 @@ export class DaemonHost {
       nextParent: this.#chain.nextParent,
       observed: this.#observed,
       horizon: this.#horizon,
-      positions: [],
+      positions: [...this.positions],
     };
   }
 
@@ -420,15 +434,14 @@ export class DaemonHost {
     for (let i = from; i < events.length; i++) {
       const payloads = this.#processOne(events[i]!);
       if (isPromise(payloads)) {
-        this.#emit(outputs);
-        return payloads.then((later) => {
-          this.#emit(this.#chainOutputs(events[i]!, later));
-          return this.#processAll(events, i + 1);
-        });
+        const emitted = this.#emit(outputs);
+        return payloads
+          .then((later) => whenReady(emitted, () => this.#emit(this.#chainOutputs(events[i]!, later))))
+          .then(() => this.#processAll(events, i + 1));
       }
       for (const output of this.#chainOutputs(events[i]!, payloads)) outputs.push(output);
     }
-    this.#emit(outputs);
+    return this.#emit(outputs);
   }
 
   /** The event's outputs; none where the daemon throws, or gives anything but payloads. */
@@ -470,11 +483,17 @@ export class DaemonHost {
     return bits;
   }
 
-  #emit(outputs: readonly CausalEvent[]): void {
+  #emit(outputs: readonly CausalEvent[]): MaybePromise<void> {
     // What a daemon still answers after its end is nobody's.
     if (outputs.length === 0 || this.#disposed) return;
-    if (this.#gate === 'held') this.#heldOutputs.push(...outputs);
-    else this.#options.publish(outputs, this.epoch);
+    if (this.#gate === 'held') for (const output of outputs) this.#heldOutputs.push(output);
+    else return this.#publish(outputs);
+  }
+
+  #publish(outputs: readonly CausalEvent[]): MaybePromise<void> {
+    const published = this.#options.publish(outputs, this.epoch);
+    // They are on their way: a mesh that fails later must not keep this daemon from its next events.
+    return isPromise(published) ? published.catch(() => {}) : undefined;
   }
 
   #callDaemon<T>(call: string, run: (daemon: MeshDaemon) => MaybePromise<T>): MaybePromise<T> {

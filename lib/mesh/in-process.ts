@@ -1,3 +1,4 @@
+import type { ChannelLimits } from './channel-history.js';
 import { Channels } from './channels.js';
 import { LinkedMesh, type PeerPort } from './linked-mesh.js';
 import type { Mesh } from './mesh.js';
@@ -6,9 +7,14 @@ import { OwnershipTable } from './register.js';
 /** Several nodes in one event loop: for tests, for trying out, and for moving a daemon between parts of one process. */
 export class InProcessMesh {
   readonly #register = new OwnershipTable();
-  readonly #channels = new Channels();
+  readonly #channels: Channels;
   readonly #nodes = new Map<bigint, LinkedMesh>();
   #lastNodeId = 0n;
+
+  /** @param limits how much each channel keeps */
+  constructor(limits: ChannelLimits = {}) {
+    this.#channels = new Channels(limits);
+  }
 
   /** Adds a node that sees all others. @param nodeId u64, unique in this mesh; one more than the highest so far by default */
   join(nodeId: bigint = this.#nextNodeId()): Mesh {

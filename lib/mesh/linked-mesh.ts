@@ -3,7 +3,7 @@ import type { MaybePromise } from '../maybe-promise.js';
 import type { FrameProducer } from '../wire/frame-producer.js';
 import type { CausalEvent } from '../wire/link.js';
 import { type Batch, OutgoingLink } from './link.js';
-import type { BatchListener, ChannelListener, ChannelSubscription, Mesh, PeerInfo } from './mesh.js';
+import type { BatchListener, ChannelListener, ChannelSubscription, Mesh, PeerInfo, SubscribeOptions } from './mesh.js';
 import type { OwnershipRegister } from './register.js';
 
 /** What a link's bytes travel over, to one peer. */
@@ -17,11 +17,7 @@ export interface PeerPort {
 }
 
 /** Where a mesh's channels live. */
-export interface ChannelService {
-  publish(channel: string, epoch: bigint, events: readonly CausalEvent[]): void;
-  subscribe(channel: string, listener: ChannelListener): MaybePromise<ChannelSubscription>;
-  forget(originHash: bigint): void;
-}
+export type ChannelService = Pick<Mesh, 'publish' | 'subscribe' | 'forget'>;
 
 interface Peer {
   info: PeerInfo;
@@ -116,12 +112,12 @@ export class LinkedMesh implements Mesh {
     this.#listeners.set(subprotocol, listener);
   }
 
-  publish(channel: string, epoch: bigint, events: readonly CausalEvent[]): void {
-    this.#channels.publish(channel, epoch, events);
+  publish(channel: string, epoch: bigint, events: readonly CausalEvent[]): MaybePromise<void> {
+    return this.#channels.publish(channel, epoch, events);
   }
 
-  subscribe(channel: string, listener: ChannelListener): MaybePromise<ChannelSubscription> {
-    return this.#channels.subscribe(channel, listener);
+  subscribe(channel: string, options: SubscribeOptions, listener: ChannelListener): MaybePromise<ChannelSubscription> {
+    return this.#channels.subscribe(channel, options, listener);
   }
 
   forget(originHash: bigint): void {

@@ -1,4 +1,6 @@
 import { MessageChannel, type MessagePort, Worker, type WorkerOptions } from 'node:worker_threads';
+import type { MigrationError } from '../errors.js';
+import type { ChannelLimits } from './channel-history.js';
 import { Channels } from './channels.js';
 import { LinkedMesh } from './linked-mesh.js';
 import type { ChannelSubscription, Mesh } from './mesh.js';
@@ -8,6 +10,7 @@ import {
   connectPort,
   type HubMessage,
   type HubRequest,
+  refusalOf,
   SEAT,
   type WorkerSeat,
 } from './worker-protocol.js';
@@ -16,6 +19,8 @@ interface Seat {
   readonly worker: Worker;
   readonly hub: MessagePort;
   readonly subscriptions: Map<number, ChannelSubscription>;
+  /** Per subscription that has been given something: to be called when the worker has taken it. */
+  readonly taken: Map<number, () => void>;
 }
 
 /** A node in a thread of its own. */
@@ -33,11 +38,15 @@ export class WorkerMesh {
   readonly local: Mesh;
   readonly #local: LinkedMesh;
   readonly #register = new OwnershipTable();
-  readonly #channels = new Channels();
+  readonly #channels: Channels;
   readonly #seats = new Map<bigint, Seat>();
 
-  /** @param nodeId the parent's node id, u64 */
-  constructor(nodeId = 1n) {
+  /**
+   * @param nodeId the parent's node id, u64
+   * @param limits how much each channel keeps
+   */
+  constructor(nodeId = 1n, limits: ChannelLimits = {}) {
+    this.#channels = new Channels(limits);
     this.#local = new LinkedMesh(nodeId, this.#register, this.#channels, () => this.close());
     this.local = this.#local;
     connectLoopback(this.#local);
@@ -68,7 +77,7 @@ export class WorkerMesh {
       workerData: { ...options.workerData, [SEAT]: seat },
       transferList: [...(options.transferList ?? []), hub.port2, ...peers.map(({ port }) => port)],
     });
-    this.#seats.set(nodeId, { worker, hub: hub.port1, subscriptions: new Map() });
+    this.#seats.set(nodeId, { worker, hub: hub.port1, subscriptions: new Map(), taken: new Map() });
     hub.port1.on('message', (request: HubRequest) => this.#serve(nodeId, request));
     // Its end follows as `exit`; without a listener the error would be the parent's.
     worker.on('error', (error) =>
@@ -115,21 +124,36 @@ export class WorkerMesh {
       }
       case 'publish':
         this.#channels.publish(request.channel, request.epoch, request.events);
+        tell(seat.hub, { op: 'published', bytes: request.bytes });
         break;
-      case 'subscribe': {
-        const { id, channel } = request;
-        const subscription = this.#channels.subscribe(channel, (name, events) =>
-          tell(seat.hub, { op: 'events', id, channel: name, events }),
-        );
-        seat.subscriptions.set(id, subscription);
+      case 'subscribe':
+        this.#subscribe(seat, request);
         break;
-      }
+      case 'taken':
+        seat.taken.get(request.id)?.();
+        break;
       case 'unsubscribe':
         seat.subscriptions.get(request.id)?.unsubscribe();
         seat.subscriptions.delete(request.id);
+        seat.taken.delete(request.id);
         break;
       case 'forget':
         this.#channels.forget(request.originHash);
+    }
+  }
+
+  /** One delivery is on its way at a time: the next one follows when the worker has taken it. */
+  #subscribe({ hub, subscriptions, taken }: Seat, { id, channel, options }: HubRequest & { op: 'subscribe' }): void {
+    const onExpired = (error: MigrationError) => tell(hub, { op: 'expired', id, error: refusalOf(error) });
+    try {
+      const subscription = this.#channels.subscribe(channel, { ...options, onExpired }, (name, events, position) => {
+        tell(hub, { op: 'events', id, channel: name, events, position });
+        return new Promise((resolve) => taken.set(id, resolve));
+      });
+      subscriptions.set(id, subscription);
+      tell(hub, { op: 'answer', id, value: subscription.position });
+    } catch (error) {
+      tell(hub, { op: 'refused', id, error: refusalOf(error) });
     }
   }
 }

@@ -1,7 +1,9 @@
 import type { MessagePort } from 'node:worker_threads';
+import { MigrationError, type MigrationErrorDetails, type MigrationErrorKind } from '../errors.js';
 import type { CausalEvent } from '../wire/link.js';
 import type { Batch } from './link.js';
 import type { LinkedMesh, PeerPort } from './linked-mesh.js';
+import type { SubscribeOptions } from './mesh.js';
 import type { OwnershipEntry, RegisteredOwnership } from './register.js';
 
 /** Between two nodes: a batch, room for more, or the sender's X25519 public key. */
@@ -22,17 +24,56 @@ export type HubRequest =
       readonly channel: string;
       readonly epoch: bigint;
       readonly events: readonly CausalEvent[];
+      readonly bytes: number;
     }
-  | { readonly op: 'subscribe'; readonly id: number; readonly channel: string }
+  | {
+      readonly op: 'subscribe';
+      readonly id: number;
+      readonly channel: string;
+      readonly options: Omit<SubscribeOptions, 'onExpired'>;
+    }
+  /** The last delivery of that subscription. */
+  | { readonly op: 'taken'; readonly id: number }
   | { readonly op: 'unsubscribe'; readonly id: number }
   | { readonly op: 'forget'; readonly originHash: bigint };
 
 /** What the parent tells a worker. */
 export type HubMessage =
-  | { readonly op: 'answer'; readonly id: number; readonly value: RegisteredOwnership | boolean | undefined }
-  | { readonly op: 'events'; readonly id: number; readonly channel: string; readonly events: readonly CausalEvent[] }
+  | {
+      readonly op: 'answer';
+      readonly id: number;
+      readonly value: RegisteredOwnership | Uint8Array | boolean | undefined;
+    }
+  | { readonly op: 'refused'; readonly id: number; readonly error: HubRefusal }
+  | {
+      readonly op: 'events';
+      readonly id: number;
+      readonly channel: string;
+      readonly events: readonly CausalEvent[];
+      readonly position: Uint8Array;
+    }
+  /** That subscription has ended. */
+  | { readonly op: 'expired'; readonly id: number; readonly error: HubRefusal }
+  /** So many bytes of what the worker has published are in their channels. */
+  | { readonly op: 'published'; readonly bytes: number }
   | { readonly op: 'joined'; readonly nodeId: bigint; readonly port: MessagePort }
   | { readonly op: 'gone'; readonly nodeId: bigint };
+
+/** A MigrationError between threads, where a clone would lose its class. */
+export interface HubRefusal {
+  readonly kind: MigrationErrorKind;
+  readonly message: string;
+  readonly details: MigrationErrorDetails;
+}
+
+export function refusalOf(error: unknown): HubRefusal {
+  if (error instanceof MigrationError) return { kind: error.kind, message: error.message, details: error.details };
+  return { kind: 'state-failed', message: error instanceof Error ? error.message : String(error), details: {} };
+}
+
+export function errorOfRefusal({ kind, message, details }: HubRefusal): MigrationError {
+  return new MigrationError(kind, message, { details });
+}
 
 /** What a worker is started with. */
 export interface WorkerSeat {

@@ -250,6 +250,8 @@ export type MigrationReport =
   | { readonly kind: 'draining'; readonly origin: bigint }
   /** Source: the target has replayed so many more logged events. */
   | { readonly kind: 'replayed'; readonly origin: bigint; readonly events: number }
+  /** Orchestrator: what has become of the daemon's subscriptions at its target, as that encodes it. */
+  | { readonly kind: 'rebind'; readonly origin: bigint; readonly rebind: Uint8Array }
   /** Source: it stops now. */
   | { readonly kind: 'cutover'; readonly origin: bigint }
   /** Source: what `recover` began is over; `error` where the daemon is not back. */

@@ -171,31 +171,31 @@ export class DaemonServices implements MigrationServices {
     return transportPrerequisites({ context, daemon: host.keypair, targetPublic, target });
   }
 
-  fence = ({ origin, target }: Ask<'fence'>): MaybePromise<undefined> => {
+  fence({ origin, target }: Ask<'fence'>): MaybePromise<undefined> {
     const host = this.#options.registry.require(origin);
     return whenReady(this.#options.hooks.preCleanup?.(origin), () => {
       host.movingTo = target;
       return whenReady(host.fence(), () => undefined);
     });
-  };
+  }
 
   offer = ({ origin, epoch, offer }: Ask<'offer'>): MaybePromise<undefined> =>
     whenReady(this.#options.ownership.offer(origin, epoch, offer), () => undefined);
 
   withdraw = ({ origin, epoch }: Ask<'withdraw'>) => this.#options.ownership.withdraw(origin, epoch);
 
-  resume = ({ origin, epoch }: Ask<'resume'>): MaybePromise<undefined> => {
+  resume({ origin, epoch }: Ask<'resume'>): MaybePromise<undefined> {
     const host = this.#options.registry.require(origin);
     host.epoch = epoch;
     return whenReady(host.resume(), () => undefined);
-  };
+  }
 
-  release = ({ origin }: Ask<'release'>): undefined => {
+  release({ origin }: Ask<'release'>): undefined {
     const { registry } = this.#options;
     const host = registry.remove(origin);
     if (host?.movingTo !== undefined) registry.noteDeparture(origin, host.movingTo);
     host?.dispose();
-  };
+  }
 
   setAside = ({ origin, epoch, target }: Ask<'setAside'>): MaybePromise<undefined> => {
     const { registry, ownership } = this.#options;
@@ -212,7 +212,7 @@ export class DaemonServices implements MigrationServices {
   };
 
   /** A fenced copy stays where it is, for `resume`; one that was set aside comes back here and goes on. */
-  recover = ({ origin, lost }: Ask<'recover'>): MaybePromise<{ readonly epoch: bigint }> => {
+  recover({ origin, lost }: Ask<'recover'>): MaybePromise<{ readonly epoch: bigint }> {
     const { registry, ownership } = this.#options;
     return whenReady(ownership.recover(origin, lost), (owned) => {
       if (registry.get(origin)) return owned;
@@ -221,9 +221,9 @@ export class DaemonServices implements MigrationServices {
       host.epoch = owned.epoch;
       return whenReady(host.resume(), () => owned);
     });
-  };
+  }
 
-  restore = (ask: Ask<'restore'>): MaybePromise<{ readonly restoredSeq: bigint }> => {
+  restore(ask: Ask<'restore'>): MaybePromise<{ readonly restoredSeq: bigint }> {
     const { codec, factories, registry } = this.#options;
     const { origin, daemonKind, source } = ask;
     const snapshot = codec.decodeSnapshot(ask.snapshot.bytes);
@@ -252,7 +252,7 @@ export class DaemonServices implements MigrationServices {
     } catch (error) {
       return abandon(error);
     }
-  };
+  }
 
   /** By the envelope, which must open where it is there; without one by what this node was told. */
   #keypair(snapshot: StateSnapshot, expected: ExpectedDaemon, keyless: boolean): EntityKeypair {
@@ -287,22 +287,22 @@ export class DaemonServices implements MigrationServices {
     }
   }
 
-  replay = ({ origin, events }: Ask<'replay'>): MaybePromise<undefined> => {
+  replay({ origin, events }: Ask<'replay'>): MaybePromise<undefined> {
     const { registry, turn } = this.#options;
     // A slice in a turn of its own: the event loop stays free however much there is to replay.
     return whenReady(registry.require(origin).replay(events), () => turn?.().then(() => undefined));
-  };
+  }
 
   claim = ({ origin, offer, epoch }: Ask<'claim'>) => this.#options.ownership.claim(origin, offer, epoch);
 
-  activate = ({ origin, epoch, mode }: Ask<'activate'>): undefined => {
+  activate({ origin, epoch, mode }: Ask<'activate'>): undefined {
     const host = this.#options.registry.require(origin);
     if (mode === 'live') host.dropHeldOutputs();
     host.goLive(epoch);
     this.#options.factories?.fulfil(origin);
-  };
+  }
 
-  discard = ({ origin }: Ask<'discard'>): undefined => {
+  discard({ origin }: Ask<'discard'>): undefined {
     const { registry } = this.#options;
     // Only a copy that was made for this migration is dropped, never one that lives here.
     const host = registry.get(origin);
@@ -311,7 +311,7 @@ export class DaemonServices implements MigrationServices {
     // A publisher that was sent here too early goes back to where the daemon lives.
     if (host.cameFrom !== undefined) registry.noteDeparture(origin, host.cameFrom);
     host.dispose();
-  };
+  }
 }
 
 function requireSnapshotOf({ chainLink }: StateSnapshot, origin: bigint): void {

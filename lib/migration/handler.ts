@@ -346,6 +346,12 @@ export class MigrationSubprotocolHandler {
     this.#settle();
   }
 
+  /** Tells whoever led a daemon here what has become of its subscriptions. */
+  tellRebind(origin: bigint, rebind: Uint8Array): void {
+    this.#target.tellRebind(origin, rebind);
+    this.#settle();
+  }
+
   /** A node is gone for certain. */
   peerGone(node: bigint): void {
     checkU64(node, 'node');
@@ -466,6 +472,9 @@ export class MigrationSubprotocolHandler {
       case 'SourceStatus':
         this.#orchestrator.fromSource(origin, message.kind, from, trailer);
         break;
+      case 'RebindStatus':
+        this.#orchestrator.rebindStatus(origin, from, trailer);
+        break;
       case 'BufferedEvents':
         this.#target.bufferedEvents(message, from, trailer);
         break;
@@ -538,7 +547,8 @@ export class MigrationSubprotocolHandler {
       if (!this.#extensions && isExtension(message)) return;
       // The other half may be through with that migration already.
       if (message.kind === 'MigrationFailed') this.#failed(message, this.#localNode, trailer, sender);
-      else if (this.isMigrating(message.daemonOrigin)) this.#dispatch(message, trailer, NO_FRAME, this.#localNode);
+      else if (message.kind === 'RebindStatus' || this.isMigrating(message.daemonOrigin))
+        this.#dispatch(message, trailer, NO_FRAME, this.#localNode);
     });
   }
 

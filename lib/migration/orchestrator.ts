@@ -5,8 +5,12 @@ import { sameBytes, type Trailer } from '../wire/trailer.js';
 import { checkForwardedChunk } from './chunk-check.js';
 import type { MigrationPhase, MigrationProgress, MigrationStatus } from './core.js';
 import { errorOf, reasonOf, toItself } from './failure.js';
+import { BoundedMemory } from './memory.js';
 import { type MigrationOrchestratorPolicy, type OrchestratorPolicyOptions, orchestratorPolicy } from './policy.js';
 import { noMigration, RoleHandler, type RoleRecord, requirePeer, type TransitionTable } from './role.js';
+
+/** How many migrations that are over are remembered, so that their targets may still tell what came after. */
+const REMEMBERED = 16_384;
 
 interface OrchestratorRecord extends RoleRecord<MigrationPhase> {
   readonly source: bigint;
@@ -45,6 +49,7 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
   protected readonly role = 'orchestrator';
   protected readonly table: OrchestratorTable = this.#rules();
   readonly policy: MigrationOrchestratorPolicy;
+  readonly #completedTries = new BoundedMemory<Pick<OrchestratorRecord, 'target' | 'try'>>(REMEMBERED);
 
   constructor(policy: OrchestratorPolicyOptions = {}) {
     super();
@@ -133,6 +138,15 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
     const record = this.#require(origin, kind);
     requirePeer(origin, kind, from, record.source);
     if (this.#fromSourcesTry(record, trailer)) this.apply(record, kind, { trailer });
+  }
+
+  /** What has become of a daemon's subscriptions: its target goes on telling it when the migration is over. */
+  rebindStatus(origin: bigint, from: bigint, trailer: Trailer | undefined): void {
+    const led = this.records.get(origin) ?? this.#completedTries.get(origin);
+    if (!led) throw noMigration(origin, 'RebindStatus', 'was led from this node');
+    requirePeer(origin, 'RebindStatus', from, led.target);
+    const rebind = trailer?.try === led.try ? trailer?.rebind : undefined;
+    if (rebind) this.ctx.report({ kind: 'rebind', origin, rebind });
   }
 
   /** @returns whether the sender takes part in a migration led from here, so that the frame meant this half */
@@ -362,6 +376,7 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
     record.bytesDone = record.bytesTotal;
     this.#goTo(record, 'Complete');
     this.remove(record);
+    this.#completedTries.set(record.origin, { target: record.target, try: record.try });
     this.ctx.report({ kind: 'completed', role: 'orchestrator', origin: record.origin });
   }
 

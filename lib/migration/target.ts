@@ -294,6 +294,13 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     });
   }
 
+  /** Tells the orchestrator what has become of the daemon's subscriptions here: one without extensions is told nothing. */
+  tellRebind(origin: bigint, rebind: Uint8Array): void {
+    const known = this.records.get(origin) ?? this.#ended.get(origin);
+    if (known?.try === undefined) return;
+    this.ctx.send(known.orchestrator, { kind: 'RebindStatus', daemonOrigin: origin }, { try: known.try, rebind });
+  }
+
   override tick(): void {
     if (this.ctx.now - this.#sweptAt >= SWEEP_MS) {
       this.#sweptAt = this.ctx.now;

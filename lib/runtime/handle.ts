@@ -4,6 +4,7 @@ import { asMigrationError } from '../migration/failure.js';
 import type { Environment } from './environment.js';
 import { Latest } from './latest.js';
 import { type HandleProgress, type MigrationState, ProgressMeter } from './progress.js';
+import { decodeRebindReport, type RebindReport } from './rebind-report.js';
 import { retryDelay } from './retry.js';
 import type { Slots } from './slots.js';
 
@@ -47,6 +48,8 @@ export class MigrationHandle implements AsyncDisposable {
   #progress: MigrationProgress;
   #state: MigrationState = 'running';
   #attempt = 0;
+  #rebind: RebindReport = { done: 0, retrying: 0, failed: 0, subscriptions: [] };
+  #rebindNumber = 0;
   /** Ends what stands between two attempts, or before the first. */
   #stopWaiting: (() => void) | undefined;
   #hasSlot = false;
@@ -76,6 +79,14 @@ export class MigrationHandle implements AsyncDisposable {
 
   get state(): MigrationState {
     return this.#state;
+  }
+
+  /**
+   * What has become of the daemon's subscriptions at its target, as that last told: when the daemon goes live, and whenever
+   * it changes while the target still tries, also behind the migration's end. Zeros before that.
+   */
+  get rebind(): RebindReport {
+    return this.#rebind;
   }
 
   /** Where the migration stands now. */
@@ -159,6 +170,15 @@ export class MigrationHandle implements AsyncDisposable {
     if (this.#isOver()) return;
     this.#progress = progress;
     this.#publish();
+  }
+
+  /** For the runtime: what the target tells of subscriptions. @throws MigrationError `truncated` */
+  noteRebind(encoded: Uint8Array): void {
+    const { number, report } = decodeRebindReport(encoded);
+    // One that was overtaken says less.
+    if (number <= this.#rebindNumber) return;
+    this.#rebindNumber = number;
+    this.#rebind = report;
   }
 
   /** For the runtime: an attempt has ended. */

@@ -13,15 +13,19 @@ import type { MigrationMode, MigrationReport } from '../migration/core.js';
 import { asMigrationError } from '../migration/failure.js';
 import { MigrationSubprotocolHandler } from '../migration/handler.js';
 import { type AuthorizeFn, allowList } from '../migration/hooks.js';
+import { BoundedMemory } from '../migration/memory.js';
 import { type MigrationObstacle, obstacleOf } from '../migration/obstacles.js';
 import { MigrationOrchestrator } from '../migration/orchestrator.js';
 import type { OrchestratorPolicyOptions, ParticipantPolicyOptions } from '../migration/policy.js';
 import { alreadyMigrating } from '../migration/role.js';
 import { MigrationSourceHandler } from '../migration/source.js';
 import { MigrationTargetHandler } from '../migration/target.js';
+import { MAX_POSITION_BYTES } from '../state/channel-positions.js';
+import { checkBytes } from '../wire/arguments.js';
 import type { MigrationCodec } from '../wire/codec.js';
 import { createCodec } from '../wire/engine.js';
 import type { EventLogOptions } from '../wire/event-log.js';
+import type { SubscriptionBinding } from '../wire/ledger.js';
 import type { CausalEvent } from '../wire/link.js';
 import { SUBPROTOCOL_MIGRATION } from '../wire/message.js';
 import type { ReassemblerOptions } from '../wire/reassembler.js';
@@ -34,13 +38,18 @@ import { Ownership } from './ownership.js';
 import { Pacer } from './pacer.js';
 import type { HandleProgress } from './progress.js';
 import { EventPublisher } from './publisher.js';
+import { type RebindPolicyOptions, rebindPolicy } from './rebind-policy.js';
+import type { RebindReport } from './rebind-report.js';
 import { DEFAULT_RETRY_BUDGET_MS } from './retry.js';
 import { RuntimeServices } from './services.js';
 import { Slots } from './slots.js';
 import { joined } from './snapshot-bytes.js';
+import { Subscriptions } from './subscriptions.js';
 
 const TICK_MS = 20;
 const DEFAULT_CONCURRENT_MIGRATIONS = 256;
+/** Handles that still hear what becomes of subscriptions. */
+const REMEMBERED_HANDLES = 1_024;
 
 export interface DaemonRuntimeOptions {
   readonly mesh: Mesh;
@@ -66,6 +75,8 @@ export interface DaemonRuntimeOptions {
   readonly maxBytesPerSecond?: number;
   /** How patient this node is in each role, and how many migrations it takes on at once. */
   readonly policy?: RuntimePolicy;
+  /** How patient daemons are with their channels when they have moved. */
+  readonly rebind?: RebindPolicyOptions;
 }
 
 export interface RuntimePolicy {
@@ -75,6 +86,16 @@ export interface RuntimePolicy {
   readonly source?: ParticipantPolicyOptions;
   /** Of migrations to here; and how large snapshots may be, one and all that are half here. */
   readonly target?: ParticipantPolicyOptions & Pick<ReassemblerOptions, 'maxSnapshotBytes' | 'maxPendingBytes'>;
+}
+
+export interface SubscribeChannelOptions {
+  /** At most 65,535 bytes; for the publisher. */
+  readonly token?: Uint8Array;
+  /**
+   * Begins behind the event that this position names (at most 64 bytes, as a channel told it); an empty one: with the oldest
+   * event that the channel still holds. Default: with the next event; for a subscription that is there, where it was.
+   */
+  readonly after?: Uint8Array;
 }
 
 export interface StartMigrationOptions {
@@ -121,6 +142,8 @@ export class DaemonRuntime {
   readonly #drains = new DrainThrottle();
   readonly #slots: Slots;
   readonly #handles = new Map<bigint, MigrationHandle>();
+  readonly #lastHandles = new BoundedMemory<MigrationHandle>(REMEMBERED_HANDLES);
+  readonly #subscriptions: Subscriptions;
   readonly #onError: (error: MigrationError) => void;
   /** Nodes to which frames have been sent while the current batch was handled. */
   readonly #sentTo = new Set<bigint>();
@@ -152,7 +175,19 @@ export class DaemonRuntime {
       stream: (destNode, snapshot) => mesh.stream(destNode, SUBPROTOCOL_MIGRATION, snapshot),
       isPeer: (node) => mesh.peer(node) !== undefined,
     });
+    this.#subscriptions = new Subscriptions({
+      mesh,
+      environment,
+      policy: rebindPolicy(options.rebind),
+      deliver:
+        ({ origin }) =>
+        (events) =>
+          this.deliver(origin, events),
+      report: (error) => this.#complain(error),
+      tell: (origin, report) => this.#handler.tellRebind(origin, report),
+    });
     const services = new RuntimeServices({
+      subscriptions: this.#subscriptions,
       localNode: mesh.nodeId,
       codec: this.#codec,
       mesh,
@@ -254,6 +289,7 @@ export class DaemonRuntime {
     const lived = hosts.filter(isLive).map(({ origin }) => origin);
     // Keys first, and without waiting for anything: whatever hangs or fails later, no secret stays.
     for (const host of hosts) {
+      this.#subscriptions.leave(host);
       this.#drains.end(host.origin);
       this.#disposeOf(host);
     }
@@ -296,7 +332,7 @@ export class DaemonRuntime {
 
   /**
    * Brings a daemon back to life from what `snapshot` gave: with its state, what it has seen (events that come again are
-   * dropped), and its chain, which goes on in a new epoch.
+   * dropped), its subscriptions (`rebind` tells what becomes of them), and its chain, which goes on in a new epoch.
    *
    * @param kind of a registered factory
    * @param keypair the snapshot's daemon's; as for `spawn`, and the caller's still where this throws
@@ -338,6 +374,7 @@ export class DaemonRuntime {
       await this.#settleIn(call, host);
       if (keypair.canSign) hosted.add(keypair);
       host.goLive(epoch);
+      this.#subscriptions.revived(host);
       return origin;
     } catch (error) {
       host.free();
@@ -397,6 +434,7 @@ export class DaemonRuntime {
   async #end(host: DaemonHost): Promise<void> {
     const { origin } = host;
     const lived = isLive(host);
+    this.#subscriptions.leave(host);
     this.#drains.end(origin);
     await host.fence();
     if (lived) {
@@ -477,6 +515,60 @@ export class DaemonRuntime {
     });
   }
 
+  /**
+   * Subscribes a daemon here to a channel: its events are handed to the daemon in order, each once, and the subscription moves
+   * with it. Subscribing again replaces the token.
+   *
+   * @param publisher node id of whom the channel is; with the name it is the subscription's key (PROTOCOL.md §5)
+   * @param channel 1 to 255 bytes of `a-z 0-9 - _ . /`
+   * @throws MigrationError `daemon-not-found`, `moving`, `channel-name-…`, `token-too-long`, `already-migrating`,
+   * `position-expired` (with `oldest` and `newest` of what is left), or what the mesh refuses with
+   */
+  async subscribeChannel(
+    origin: bigint,
+    publisher: bigint,
+    channel: string,
+    options: SubscribeChannelOptions = {},
+  ): Promise<void> {
+    this.#requireReady('subscribeChannel');
+    const { token, after } = options;
+    if (after !== undefined) checkBytes(after, 'after');
+    if (after && after.length > MAX_POSITION_BYTES)
+      throw new TypeError(`after must be at most ${MAX_POSITION_BYTES} bytes, got ${after.length}`);
+    const host = this.#hostHere(origin);
+    // What cannot be recorded is refused before the mesh is asked.
+    const trial = this.#codec.createLedger();
+    try {
+      trial.record(publisher, channel, token);
+    } finally {
+      trial.dispose();
+    }
+    await this.#subscriptions.of(host).subscribe({ publisher, channel, token: token?.slice() }, after);
+  }
+
+  /**
+   * Ends a subscription; subscribing again begins with the next event.
+   *
+   * @returns whether there was one
+   * @throws MigrationError `daemon-not-found`, `moving`, `channel-name-…`, `already-migrating`
+   */
+  unsubscribeChannel(origin: bigint, publisher: bigint, channel: string): boolean {
+    return this.#subscriptions.of(this.#hostHere(origin)).unsubscribe(publisher, channel);
+  }
+
+  /** What a daemon here is subscribed to, in the order of first subscribing. @throws MigrationError `daemon-not-found`, `moving` */
+  subscriptions(origin: bigint): readonly SubscriptionBinding[] {
+    return [...this.#hostHere(origin).ledger.entries()];
+  }
+
+  /**
+   * What has become of the subscriptions of a daemon here when it last moved, or went on after a migration that failed;
+   * or was made of a snapshot; undefined where it was none of that. @throws MigrationError `daemon-not-found`, `moving`
+   */
+  rebind(origin: bigint): RebindReport | undefined {
+    return this.#subscriptions.report(this.#hostHere(origin));
+  }
+
   /** A publisher of events to a daemon on any node; it follows the daemon when that moves. */
   publisher(origin: bigint, node: bigint): EventPublisher {
     const deliver = this.#delivery.stream(origin);
@@ -526,6 +618,7 @@ export class DaemonRuntime {
     if (this.#handles.has(origin)) throw alreadyMigrating(origin);
     const handle = this.#handle(origin, source, target, options);
     this.#handles.set(origin, handle);
+    this.#lastHandles.set(origin, handle);
     try {
       handle.start();
     } catch (error) {
@@ -591,6 +684,21 @@ export class DaemonRuntime {
     });
   }
 
+  #hostHere(origin: bigint): DaemonHost {
+    const departedTo = this.#registry.departedTo(origin);
+    if (departedTo !== undefined) throw moving(origin, departedTo);
+    return this.#registry.require(origin);
+  }
+
+  /** Whoever listens to errors must not become one. */
+  #complain(error: MigrationError): void {
+    try {
+      this.#onError(error);
+    } catch (cause) {
+      process.emitWarning(`onError threw: ${cause instanceof Error ? cause.message : String(cause)}`);
+    }
+  }
+
   #requireReady(call: string): void {
     if (this.#ready) return;
     throw new MigrationError(
@@ -613,6 +721,7 @@ export class DaemonRuntime {
   }
 
   #reported(report: MigrationReport): void {
+    if (report.kind === 'rebind') this.#lastHandles.get(report.origin)?.noteRebind(report.rebind);
     if (report.kind === 'draining') this.#drains.begin(report.origin);
     else if (report.kind === 'replayed') this.#drains.replayed(report.origin, report.events);
     else if (report.kind === 'cutover' || report.kind === 'failed') this.#drains.end(report.origin);

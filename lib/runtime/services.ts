@@ -2,15 +2,19 @@ import { type MaybePromise, whenReady } from '../maybe-promise.js';
 import type { Mesh } from '../mesh/mesh.js';
 import type { DaemonSnapshot, RequestTypes } from '../migration/core.js';
 import { DaemonServices, type DaemonServicesOptions } from '../migration/daemon-services.js';
+import type { Subscriptions } from './subscriptions.js';
 
 /** How long a target's key is waited for. */
 const KEY_PATIENCE_MS = 500;
 
 export interface RuntimeServicesOptions extends DaemonServicesOptions {
   readonly mesh: Mesh;
+  readonly subscriptions: Subscriptions;
   readonly nowMs: () => number;
   readonly turn: () => Promise<void>;
 }
+
+type Ask<K extends keyof RequestTypes> = RequestTypes[K]['ask'];
 
 /** What the dispatcher's core asks for, on a node of a mesh. */
 export class RuntimeServices extends DaemonServices {
@@ -21,12 +25,71 @@ export class RuntimeServices extends DaemonServices {
     this.#options = options;
   }
 
-  override takeSnapshot(ask: RequestTypes['takeSnapshot']['ask']): MaybePromise<DaemonSnapshot> {
+  override takeSnapshot(ask: Ask<'takeSnapshot'>): MaybePromise<DaemonSnapshot> {
     return whenReady(this.#awaitKey(ask), () => super.takeSnapshot(ask));
   }
 
+  /** The copy reads its channels before its source stops reading them. */
+  override restore(ask: Ask<'restore'>): MaybePromise<{ readonly restoredSeq: bigint }> {
+    return whenReady(super.restore(ask), (restored) =>
+      whenReady(this.#subscriptions('arrived', ask.origin), () => restored),
+    );
+  }
+
+  override replay(ask: Ask<'replay'>): MaybePromise<undefined> {
+    return whenReady(super.replay(ask), () => {
+      void this.#subscriptions('replayed', ask.origin);
+      return undefined;
+    });
+  }
+
+  override activate(ask: Ask<'activate'>): undefined {
+    super.activate(ask);
+    void this.#subscriptions('activated', ask.origin);
+  }
+
+  override discard(ask: Ask<'discard'>): undefined {
+    // As there: a copy that lives here is none of this migration's.
+    if (this.#options.registry.get(ask.origin)?.gate === 'held') void this.#subscriptions('leave', ask.origin);
+    super.discard(ask);
+  }
+
+  override fence(ask: Ask<'fence'>): MaybePromise<undefined> {
+    void this.#subscriptions('leave', ask.origin);
+    return super.fence(ask);
+  }
+
+  override resume(ask: Ask<'resume'>): MaybePromise<undefined> {
+    return whenReady(this.#subscriptions('returning', ask.origin), () =>
+      whenReady(super.resume(ask), () => {
+        void this.#subscriptions('returned', ask.origin);
+        return undefined;
+      }),
+    );
+  }
+
+  /** A copy that was set aside is live again at once; one that is fenced goes on by `resume`. */
+  override recover(ask: Ask<'recover'>): MaybePromise<{ readonly epoch: bigint }> {
+    return whenReady(super.recover(ask), (recovered) => {
+      if (this.#options.registry.get(ask.origin)?.gate !== 'live') return recovered;
+      return whenReady(this.#subscriptions('returning', ask.origin), () => {
+        void this.#subscriptions('returned', ask.origin);
+        return recovered;
+      });
+    });
+  }
+
+  #subscriptions(
+    step: 'arrived' | 'replayed' | 'activated' | 'leave' | 'returning' | 'returned',
+    origin: bigint,
+  ): MaybePromise<void> {
+    const { registry, subscriptions } = this.#options;
+    const host = registry.get(origin);
+    return host && subscriptions[step](host);
+  }
+
   /** A node that has just joined may be known before its key is: what must be sealed to it waits a moment for that. */
-  #awaitKey({ target, identity }: RequestTypes['takeSnapshot']['ask']): MaybePromise<void> {
+  #awaitKey({ target, identity }: Ask<'takeSnapshot'>): MaybePromise<void> {
     const { mesh, nowMs, turn } = this.#options;
     const isMissing = () =>
       identity === 'required' && mesh.peer(target) !== undefined && mesh.peer(target)?.staticKey === undefined;

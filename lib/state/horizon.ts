@@ -63,6 +63,26 @@ export class Horizon {
     return 'new';
   }
 
+  /** Whether an event counts as seen. */
+  has({ originHash, sequence }: CausalLink): boolean {
+    const seen = this.#origins.get(originHash);
+    return seen !== undefined && (sequence <= seen.through || seen.ahead.has(sequence));
+  }
+
+  /**
+   * The first gap of an origin counts as seen: whoever calls this knows that nobody sends what is missing.
+   *
+   * @returns whether there was one
+   */
+  passOver(originHash: bigint): boolean {
+    const [gap] = this.missing(originHash);
+    if (!gap) return false;
+    const seen = this.#origins.get(originHash)!;
+    seen.through = gap[1];
+    closeGap(seen);
+    return true;
+  }
+
   /** The highest sequence of an origin up to which nothing is missing. */
   through(originHash: bigint): bigint | undefined {
     return this.#origins.get(originHash)?.through;

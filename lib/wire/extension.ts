@@ -21,6 +21,8 @@ export const ExtensionType = {
   ActivationConfirmed: 0x85,
   /** Source → orchestrator: what its log holds (`logCount`), and how much of it the target has (`ackThrough`). */
   SourceStatus: 0x86,
+  /** Target → orchestrator: what has become of the daemon's subscriptions (`rebind`); before ActivateAck, and when it changes. */
+  RebindStatus: 0x88,
 } as const;
 
 export type ExtensionKind = keyof typeof ExtensionType;

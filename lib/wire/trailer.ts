@@ -56,6 +56,8 @@ export interface Trailer {
   readonly snapshotLimit?: bigint;
   /** In live mode, beside the log's count and digest in what is offered: the chain head when the source stopped, 32 bytes. */
   readonly headLink?: Uint8Array;
+  /** On RebindStatus: the report (`encodeRebindReport`). */
+  readonly rebind?: Uint8Array;
 }
 
 type Encoding = 'u64' | 'bytes' | 'text';
@@ -84,6 +86,7 @@ const FIELDS: ReadonlyArray<readonly [tag: number, name: FieldName, encoding: En
   [20, 'obstacles', 'bytes'],
   [21, 'snapshotLimit', 'u64'],
   [30, 'headLink', 'bytes', 32],
+  [32, 'rebind', 'bytes'],
 ];
 const BY_TAG = new Map(FIELDS.map(([tag, name, encoding, size]) => [tag, { name, encoding, size }]));
 

@@ -18,7 +18,7 @@ function hosted() {
     daemon,
     clock: () => 0n,
     turn: () => new Promise((resolve) => setImmediate(resolve)),
-    publish: (outputs, epoch) => published.push({ outputs, epoch }),
+    publish: (outputs, epoch) => void published.push({ outputs, epoch }),
   });
   return { copy, daemon, published };
 }

@@ -9,7 +9,7 @@ const DAEMON = 5n;
 function listening() {
   const all = new Channels();
   const heard: bigint[] = [];
-  const subscription = all.subscribe('out', (_, published) => {
+  const subscription = all.subscribe('out', {}, (_, published) => {
     for (const { link } of published) heard.push(link.sequence);
   });
   return { all, heard, subscription };
@@ -49,7 +49,7 @@ channels('drop what an older epoch publishes, though its sequence is new', () =>
 channels('call nobody where a batch holds nothing new', () => {
   const { all } = listening();
   let calls = 0;
-  all.subscribe('out', () => calls++);
+  all.subscribe('out', {}, () => void calls++);
   all.publish('out', 1n, events(DAEMON, 1, 2));
   all.publish('out', 1n, events(DAEMON, 1, 2));
   all.publish('out', 0n, events(DAEMON, 3, 2));

@@ -15,6 +15,11 @@ runtime.start();
 
 const commands: Record<string, () => unknown> = {
   spawn: () => runtime.spawn('recorder', EntityKeypair.generate()),
+  spawnSubscribed: async () => {
+    const origin = await runtime.spawn('recorder', EntityKeypair.generate());
+    await runtime.subscribeChannel(origin, 1n, 'feed');
+    return origin;
+  },
   made: () => daemon !== undefined,
   seen: () => daemon?.seen,
 };

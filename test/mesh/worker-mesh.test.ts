@@ -44,7 +44,7 @@ threads('moves a daemon from thread to thread, and its outputs go on as one stre
     await ask(b, 'made');
     const origin = await ask<bigint>(a, 'spawn');
     const outputs: CausalEvent[] = [];
-    await mesh.local.subscribe('recorder', (_, published) => outputs.push(...published));
+    await mesh.local.subscribe('recorder', {}, (_, published) => void outputs.push(...published));
     assert.equal(await runtime.canMigrate(origin, b.nodeId, { transportIdentity: false }), []);
     const publisher = runtime.publisher(origin, a.nodeId);
     const handle = runtime.startMigration(origin, a.nodeId, b.nodeId);
@@ -57,6 +57,35 @@ threads('moves a daemon from thread to thread, and its outputs go on as one stre
     assert.equal(
       outputs.map(({ link }) => link.sequence),
       expected,
+    );
+  }),
+);
+
+threads('a channel goes with a daemon from thread to thread and back, while it is published on', () =>
+  inWorld(async ({ mesh, runtime, spawn }) => {
+    const [a, b] = [spawn(), spawn()];
+    await ask(b, 'made');
+    const origin = await ask<bigint>(a, 'spawnSubscribed');
+    let published = 0;
+    const timer = setInterval(() => {
+      mesh.local.publish('feed', 1n, events(PUBLISHER, published + 1, 20));
+      published += 20;
+    }, 1);
+    for (const [from, to] of [
+      [a, b],
+      [b, a],
+      [a, b],
+    ] as const) {
+      const handle = runtime.startMigration(origin, from.nodeId, to.nodeId);
+      await handle.wait({ timeout: 10_000 });
+      assert.is(handle.rebind.done, 1);
+    }
+    clearInterval(timer);
+    for (const end = Date.now() + 10_000; Date.now() < end; )
+      if ((await ask<bigint[]>(b, 'seen')).length >= published) break;
+    assert.equal(
+      await ask(b, 'seen'),
+      Array.from({ length: published }, (_, i) => BigInt(i + 1)),
     );
   }),
 );

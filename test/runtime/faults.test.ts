@@ -58,7 +58,7 @@ async function inWorld(run: (world: World) => Promise<void>): Promise<void> {
     });
     return goOn;
   };
-  await seats[2]!.subscribe('recorder', (_, published) => outputs.push(...published));
+  await seats[2]!.subscribe('recorder', {}, (_, published) => void outputs.push(...published));
   const origin = await nodes[0]!.spawn('recorder', EntityKeypair.generate());
   try {
     await run({ seats, nodes, daemons, errors, outputs, origin, holdRestore });
@@ -196,7 +196,7 @@ faults('a daemon that ended and lives again is heard from its first output on', 
 
 faults('listeners that throw keep no migration from its end', () =>
   inWorld(async ({ seats, nodes, origin, daemons }) => {
-    await seats[1]!.subscribe('recorder', () => {
+    await seats[1]!.subscribe('recorder', {}, () => {
       throw new Error('a reader’s own fault');
     });
     const onProgress = () => {

@@ -37,7 +37,7 @@ async function inPair(run: (world: World) => Promise<void>) {
     node.start();
     return node;
   }) as [DaemonRuntime, DaemonRuntime];
-  await seats[1]!.subscribe('recorder', (_, published) => outputs.push(...published));
+  await seats[1]!.subscribe('recorder', {}, (_, published) => void outputs.push(...published));
   try {
     const epoch = async (origin: bigint) => (await seats[0]!.register.read(origin))?.entry.epoch;
     await run({ a, b, daemons, outputs, epoch });

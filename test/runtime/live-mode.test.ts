@@ -30,7 +30,7 @@ async function world(make: () => Recorder = () => new Recorder()) {
     runtime.start();
     return runtime;
   }) as [DaemonRuntime, DaemonRuntime];
-  await seats[0]!.subscribe('recorder', (_, published) => outputs.push(...published));
+  await seats[0]!.subscribe('recorder', {}, (_, published) => void outputs.push(...published));
   const origin = await a.spawn('recorder', EntityKeypair.generate());
   const oneChain = (count: number) => {
     const genesis = { originHash: origin, horizon: 0n, sequence: 0n, parentHash: 0n };

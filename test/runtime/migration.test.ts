@@ -42,7 +42,7 @@ async function inWorld(
     return runtime;
   });
   const outputs: CausalEvent[] = [];
-  await seats[0]!.subscribe('recorder', (_, published) => outputs.push(...published));
+  await seats[0]!.subscribe('recorder', {}, (_, published) => void outputs.push(...published));
   const origin = await nodes[0]!.spawn('recorder', EntityKeypair.generate());
   try {
     await run({ nodes, daemons, origin, outputs, errors });

@@ -12,7 +12,7 @@ async function world() {
   const held: Sent[] = [];
   const seats = [SOURCE, TARGET, OTHER].map((id) => mesh.join(id));
   const outputs: CausalEvent[] = [];
-  await seats[0]!.subscribe('recorder', (_, published) => outputs.push(...published));
+  await seats[0]!.subscribe('recorder', {}, (_, published) => void outputs.push(...published));
   const daemons: Recorder[] = [];
   const nodes = seats.map((seat) => {
     const wrapped = seat.nodeId === TARGET ? withoutConfirmations(seat, (sent) => held.push(sent)) : seat;

@@ -21,6 +21,23 @@ horizon('tells new events from those that it has seen, per origin', () => {
   assert.is(seen.through(9n), undefined);
 });
 
+horizon('passes over a gap that nobody closes, the first one first', () => {
+  const seen = new Horizon();
+  for (const n of [1n, 4n, 5n, 8n]) seen.observe(link(n));
+  assert.is(seen.has(link(3n)), false);
+  assert.is(seen.has(link(4n)), true);
+  assert.is(seen.has(link(4n, 8n)), false, 'of another origin');
+  assert.is(seen.passOver(7n), true);
+  assert.is(seen.through(7n), 5n);
+  assert.is(seen.has(link(3n)), true);
+  assert.is(seen.observe(link(3n)), 'duplicate');
+  assert.equal(seen.missing(7n), [[6n, 7n]]);
+  assert.is(seen.passOver(7n), true);
+  assert.is(seen.through(7n), 8n);
+  assert.is(seen.passOver(7n), false);
+  assert.is(seen.passOver(9n), false, 'never seen');
+});
+
 horizon('keeps what came above a gap, names what is missing, and closes the gap', () => {
   const seen = new Horizon();
   for (const n of [1n, 4n, 6n]) assert.is(seen.observe(link(n)), 'new');

@@ -119,7 +119,7 @@ export class TranscriptNode {
       kind,
       daemon: makeDaemon(kind, state),
       clock: () => this.clock,
-      publish: (outputs) => this.published.push(...outputs),
+      publish: (outputs) => void this.published.push(...outputs),
     });
     if (bindings) {
       const ledger = codec.createLedger(bindings);
