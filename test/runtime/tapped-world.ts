@@ -173,7 +173,9 @@ export async function inTappedWorld(
   options: TappedOptions = {},
 ): Promise<void> {
   const world = new TappedWorld(options);
-  await world.seats.get(ORCHESTRATOR)!.subscribe('recorder', (_, published) => void world.outputs.push(...published));
+  await world.seats
+    .get(ORCHESTRATOR)!
+    .subscribe('recorder', {}, (_, published) => void world.outputs.push(...published));
   world.origin = await world.source.spawn('recorder', EntityKeypair.generate());
   try {
     await run(world);
