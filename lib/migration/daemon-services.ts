@@ -59,12 +59,12 @@ export class DaemonServices implements MigrationServices {
 
   admit = (ask: Ask<'admit'>): MaybePromise<undefined> =>
     // First who asks: a stranger learns nothing of this node.
-    whenReady(this.authorize(ask), () => {
-      return whenReady(this.#placing(ask), ([obstacle]) => {
+    whenReady(this.authorize(ask), () =>
+      whenReady(this.#placing(ask), ([obstacle]) => {
         if (obstacle) throw obstacle;
         return undefined;
-      });
-    });
+      }),
+    );
 
   beginTry = ({ origin }: Ask<'beginTry'>) => {
     const [obstacle] = taking(this.#options.registry.require(origin));
@@ -115,8 +115,9 @@ export class DaemonServices implements MigrationServices {
     if (!factories)
       return [new MigrationError('compute-not-supported', `node ${node} hosts no daemons`, { details: { node } })];
     return whenReady(hooks.readiness ? hooks.readiness() : true, (isReady) => {
-      const notReady = new MigrationError('not-ready', `node ${node} is not ready yet`, { details: { node } });
-      return [...(isReady === true ? [] : [notReady]), ...this.#noRoomFor(ask, factories)];
+      const room = this.#noRoomFor(ask, factories);
+      if (isReady === true) return room;
+      return [new MigrationError('not-ready', `node ${node} is not ready yet`, { details: { node } }), ...room];
     });
   }
 

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { DaemonHostOptions } from '../daemon/host.js';
 import { MigrationError } from '../errors.js';
 import { isPromise, type MaybePromise } from '../maybe-promise.js';
-import { checkBytes, checkObject, checkU64, wrongType } from '../wire/arguments.js';
+import { checkBytes, checkBytesOfLength, checkObject, checkU64, wrongType } from '../wire/arguments.js';
 import { forEachFrame } from '../wire/batch.js';
 import type { MigrationCodec } from '../wire/codec.js';
 import { createCodec } from '../wire/engine.js';
@@ -411,8 +411,7 @@ export class MigrationSubprotocolHandler {
       throw wrongType('transportIdentity', 'a boolean', transportIdentity);
     if (mode !== undefined && mode !== 'pause' && mode !== 'live') throw wrongType('mode', "'pause' or 'live'", mode);
     const drawn = requestId ?? (this.#options.randomBytes ?? randomBytes)(REQUEST_ID_BYTES);
-    if (!(drawn instanceof Uint8Array) || drawn.length !== REQUEST_ID_BYTES)
-      throw new TypeError(`requestId must be a Uint8Array of ${REQUEST_ID_BYTES} bytes`);
+    checkBytesOfLength(drawn, 'requestId', REQUEST_ID_BYTES);
     return {
       requestId: drawn,
       ...(transportIdentity === undefined ? {} : { transportIdentity: transportIdentity ? 1n : 0n }),

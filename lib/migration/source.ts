@@ -15,6 +15,7 @@ import type {
 } from './core.js';
 import { asMigrationError, errorOf, extensionsRequired, reasonOf, toItself } from './failure.js';
 import { BoundedMemory } from './memory.js';
+import { countChunks, decodeMissingChunks } from './missing-chunks.js';
 import { OutgoingSnapshot } from './outgoing-snapshot.js';
 import { type ParticipantPolicy, type ParticipantPolicyOptions, participantPolicy } from './policy.js';
 import { noMigration, RoleHandler, type RoleRecord, requirePeer, type TransitionTable } from './role.js';
@@ -44,7 +45,7 @@ const REMEMBERED = 16_384;
  *     authorising → beginning → snapshotting → transferring → streaming → draining → fencing → offering → offered → releasing
  *
  * and from any of them back: `withdrawing` (an offer is out) and `resuming` (the log is processed, and the daemon is live).
- * Towards a peer without extensions: transferring → fencing → releasing. `recovering` follows `offered` where somebody
+ * Towards a peer without extensions: transferring → draining → fencing → releasing. `recovering` follows `offered` where somebody
  * knows that the target will never be live.
  */
 export type SourcePhase =
@@ -236,7 +237,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     const record = this.#require(origin, 'ChunkStatus');
     requirePeer(origin, 'ChunkStatus', from, record.target);
     if (trailer?.try !== record.try) return;
-    this.apply(record, 'ChunkStatus', { missing: u32s(trailer.missingChunks) });
+    this.apply(record, 'ChunkStatus', { missing: decodeMissingChunks(trailer.missingChunks) });
   }
 
   eventAck(origin: bigint, from: bigint, trailer: Trailer | undefined): void {
@@ -610,7 +611,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   #sendAgain(record: SourceRecord, { missing }: SourceInputs['ChunkStatus']): void {
     // What has not left yet is on its way.
     if (!record.snapshot!.done) return;
-    const count = chunksIn(missing);
+    const count = countChunks(missing);
     if (count < record.missingSeen) record.progressAt = this.ctx.now;
     record.missingSeen = count;
     this.#sentAgain(record);
@@ -746,15 +747,10 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
 
   #offer(record: SourceRecord): void {
     this.#pump(record);
-    const log = this.ctx.log(record.origin);
-    const offer = {
-      try: record.try,
-      target: record.target,
-      snapshotDigest: record.snapshot!.digest!,
-      logCount: log.nextNumber - 1n,
-      logDigest: log.digest(),
-      head: record.mode === 'live' ? this.ctx.codec.encodeLink(this.ctx.head(record.origin)) : undefined,
-    };
+    const { logCount, logDigest, headLink } = this.#offered(record);
+    const { try: attempt, target, snapshot } = record;
+    const snapshotDigest = snapshot!.digest!;
+    const offer = { try: attempt, target, snapshotDigest, logCount, logDigest, head: headLink };
     const { origin, epoch } = record;
     this.enter(record, 'offering', this.ctx.request('source', 'offer', { origin, epoch, offer }));
   }
@@ -798,14 +794,16 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   /** The source's own word that it has stopped, and behind which event: without it the target claims nothing. */
   #tellOffer(record: SourceRecord): void {
     const message = { kind: 'BufferedEvents', daemonOrigin: record.origin, events: [] } as const;
-    const offered = this.#offered(record);
-    this.ctx.send(record.target, message, { try: record.try, logFrom: offered.logCount! + 1n, ...offered });
+    const { headLink, ...logged } = this.#offered(record);
+    const trailer = { try: record.try, logFrom: logged.logCount + 1n, ...logged, ...(headLink && { headLink }) };
+    this.ctx.send(record.target, message, trailer);
   }
 
-  #offered({ origin, mode }: SourceRecord): Trailer {
+  /** Behind which event it has stopped. */
+  #offered({ origin, mode }: SourceRecord) {
     const log = this.ctx.log(origin);
-    const logged = { logCount: log.nextNumber - 1n, logDigest: log.digest() };
-    return mode === 'live' ? { ...logged, headLink: this.ctx.codec.encodeLink(this.ctx.head(origin)) } : logged;
+    const headLink = mode === 'live' ? this.ctx.codec.encodeLink(this.ctx.head(origin)) : undefined;
+    return { logCount: log.nextNumber - 1n, logDigest: log.digest(), headLink };
   }
 
   #withdraw(record: SourceRecord, error: MigrationError): void {
@@ -965,20 +963,6 @@ function sameRequest(known: SourceRecord | Ended, from: bigint, trailer: Trailer
   // Without a request id nothing tells a second request from a repeated one, once the first is over.
   if (!known.requestId && !trailer?.requestId) return 'phase' in known;
   return sameBytes(known.requestId, trailer?.requestId);
-}
-
-/** Pairs of u32 LE; what is no whole number is left out. */
-function u32s(bytes: Uint8Array | undefined): Uint32Array {
-  const values = new Uint32Array(bytes ? bytes.length >> 2 : 0);
-  if (!bytes) return values;
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  return values.map((_, i) => view.getUint32(4 * i, true));
-}
-
-function chunksIn(runs: Uint32Array): number {
-  let count = 0;
-  for (let i = 0; i + 1 < runs.length; i += 2) count += Math.max(0, runs[i + 1]! - runs[i]!);
-  return count;
 }
 
 /** A cutover to another node than the one that the snapshot went to. */

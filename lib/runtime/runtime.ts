@@ -305,7 +305,7 @@ export class DaemonRuntime {
     try {
       this.#registry.remove(host.origin)?.dispose();
     } catch (error) {
-      this.#onError(asMigrationError(error));
+      this.#complain(asMigrationError(error));
     }
   }
 
@@ -657,7 +657,7 @@ export class DaemonRuntime {
   }
 
   async #livesOn(origin: bigint): Promise<bigint | undefined> {
-    return this.has(origin) ? this.nodeId : this.#ownership.owner(origin);
+    return this.has(origin) ? this.nodeId : (await this.#ownership.holder(origin))?.node;
   }
 
   #handle(origin: bigint, source: bigint, target: bigint, options: StartMigrationOptions): MigrationHandle {
