@@ -12,6 +12,8 @@ import type { CausalEvent, CausalLink } from '../wire/link.js';
 import { MAX_SNAPSHOT_CHUNK_SIZE } from '../wire/message.js';
 import { SNAPSHOT_FIXED_OVERHEAD, type SnapshotFields, type StateSnapshot } from '../wire/snapshot.js';
 import type { DaemonHealth, DaemonOutputs, MeshDaemon } from './daemon.js';
+import type { StateReader } from './state-reader.js';
+import { StateStream } from './state-stream.js';
 
 /** Events processed before the event loop gets its turn. */
 const SLICE = 1_000;
@@ -42,6 +44,16 @@ export interface SnapshotOptions {
   readonly intake?: 'logging' | 'mirroring' | undefined;
   /** Seals the daemon's key to the target, for the snapshot with that chain head. */
   readonly seal?: ((head: CausalLink) => Uint8Array | undefined) | undefined;
+}
+
+/** A daemon's state and what goes around it (PROTOCOL.md §4). */
+export interface HostSnapshot<Own extends Uint8Array | StateStream = Uint8Array | StateStream> {
+  readonly fields: SnapshotFields;
+  /** What our host writes in front of the daemon's own bytes; empty where it writes nothing. */
+  readonly carried: Uint8Array;
+  readonly own: Own;
+  /** Bytes of both. */
+  readonly stateLength: number;
 }
 
 export interface DaemonHostOptions {
@@ -99,6 +111,8 @@ export class DaemonHost {
   #failures = 0;
   #oversized: CausalEvent | undefined;
   #snapshotLength: number | undefined;
+  /** The reading of a streamed state into memory. */
+  #reading: StateReader | undefined;
 
   constructor(options: DaemonHostOptions) {
     this.#options = options;
@@ -266,53 +280,78 @@ export class DaemonHost {
   free(): void {
     this.#disposed = true;
     this.#gate = 'fenced';
+    this.#reading?.close();
     this.log.dispose();
     this.ledger.dispose();
   }
 
   /**
-   * The daemon's state now, in parts that stand one after another, and what goes around it. Nothing of the state is
-   * copied.
+   * The daemon's state now, and what goes around it. Nothing of the state is copied, and of a stream nothing is read.
    *
-   * @throws MigrationError `state-failed` where the daemon throws, gives no bytes or has no state
+   * @throws MigrationError `state-failed` where the daemon throws, gives neither bytes nor a stream, or has no state
    */
-  snapshot(
-    options: SnapshotOptions,
-  ): MaybePromise<{ readonly fields: SnapshotFields; readonly state: readonly Uint8Array[] }> {
+  snapshot(options: SnapshotOptions): MaybePromise<HostSnapshot> {
     return this.#inOrder(() =>
       whenReady(this.#ownState(), (own) => {
-        const bindings = this.ledger.size > 0 ? this.ledger.encode() : new Uint8Array(0);
-        const fields = {
-          entityId: this.keypair.entityId,
-          throughSeq: this.head.sequence,
-          chainLink: this.head,
-          createdAt: this.#clock(),
-          bindings,
-          identityEnvelope: options.seal?.(this.head),
-        };
-        const state = options.carry ? [encodeCarriedState(this.#carried()), own] : [own];
-        this.#snapshotLength = lengthAround(fields) + state.reduce((sum, part) => sum + part.length, 0);
-        if (options.intake) {
-          // Nothing else has had a turn since the daemon answered: the log begins right after this state.
-          this.log.clear();
-          this.#gate = options.intake;
-          this.#isLogProcessed = options.intake === 'mirroring';
-        }
-        return { fields, state };
+        const around = () => this.#around(own, options);
+        return own instanceof StateStream ? own.orClose(around) : around();
       }),
     );
   }
 
-  /** @throws MigrationError `state-failed` where the daemon throws or gives no bytes, unless it says that it has no state */
-  #ownState(): MaybePromise<Uint8Array> {
+  /**
+   * The same in memory, also where the daemon streams its state: until that has been read the daemon processes nothing.
+   *
+   * @throws MigrationError `state-failed` also where the stream gives something else than it says
+   */
+  snapshotInMemory(options: SnapshotOptions): MaybePromise<HostSnapshot<Uint8Array>> {
+    return this.#inOrder(() =>
+      whenReady(this.#ownState(), (own) => {
+        if (own instanceof Uint8Array) return this.#around(own, options);
+        const { turn } = this.#options;
+        return own
+          .collect(turn, (reading) => {
+            this.#reading = reading;
+          })
+          .then((bytes) => this.#around(bytes, options));
+      }),
+    );
+  }
+
+  #around<T extends Uint8Array | StateStream>(own: T, { carry, seal, intake }: SnapshotOptions): HostSnapshot<T> {
+    const bindings = this.ledger.size > 0 ? this.ledger.encode() : new Uint8Array(0);
+    const fields = {
+      entityId: this.keypair.entityId,
+      throughSeq: this.head.sequence,
+      chainLink: this.head,
+      createdAt: this.#clock(),
+      bindings,
+      identityEnvelope: seal?.(this.head),
+    };
+    const carried = carry ? encodeCarriedState(this.#carried()) : new Uint8Array(0);
+    const stateLength = carried.length + own.byteLength;
+    this.#snapshotLength = lengthAround(fields) + stateLength;
+    if (intake) {
+      // Nothing else has had a turn since the daemon answered: the log begins right after this state.
+      this.log.clear();
+      this.#gate = intake;
+      this.#isLogProcessed = intake === 'mirroring';
+    }
+    return { fields, carried, own, stateLength };
+  }
+
+  /** @throws MigrationError `state-failed` where the daemon throws or gives no state, unless it says that it has none */
+  #ownState(): MaybePromise<Uint8Array | StateStream> {
     if (this.daemon.isStateful === false) return new Uint8Array(0);
     return whenReady(
       this.#callDaemon('snapshot', (daemon) => daemon.snapshot()),
       (own) => {
         if (own instanceof Uint8Array) return own;
+        const whose = `${this.#name()} cannot be moved`;
+        if (typeof own === 'object' && own !== null) return new StateStream(whose, own);
         throw new MigrationError(
           'state-failed',
-          `${this.#name()} cannot be moved: its snapshot() gave ${own === undefined ? 'nothing; a daemon that has no state says isStateful: false' : `a ${typeof own} instead of a Uint8Array`}`,
+          `${whose}: its snapshot() gave ${own === undefined ? 'nothing; a daemon that has no state says isStateful: false' : `a ${typeof own} instead of a Uint8Array or a stream of them`}`,
         );
       },
     );

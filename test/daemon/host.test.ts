@@ -100,8 +100,8 @@ host('a held copy refuses all but what is replayed, and publishes nothing before
 host('a restored copy is held, with what its snapshot had seen', async () => {
   const source = hosted();
   await source.copy.accept(events(PUBLISHER, 1, 2));
-  const { fields, state } = await source.copy.snapshot({ carry: true, intake: 'logging' });
-  const bytes = codec.encodeSnapshot({ ...fields, state: Buffer.concat(state) });
+  const { fields, carried, own } = await source.copy.snapshot({ carry: true, intake: 'logging' });
+  const bytes = codec.encodeSnapshot({ ...fields, state: Buffer.concat([carried, own as Uint8Array]) });
   const { copy, daemon } = hosted();
   await copy.restore(codec.decodeSnapshot(bytes));
   assert.is(copy.gate, 'held');
