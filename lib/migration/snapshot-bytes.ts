@@ -166,13 +166,13 @@ class StreamedReader implements SnapshotReader {
   /** Whether the state's bytes `from` to `from + length` can be taken; and, where asked, that it ends there. */
   #isHere(from: number, length: number, mustBeOver: boolean): boolean {
     if (this.#isEnded) return false;
+    const first = Math.min(from, this.stateLength);
     if (!this.#state) {
-      const { reader, at } = this.open(from);
+      const { reader, at } = this.open(first);
       this.#state = reader;
       this.#at = at;
     }
     const state = this.#state;
-    const first = Math.min(from, this.stateLength);
     for (let available = state.available(); this.#at < first; available = state.available()) {
       if (available === 0) return false;
       this.#at += state.skip(first - this.#at);
