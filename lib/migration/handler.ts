@@ -247,7 +247,7 @@ export class MigrationSubprotocolHandler {
 
   /**
    * What is to be sent, where there is no transport. Of a snapshot that a daemon streams asynchronously each call gives what is
-   * here by then, at most what is read ahead (1 MiB): to be called again, or `tick`, until `list` has all of its bytes as done.
+   * here by then: to be called again, or `tick`, until `list` has all of its bytes as done.
    */
   takeOutbound(): OutboundMigrationMessage[] {
     this.#collect();

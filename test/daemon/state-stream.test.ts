@@ -1,3 +1,6 @@
+import { createReadStream, mkdtempSync, type ReadStream, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import * as assert from 'uvu/assert';
 import { MemoryKeep, type StateKeep } from '../../lib/daemon/state-keep.js';
 import type { StateReader } from '../../lib/daemon/state-reader.js';
@@ -328,6 +331,34 @@ stream('that ends its own reading is closed', () => {
   const reader: StateReader = streamOf(() => chunks, 4).read();
   assert.is(reader.available(), 0);
   assert.ok(closed >= 1);
+});
+
+stream('comes from a file, by a function again, and leaves none open', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'state-stream-'));
+  const path = join(folder, 'state');
+  const content = Buffer.concat(pieces([500_000]));
+  writeFileSync(path, content);
+  const opened: ReadStream[] = [];
+  const open = () => {
+    opened.push(createReadStream(path));
+    return opened.at(-1)!;
+  };
+  try {
+    const again = streamOf(open, content.length);
+    for (let i = 0; i < 2; i++) assert.is(Buffer.compare(await readAll(again.read(), content.length), content), 0);
+    const cut = again.read();
+    await until(() => cut.available() > 0);
+    cut.close();
+    const unread = streamOf(open(), content.length);
+    assert.not(unread.canReopen);
+    const once = unread.read(new MemoryKeep());
+    await until(() => once.available() > 0);
+    once.close();
+    await until(() => opened.every(({ destroyed, closed }) => destroyed && closed));
+    assert.is(opened.length, 4);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 stream('is collected whole, in turns', async () => {
