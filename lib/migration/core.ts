@@ -1,3 +1,4 @@
+import type { LargeEvent } from '../daemon/host.js';
 import type { MigrationError } from '../errors.js';
 import type { MigrationCodec } from '../wire/codec.js';
 import type { EventLog } from '../wire/event-log.js';
@@ -223,8 +224,8 @@ export interface RoleContext {
   head(origin: bigint): CausalLink;
   /** The log of a local copy. */
   log(origin: bigint): EventLog;
-  /** The first event in it that no frame takes; undefined where there is none. */
-  oversized(origin: bigint): CausalEvent | undefined;
+  /** The largest event in it, where no frame takes that. */
+  largest(origin: bigint): LargeEvent | undefined;
   /** The only node that may place that daemon here, where one was bound to its factory. */
   expectedOrchestrator(origin: bigint): bigint | undefined;
   /** Something went wrong that no peer is to be told of. */
