@@ -8,7 +8,7 @@ import type { Trailer } from '../wire/trailer.js';
 /** Bytes of fragments on their way to the target, at the most. */
 const WINDOW_BYTES = 1024 * 1024;
 /** The target says what it has whenever so many more bytes have come: well before the window is used up. */
-const HEARD_BYTES = 256 * 1024;
+const TOLD_BYTES = 256 * 1024;
 /** Of an event in fragments (PROTOCOL.md §7: a log holds no more). */
 export const MAX_EVENT_BYTES = 64 * 1024 * 1024;
 /** An event's memory grows as it comes: a peer that declares much and sends little costs little. */
@@ -102,8 +102,10 @@ export class FragmentSender {
   #sent = 0;
   /** The target has everything before this number, and so many bytes of it. */
   #arrived = { number: 0n, offset: 0 };
-  /** The one that has not left whole. */
+  /** The one that was last begun, and has not left whole. */
   #current: { readonly number: bigint; readonly event: CausalEvent } | undefined;
+  /** It is to begin again, from what has arrived of it. */
+  #isRewound = false;
 
   /** Whether the target has not told of all that has left. */
   get isWaiting(): boolean {
@@ -117,7 +119,7 @@ export class FragmentSender {
 
   /** Whether the event of that number has begun to leave, and has not left whole. */
   isSending(number: bigint): boolean {
-    return this.#current?.number === number;
+    return this.#current?.number === number && !this.#isRewound;
   }
 
   /**
@@ -127,20 +129,17 @@ export class FragmentSender {
    * @returns whether all of it has left
    */
   send(number: bigint, event: () => CausalEvent, emit: (fragment: EventFragment) => void): boolean {
-    const current = this.isSending(number) ? this.#current! : this.#begin(number, event());
-    if (this.#arrived.number > number) {
-      this.#current = undefined;
-      return true;
-    }
-    const { link, receivedAt, payload } = current.event;
+    if (!this.isSending(number)) this.#begin(number, event);
+    const { link, receivedAt, payload } = this.#current!.event;
     const { length } = payload;
-    for (let room = WINDOW_BYTES - this.#bytes(); this.#sent < length && room > 0; ) {
+    const isHere = this.#arrived.number > number;
+    for (let room = WINDOW_BYTES - this.#bytes(); this.#sent < length && room > 0 && !isHere; ) {
       const bytes = payload.subarray(this.#sent, this.#sent + PIECE);
       emit({ number, link, receivedAt, length, offset: this.#sent, bytes });
       this.#sent += bytes.length;
       room -= bytes.length;
     }
-    if (this.#sent < length) return false;
+    if (this.#sent < length && !isHere) return false;
     this.#current = undefined;
     return true;
   }
@@ -157,15 +156,17 @@ export class FragmentSender {
   /** What is on its way counts as lost. @returns the number of the event before which the target has everything */
   rewind(): bigint {
     this.#onTheirWay = [];
-    this.#current = undefined;
+    this.#isRewound = true;
     return this.#arrived.number;
   }
 
-  #begin(number: bigint, event: CausalEvent) {
-    this.#current = { number, event };
-    this.#onTheirWay.push({ number, length: event.payload.length });
-    this.#sent = this.#offset(number, event.payload.length);
-    return this.#current;
+  #begin(number: bigint, event: () => CausalEvent): void {
+    this.#isRewound = false;
+    // One that begins again is not copied out of the log again.
+    if (this.#current?.number !== number) this.#current = { number, event: event() };
+    const { length } = this.#current.event.payload;
+    this.#onTheirWay.push({ number, length });
+    this.#sent = this.#offset(number, length);
   }
 
   /** How much of it the target has; never all, so that it is told of the last bytes again. */
@@ -192,25 +193,33 @@ export class FragmentReceiver {
   #filled = 0;
   /** Where fragments begin that are here behind a gap. */
   readonly #ahead = new Set<number>();
-  #unheard = 0;
+  /** Bytes that have come since the source was told what is here, new or not. */
+  #untold = 0;
+  /** Whether the source was told of this place. */
+  #isTold = false;
+  /** What came is here already: the source has not heard of it. */
+  #isAsked = false;
 
   /** So many bytes of the event of that number are here, from its first on. */
   offset(number: bigint): number {
     return this.#first?.number === number ? this.#filled : 0;
   }
 
-  /** Whether the source should be told what is here. */
+  /** Whether the source should be told what is here: so much has come that it should send more, or it sends what is here. */
   get isTellingDue(): boolean {
-    return this.#unheard >= HEARD_BYTES;
+    return this.#untold >= TOLD_BYTES || this.#isAsked;
   }
 
   /** The source has been told. */
   told(): void {
-    this.#unheard = 0;
+    this.#untold = 0;
+    this.#isTold = true;
+    this.#isAsked = false;
   }
 
   /**
-   * Takes a fragment of the event that comes next in the log. What is here already, and what is too far ahead, is passed over.
+   * Takes a fragment of the event that comes next in the log. What is here already, what is of another event, and what is too far
+   * ahead, is passed over.
    *
    * @param log must have room for the whole event when its first fragment comes
    * @returns the event, where it is whole now
@@ -218,6 +227,12 @@ export class FragmentReceiver {
    */
   take(origin: bigint, fragment: EventFragment, log: EventLog): CausalEvent | undefined {
     const { number, link, receivedAt, length, offset, bytes } = fragment;
+    this.#untold += bytes.length;
+    const end = offset + bytes.length;
+    const isHere = number < log.nextNumber || end <= this.offset(number);
+    // Once for each place, because many come together; and at an event's end, which comes alone where it is short.
+    this.#isAsked = isHere && (!this.#isTold || end === length);
+    if (number !== log.nextNumber) return undefined;
     if (this.#first?.number !== number) {
       log.ensureRoom(length);
       this.#drop();
@@ -225,11 +240,12 @@ export class FragmentReceiver {
     } else if (!isSameEvent(this.#first, fragment))
       throw refused('total-chunks-mismatch', origin, `says something else of event ${number} than the one before it`);
     if (offset < this.#filled || offset > this.#filled + WINDOW_BYTES || this.#ahead.has(offset)) return undefined;
-    this.#reserve(offset + bytes.length, length);
+    this.#reserve(end, length);
     this.#bytes.set(bytes, offset);
     this.#ahead.add(offset);
-    this.#unheard += bytes.length;
+    const before = this.#filled;
     while (this.#ahead.delete(this.#filled)) this.#filled = Math.min(this.#filled + PIECE, length);
+    if (this.#filled > before) this.#isTold = false;
     if (this.#filled < length) return undefined;
     const event = { link, payload: this.#bytes, receivedAt };
     this.#drop();

@@ -246,12 +246,8 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   }
 
   eventFragment(origin: bigint, from: bigint, trailer: Trailer | undefined): void {
-    const ended = this.#ended.get(origin);
-    if (!this.records.has(origin) && ended?.live) {
-      if (from === ended.source && trailer?.try !== undefined && trailer.try === ended.try)
-        this.#confirm(origin, ended);
-      return;
-    }
+    // Late: what reminds of the offer, behind it, is answered.
+    if (!this.records.has(origin) && this.#ended.get(origin)?.live) return;
     const record = this.#require(origin, 'EventFragment');
     requirePeer(origin, 'EventFragment', from, record.source ?? record.orchestrator);
     // None belongs to a migration without trailers.
@@ -683,15 +679,11 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     record.fragments ??= new FragmentReceiver();
     const { fragments } = record;
     const log = this.#logOf(record);
-    const before = fragments.offset(log.nextNumber);
-    const isHere = fragment.number < log.nextNumber || fragment.offset < before;
-    const event = fragment.number === log.nextNumber ? fragments.take(record.origin, fragment, log) : undefined;
+    const event = fragments.take(record.origin, fragment, log);
     if (event) {
       log.append(event);
       this.#replayNext(record);
-    }
-    // The acknowledgement was lost; or so much has come that the source should send more.
-    if (isHere || fragments.isTellingDue) this.#acknowledgeEvents(record);
+    } else if (fragments.isTellingDue) this.#acknowledgeEvents(record);
   }
 
   /** Without extensions: in the order of their sequences, from `seq_through + 1` (PROTOCOL.md §7). */
