@@ -1,7 +1,8 @@
 import { MigrationError, messageOf } from '../errors.js';
 import type { EntityKeypair } from '../identity/entity-keypair.js';
 import { isPromise, type MaybePromise, whenReady } from '../maybe-promise.js';
-import { type CarriedState, encodeCarriedState, splitState } from '../state/carried-state.js';
+import { inSlices } from '../slices.js';
+import { encodeCarriedState, type SplitState, splitState } from '../state/carried-state.js';
 import { CausalChain } from '../state/chain.js';
 import { ChannelPositions } from '../state/channel-positions.js';
 import { Horizon } from '../state/horizon.js';
@@ -279,28 +280,43 @@ export class DaemonHost {
   snapshot(
     options: SnapshotOptions,
   ): MaybePromise<{ readonly fields: SnapshotFields; readonly state: readonly Uint8Array[] }> {
-    return this.#inOrder(() =>
-      whenReady(this.#ownState(), (own) => {
-        const bindings = this.ledger.size > 0 ? this.ledger.encode() : new Uint8Array(0);
-        const fields = {
-          entityId: this.keypair.entityId,
-          throughSeq: this.head.sequence,
-          chainLink: this.head,
-          createdAt: this.#clock(),
-          bindings,
-          identityEnvelope: options.seal?.(this.head),
-        };
-        const state = options.carry ? [encodeCarriedState(this.#carried()), own] : [own];
+    // Only what must be of one moment is done in order: events are taken again while the rest is written.
+    const taken = this.#inOrder(() => whenReady(this.#ownState(), (own) => this.#capture(own, options)));
+    return whenReady(taken, ({ fields, carried, own }) =>
+      whenReady(carried ? encodeCarriedState(carried, this.#options.turn) : [], (parts) => {
+        const state = [...parts, own];
         this.#snapshotLength = lengthAround(fields) + state.reduce((sum, part) => sum + part.length, 0);
-        if (options.intake) {
-          // Nothing else has had a turn since the daemon answered: the log begins right after this state.
-          this.log.clear();
-          this.#gate = options.intake;
-          this.#isLogProcessed = options.intake === 'mirroring';
-        }
         return { fields, state };
       }),
     );
+  }
+
+  /** Nothing else has had a turn since the daemon answered. */
+  #capture(own: Uint8Array, options: SnapshotOptions) {
+    const fields: SnapshotFields = {
+      entityId: this.keypair.entityId,
+      throughSeq: this.head.sequence,
+      chainLink: this.head,
+      createdAt: this.#clock(),
+      bindings: this.ledger.size > 0 ? this.ledger.encode() : new Uint8Array(0),
+      identityEnvelope: options.seal?.(this.head),
+    };
+    const carried = options.carry
+      ? {
+          epoch: this.epoch,
+          nextParent: this.#chain.nextParent,
+          observed: this.#observed,
+          horizon: this.#horizon.frozen(),
+          positions: this.positions.list(),
+        }
+      : undefined;
+    if (options.intake) {
+      // The log begins right after this state.
+      this.log.clear();
+      this.#gate = options.intake;
+      this.#isLogProcessed = options.intake === 'mirroring';
+    }
+    return { fields, carried, own };
   }
 
   /** @throws MigrationError `state-failed` where the daemon throws or gives no bytes, unless it says that it has no state */
@@ -359,35 +375,34 @@ export class DaemonHost {
 
   /** Takes up a snapshot: the copy is held until `goLive`. @throws MigrationError `state-failed` where the daemon throws */
   restore(snapshot: StateSnapshot): MaybePromise<void> {
-    const { carried, own } = splitState(snapshot.state);
     this.#snapshotLength = lengthAround(snapshot) + snapshot.state.length;
     this.#gate = 'held';
+    const { turn } = this.#options;
+    return whenReady(splitState(snapshot.state, turn), ({ carried, own }) => {
+      this.#takeUpCarried(snapshot, { carried, own });
+      const positioned = inSlices(carried?.positions ?? [], SLICE, turn, ({ publisher, channel, position }) =>
+        this.positions.set(publisher, channel, position),
+      );
+      return whenReady(positioned, () => this.#takeUp(own));
+    });
+  }
+
+  #takeUpCarried({ chainLink, bindings }: StateSnapshot, { carried, own }: SplitState): void {
+    if (this.#disposed) throw new MigrationError('disposed', `${this.#name()} was ended while it was restored`);
     // Without what our host carries, the chain goes on with the state's bytes as the last payload, as in the reference.
     const { codec } = this.#options;
-    const nextParent = carried?.nextParent ?? codec.parentHash(snapshot.chainLink, own);
-    this.#chain = CausalChain.after(codec, snapshot.chainLink, nextParent);
+    const nextParent = carried?.nextParent ?? codec.parentHash(chainLink, own);
+    this.#chain = CausalChain.after(codec, chainLink, nextParent);
     if (carried) {
       this.epoch = carried.epoch;
       this.#horizon = carried.horizon;
       this.#observed = carried.observed;
-      this.positions = new ChannelPositions(carried.positions);
     } else {
-      this.#observed = snapshot.chainLink.horizon;
+      this.#observed = chainLink.horizon;
     }
     const empty = this.ledger;
-    this.ledger = codec.createLedger(snapshot.bindings);
+    this.ledger = codec.createLedger(bindings);
     empty.dispose();
-    return this.#takeUp(own);
-  }
-
-  #carried(): CarriedState {
-    return {
-      epoch: this.epoch,
-      nextParent: this.#chain.nextParent,
-      observed: this.#observed,
-      horizon: this.#horizon,
-      positions: [...this.positions],
-    };
   }
 
   #append(event: CausalEvent): void {
