@@ -229,8 +229,13 @@ export class FrozenHorizon {
    */
   encode(turn?: Turn): MaybePromise<Uint8Array> {
     let length = 8 + 8 * this.#links.length;
-    for (const { ahead } of this.#origins) length += ORIGIN_SIZE + 8 * ahead.size;
-    const view = new DataView(new ArrayBuffer(length));
+    const measured = inSlices(this.#origins, SLICE, turn, ({ ahead }) => {
+      length += ORIGIN_SIZE + 8 * ahead.size;
+    });
+    return whenReady(measured, () => this.#write(new DataView(new ArrayBuffer(length)), turn));
+  }
+
+  #write(view: DataView<ArrayBuffer>, turn: Turn | undefined): MaybePromise<Uint8Array> {
     view.setUint32(0, this.#origins.length, true);
     let at = 4;
     const writeOrigin = ({ origin, through, ahead }: OriginSeen): void => {
