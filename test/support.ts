@@ -71,6 +71,18 @@ export class Recorder implements MeshDaemon {
   }
 }
 
+/** Turns of the event loop, counted: work that is cut into slices takes one between two. */
+export function countedTurns(): { count: number; readonly turn: () => Promise<void> } {
+  const turns = {
+    count: 0,
+    turn: () => {
+      turns.count++;
+      return new Promise<void>((resolve) => setImmediate(resolve));
+    },
+  };
+  return turns;
+}
+
 /** What was thrown, which must be a MigrationError of that kind. */
 export async function refusal(kind: MigrationErrorKind, run: () => unknown): Promise<MigrationError> {
   try {

@@ -153,10 +153,10 @@ export class DaemonServices implements MigrationServices {
     const { codec, keepState = () => new MemoryKeep() } = this.#options;
     if (own instanceof Uint8Array) {
       const { head, tail } = codec.encodeSnapshotParts(fields, stateLength);
-      return new SnapshotParts([head, carried, own, tail]);
+      return new SnapshotParts([head, ...carried, own, tail]);
     }
     const { head, tail } = own.orClose(() => codec.encodeSnapshotParts(fields, stateLength));
-    return new StreamedSnapshot({ origin, before: [head, carried], state: own, behind: [tail], keepState });
+    return new StreamedSnapshot({ origin, before: [head, ...carried], state: own, behind: [tail], keepState });
   }
 
   /** How the daemon's key goes along; refused here, before anything has been touched, where it must and cannot. */

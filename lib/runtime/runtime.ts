@@ -288,14 +288,16 @@ export class DaemonRuntime {
     const hosts = this.#registry.close();
     const lived = hosts.filter(isLive).map(({ origin }) => origin);
     // Keys first, and without waiting for anything: whatever hangs or fails later, no secret stays.
+    const leaving: Array<MaybePromise<void>> = [];
     for (const host of hosts) {
-      this.#subscriptions.leave(host);
+      leaving.push(this.#subscriptions.leave(host));
       this.#drains.end(host.origin);
       this.#disposeOf(host);
     }
     if (this.#ownsNodeKeys) this.#nodeKeys.dispose();
     const removed = await Promise.allSettled(lived.map((origin) => this.#ownership.remove(origin)));
     for (const origin of lived) this.#mesh.forget(origin);
+    await Promise.allSettled(leaving);
     await this.#mesh.close();
     for (const outcome of removed) if (outcome.status === 'rejected') throw outcome.reason;
   }
@@ -492,7 +494,7 @@ export class DaemonRuntime {
     const host = this.#registry.require(origin);
     const { fields, carried, own, stateLength } = await host.snapshotInMemory({ carry: true });
     const { head, tail } = this.#codec.encodeSnapshotParts(fields, stateLength);
-    return joined([head, carried, own, tail], () => this.#environment.turn());
+    return joined([head, ...carried, own, tail], () => this.#environment.turn());
   }
 
   /** The daemon's own state now, as its `snapshot` gives it; read whole as for `snapshot` here. @throws MigrationError `daemon-not-found`, `state-failed` */
