@@ -12,7 +12,19 @@ import {
 import type { CausalEvent } from '../../lib/wire/link.js';
 import { decodeTrailer, encodeTrailer, type Trailer } from '../../lib/wire/trailer.js';
 import { refusal, suite } from '../support.js';
-import { chunkFrames, codec, Node, ORCHESTRATOR, ORIGIN, SOURCE, STRANGER, type sent, TRY } from './harness.js';
+import {
+  chunkFrames,
+  codec,
+  Node,
+  ORCHESTRATOR,
+  ORIGIN,
+  REQUEST,
+  SOURCE,
+  START,
+  STRANGER,
+  type sent,
+  TRY,
+} from './harness.js';
 
 const fragments = suite('fragments of large events');
 const KIB = 1024;
@@ -198,6 +210,28 @@ fragments('leave a bounded number of bytes ahead of what the target has', () => 
   sender.heard(2n, 0);
   send(2n);
   assert.ok(out - 5_000_000 >= KIB * KIB);
+});
+
+fragments('of an event that the target has whole are not sent to their end', () => {
+  const sender = new FragmentSender();
+  const event = eventOf(1, 3_000_000);
+  let count = 0;
+  const send = () =>
+    sender.send(
+      1n,
+      () => event,
+      () => count++,
+    );
+  assert.not(send());
+  sender.heard(1n, 700_000);
+  send();
+  sender.rewind();
+  assert.not(send());
+  const before = count;
+  sender.heard(2n, 0);
+  assert.ok(send());
+  assert.is(count, before);
+  assert.not(sender.isWaiting);
 });
 
 interface Step {
@@ -407,4 +441,44 @@ fragments('are not believed to be here beyond what was sent', async () => {
   const all = ack({ ackThrough: 0n, logFrom: 1n, fragmentOffset: 2_996_000n });
   assert.is(fragmentsIn(all) + 150 + 100, Math.ceil(3_000_000 / 7_000));
   assert.is(all.at(-1)!.message.kind, 'BufferedEvents');
+});
+
+fragments('that must wait hold the stop back, so that little is left behind it', () => {
+  const node = new Node();
+  const log = node.own();
+  const TARGET = 2n;
+  const take = { kind: 'TakeSnapshot', daemonOrigin: ORIGIN, targetNode: TARGET } as const;
+  node.takes(ORCHESTRATOR, take, REQUEST);
+  const ack = (trailer: Trailer) =>
+    node.takes(TARGET, { kind: 'EventAck', daemonOrigin: ORIGIN }, { try: TRY, ...trailer });
+  log.append(eventOf(1, 3_000_000));
+  ack({ ackThrough: 0n });
+  const cutover = { kind: 'CutoverNotify', daemonOrigin: ORIGIN, targetNode: TARGET } as const;
+  node.takes(ORCHESTRATOR, cutover, { try: TRY });
+  assert.is(node.asks('fence').length, 0);
+  ack({ ackThrough: 0n, logFrom: 1n, fragmentOffset: 1_050_000n });
+  assert.is(node.asks('fence').length, 0);
+  ack({ ackThrough: 0n, logFrom: 1n, fragmentOffset: 2_100_000n });
+  assert.is(node.asks('fence').length, 1);
+});
+
+fragments('that arrive count as progress at the orchestrator', () => {
+  const node = new Node();
+  node.handler.startMigration(ORIGIN, SOURCE, 2n, START);
+  const status = (fragmentOffset: bigint) =>
+    node.takes(
+      SOURCE,
+      { kind: 'SourceStatus', daemonOrigin: ORIGIN },
+      { ...REQUEST, try: TRY, logCount: 1n, fragmentOffset },
+    );
+  for (let i = 1; i <= 10; i++) {
+    node.handler.tick(20_000 * i);
+    status(BigInt(i) * 700_000n);
+  }
+  assert.is(node.handler.list()[0]!.phase, 'Snapshot');
+  for (let i = 11; i <= 13; i++) {
+    status(7_000_000n);
+    node.handler.tick(20_000 * i);
+  }
+  assert.is(node.handler.list().length, 0, 'given up where nothing moves');
 });
