@@ -75,7 +75,6 @@ interface SourceRecord extends RoleRecord<SourcePhase> {
   byOffer: boolean;
   try: bigint;
   epoch: bigint;
-  seqThrough: bigint;
   snapshot: OutgoingSnapshot | undefined;
   /** The target has applied every logged event up to this. */
   ackThrough: bigint;
@@ -517,7 +516,6 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       awaiting: undefined,
       try: 0n,
       epoch: 0n,
-      seqThrough: 0n,
       snapshot: undefined,
       ackThrough: 0n,
       sentThrough: 0n,
@@ -596,7 +594,6 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       this.#goBack(record, record.abort);
       return;
     }
-    record.seqThrough = taken.seqThrough;
     record.snapshot = this.#outgoing(record, taken);
     this.enter(record, 'transferring');
     // Before the first chunk, so that an orchestrator on this node, through which none passes, knows the try.
@@ -772,7 +769,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     if (!record.requestId) return;
     const logCount = this.ctx.log(record.origin).nextNumber - 1n;
     const eventBytes = record.fragments?.arrivedBytes ?? 0;
-    const seen = `${logCount} ${record.ackThrough} ${bytesOut} ${eventBytes}`;
+    const seen = `${logCount} ${record.ackThrough} ${bytesOut + eventBytes}`;
     if (seen === record.statusSeen && this.ctx.now - record.statusAt < this.#policy.repeatMs) return;
     record.statusSeen = seen;
     record.statusAt = this.ctx.now;
@@ -842,7 +839,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     const { origin, epoch, target } = record;
     const log = this.ctx.log(origin);
     for (let from = 1n; from < log.nextNumber; ) {
-      const renumbered = record.seqThrough + from;
+      const renumbered = record.snapshot!.seqThrough + from;
       const { frame, next } = log.encodeFrame(origin, from, EVENT_FRAME_BYTES, EVENT_FRAME_COUNT, renumbered);
       this.ctx.sendEncoded(target, frame, undefined);
       from = next;

@@ -258,8 +258,9 @@ streamed('that is cancelled at any chunk closes its iterator, and no more goes o
 streamed('lets go of a snapshot in memory when it is cancelled', () => {
   const parts = new SnapshotParts([STATE]);
   const out = outgoing(parts);
+  assert.is(parts.byteLength, STATE.length);
   out.cancel();
-  assert.throws(() => parts.write(new Uint8Array(10), 0, 0, 10));
+  assert.is(parts.byteLength, 0);
 });
 
 /** A source without a transport whose daemon streams. */
