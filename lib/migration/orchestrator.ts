@@ -4,7 +4,7 @@ import { MAX_SNAPSHOT_CHUNK_SIZE, type SnapshotReady } from '../wire/message.js'
 import { sameBytes, type Trailer } from '../wire/trailer.js';
 import { checkForwardedChunk } from './chunk-check.js';
 import type { MigrationPhase, MigrationProgress, MigrationStatus } from './core.js';
-import { errorOf, reasonOf, toItself } from './failure.js';
+import { errorOf, nodeGone, toItself, told } from './failure.js';
 import { BoundedMemory } from './memory.js';
 import { type MigrationOrchestratorPolicy, type OrchestratorPolicyOptions, orchestratorPolicy } from './policy.js';
 import { noMigration, RoleHandler, type RoleRecord, requirePeer, type TransitionTable } from './role.js';
@@ -39,7 +39,7 @@ interface OrchestratorInputs {
   CleanupComplete: { readonly trailer: Trailer | undefined };
   ActivateAck: undefined;
   SourceStatus: { readonly trailer: Trailer | undefined };
-  MigrationFailed: { readonly from: bigint; readonly reason: MigrationFailureReason };
+  MigrationFailed: { readonly from: bigint; readonly error: MigrationError };
 }
 
 type OrchestratorTable = TransitionTable<MigrationPhase, OrchestratorInputs, OrchestratorRecord>;
@@ -155,7 +155,7 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
     if (!record || (from !== record.source && from !== record.target)) return false;
     const meant =
       from === record.source ? this.#fromSourcesTry(record, trailer) : this.#fromTargetsTry(record, trailer);
-    if (meant) this.apply(record, 'MigrationFailed', { from, reason });
+    if (meant) this.apply(record, 'MigrationFailed', { from, error: errorOf(origin, reason, trailer?.failureKind) });
     return true;
   }
 
@@ -181,15 +181,7 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
       if (record.source !== node && record.target !== node) return;
       // A source that has stopped may have made its offer: the target, which tries to claim then, has the word.
       if (record.source === node && record.phase === 'Cutover') return;
-      const { origin } = record;
-      const error = new MigrationError(
-        'target-unavailable',
-        `the migration of daemon ${origin} ended: node ${node} is gone`,
-        {
-          details: { origin, node },
-        },
-      );
-      this.#rollBack(record, error);
+      this.#rollBack(record, nodeGone(record.origin, node));
       if (record.source === node) this.#end(record);
     });
   }
@@ -390,8 +382,8 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
     else if (record.bytesDone !== bytesDone || record.eventsWaiting !== eventsWaiting) this.#moved(record);
   }
 
-  #failed(record: OrchestratorRecord, { from, reason }: OrchestratorInputs['MigrationFailed']): void {
-    this.#rollBack(record, errorOf(record.origin, reason), from);
+  #failed(record: OrchestratorRecord, { from, error }: OrchestratorInputs['MigrationFailed']): void {
+    this.#rollBack(record, error, from);
     // A source that says so has gone back already.
     if (from === record.source) this.#end(record);
   }
@@ -407,11 +399,7 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
   }
 
   #tell(record: OrchestratorRecord, to: bigint): void {
-    this.ctx.send(
-      to,
-      { kind: 'MigrationFailed', daemonOrigin: record.origin, reason: reasonOf(record.failure) },
-      this.#trailer(record),
-    );
+    this.tellFailure(to, record.origin, told(record.failure), this.#trailer(record));
   }
 
   #end(record: OrchestratorRecord): void {

@@ -1,7 +1,8 @@
 import { MigrationError } from '../errors.js';
+import type { Trailer } from '../wire/trailer.js';
 import type { MigrationAnswer, MigrationRole, MigrationStatus, RoleContext } from './core.js';
 import { Deadlines } from './deadlines.js';
-import { asMigrationError } from './failure.js';
+import { asMigrationError, type ToldFailure } from './failure.js';
 
 /** What every half keeps of a migration. Times are milliseconds of the context's clock. */
 export interface RoleRecord<Phase extends string> {
@@ -156,6 +157,13 @@ export abstract class RoleHandler<Phase extends string, Inputs, Record extends R
       );
     }
     rule(record, input);
+  }
+
+  /** MigrationFailed; a trailer, where the frame has one, also tells the kind. */
+  protected tellFailure(to: bigint, origin: bigint, failure: ToldFailure, trailer: Trailer | undefined): void {
+    const { reason, kind: failureKind } = failure;
+    const withKind = trailer && failureKind !== undefined ? { ...trailer, failureKind } : trailer;
+    this.ctx.send(to, { kind: 'MigrationFailed', daemonOrigin: origin, reason }, withKind);
   }
 
   /** Does something with each record; what goes wrong with one is reported, and keeps no other from its turn. */

@@ -1,7 +1,7 @@
 import type { DaemonRegistry } from '../daemon/registry.js';
 import { MigrationError } from '../errors.js';
 import { type MaybePromise, whenReady } from '../maybe-promise.js';
-import { MigrationFailureReason } from '../wire/failure.js';
+import type { MigrationFailureReason } from '../wire/failure.js';
 import type { CausalEvent } from '../wire/link.js';
 import { MAX_SNAPSHOT_CHUNK_SIZE } from '../wire/message.js';
 import { sameBytes, type Trailer } from '../wire/trailer.js';
@@ -13,12 +13,27 @@ import type {
   MigrationStatus,
   RequestTypes,
 } from './core.js';
-import { asMigrationError, errorOf, extensionsRequired, reasonOf, toItself } from './failure.js';
+import {
+  asMigrationError,
+  errorOf,
+  extensionsRequired,
+  nodeGone,
+  type ToldFailure,
+  toItself,
+  told,
+} from './failure.js';
 import { BoundedMemory } from './memory.js';
 import { countChunks, decodeMissingChunks } from './missing-chunks.js';
 import { OutgoingSnapshot } from './outgoing-snapshot.js';
 import { type ParticipantPolicy, type ParticipantPolicyOptions, participantPolicy } from './policy.js';
-import { noMigration, RoleHandler, type RoleRecord, requirePeer, type TransitionTable } from './role.js';
+import {
+  alreadyMigrating,
+  noMigration,
+  RoleHandler,
+  type RoleRecord,
+  requirePeer,
+  type TransitionTable,
+} from './role.js';
 
 /** Bytes of one BufferedEvents frame, at the most, unless a single event needs more. */
 const EVENT_FRAME_BYTES = 48 * 1024;
@@ -108,14 +123,14 @@ interface Ended {
   readonly requestId: Uint8Array | undefined;
   readonly try: bigint;
   /** Undefined where the daemon has moved. */
-  readonly failure: MigrationFailureReason | undefined;
+  readonly failure: ToldFailure | undefined;
 }
 
 type Answered<K extends keyof RequestTypes> = RequestTypes[K]['answer'];
 
 interface SourceInputs {
   CutoverNotify: { readonly trailer: Trailer | undefined };
-  MigrationFailed: { readonly reason: MigrationFailureReason };
+  MigrationFailed: { readonly error: MigrationError };
   ChunkStatus: { readonly missing: Uint32Array };
   EventAck: { readonly ackThrough: bigint };
   ActivationConfirmed: { readonly epoch: bigint };
@@ -175,7 +190,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   /** TakeSnapshot: from an orchestrator, or from this node's own. */
   takeSnapshot(origin: bigint, target: bigint, from: bigint, trailer: Trailer | undefined): void {
     if (trailer === undefined && this.ctx.speaks(from) === true) {
-      this.#refuseAtOnce(origin, from, trailer, reasonOf(extensionsRequired('TakeSnapshot', origin, from)));
+      this.#refuseAtOnce(origin, from, trailer, extensionsRequired('TakeSnapshot', origin, from));
       return;
     }
     const known = this.records.get(origin) ?? this.#ended.get(origin);
@@ -185,14 +200,14 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     }
     if (this.records.has(origin)) {
       if (!this.#mayWait(origin, { target, from, trailer }))
-        this.#refuseAtOnce(origin, from, trailer, MigrationFailureReason.alreadyMigrating());
+        this.#refuseAtOnce(origin, from, trailer, alreadyMigrating(origin));
       return;
     }
     try {
       if (target === this.ctx.localNode) throw toItself(origin, target);
       this.requireRoom(origin, [from], this.#policy);
     } catch (error) {
-      this.#refuseAtOnce(origin, from, trailer, reasonOf(error));
+      this.#refuseAtOnce(origin, from, trailer, error);
       return;
     }
     this.#open(origin, target, from, trailer);
@@ -264,7 +279,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     if (!record) return this.#failedBefore(origin, from, trailer);
     if (from !== record.orchestrator && from !== record.target) return false;
     if (!meansThis(record, trailer)) return true;
-    this.apply(record, 'MigrationFailed', { reason });
+    this.apply(record, 'MigrationFailed', { error: errorOf(origin, reason, trailer?.failureKind) });
     return true;
   }
 
@@ -297,10 +312,10 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
 
   /** A node that takes part is gone for certain: as if it had said that the migration failed. */
   peerGone(node: bigint): void {
-    const reason = MigrationFailureReason.stateFailed(`node ${node} is gone`);
     this.forEachRecord((record) => {
       record.isTargetGone ||= record.target === node;
-      if (record.target === node || record.orchestrator === node) this.apply(record, 'MigrationFailed', { reason });
+      if (record.target === node || record.orchestrator === node)
+        this.apply(record, 'MigrationFailed', { error: nodeGone(record.origin, node) });
     });
   }
 
@@ -374,11 +389,10 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
 
   #rules(): SourceTable {
     const pass = () => {};
-    const note = (r: SourceRecord, input: { reason: MigrationFailureReason }) => {
-      r.abort = errorOf(r.origin, input.reason);
+    const note = (r: SourceRecord, { error }: SourceInputs['MigrationFailed']) => {
+      r.abort = error;
     };
-    const goBack = (r: SourceRecord, i: { reason: MigrationFailureReason }) =>
-      this.#goBack(r, errorOf(r.origin, i.reason));
+    const goBack = (r: SourceRecord, { error }: SourceInputs['MigrationFailed']) => this.#goBack(r, error);
     const waiting = { MigrationFailed: note, ChunkStatus: pass, due: pass };
     const late = {
       ...waiting,
@@ -426,7 +440,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
         ...late,
         CutoverNotify: (r) => this.#tellCleanup(r),
         // A failure only prompts a withdrawal: once stopped, the source listens to the register alone.
-        MigrationFailed: (r, i) => this.#withdraw(r, errorOf(r.origin, i.reason)),
+        MigrationFailed: (r, { error }) => this.#withdraw(r, error),
         ActivationConfirmed: (r, i) => this.#confirmed(r, i),
         due: (r) => this.#remindTarget(r),
       },
@@ -511,15 +525,15 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   }
 
   /** A refusal is answered, never silent: whoever asks must not wait. */
-  #refuseAtOnce(origin: bigint, from: bigint, trailer: Trailer | undefined, reason: MigrationFailureReason): void {
+  #refuseAtOnce(origin: bigint, from: bigint, trailer: Trailer | undefined, error: unknown): void {
     const answer = trailer?.requestId ? { requestId: trailer.requestId } : undefined;
-    this.ctx.send(from, { kind: 'MigrationFailed', daemonOrigin: origin, reason }, answer);
+    this.tellFailure(from, origin, told(error), answer);
   }
 
   #answerAgain(origin: bigint, ended: Ended): void {
-    const { orchestrator, requestId, failure: reason } = ended;
+    const { orchestrator, requestId, failure } = ended;
     const trailer = requestId ? { requestId, ...(ended.try === 0n ? {} : { try: ended.try }) } : undefined;
-    if (reason) this.ctx.send(orchestrator, { kind: 'MigrationFailed', daemonOrigin: origin, reason }, trailer);
+    if (failure) this.tellFailure(orchestrator, origin, failure, trailer);
     else this.ctx.send(orchestrator, { kind: 'CleanupComplete', daemonOrigin: origin }, trailer);
   }
 
@@ -534,15 +548,10 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
 
   #outOfPatience(record: SourceRecord): void {
     record.progressAt = this.ctx.now;
-    const reason = MigrationFailureReason.stateFailed(
-      `no progress for ${this.#policy.patienceMs} ms in phase ${record.phase} at the source`,
-    );
-    this.apply(record, 'MigrationFailed', { reason });
-  }
-
-  #tell(record: SourceRecord, to: bigint, reason: MigrationFailureReason): void {
-    const message = { kind: 'MigrationFailed', daemonOrigin: record.origin, reason } as const;
-    this.ctx.send(to, message, this.#trailer(record));
+    const { origin, phase } = record;
+    const message = `no progress for ${this.#policy.patienceMs} ms in phase ${phase} at the source of daemon ${origin}`;
+    const error = new MigrationError('timed-out', message, { details: { origin, phase } });
+    this.apply(record, 'MigrationFailed', { error });
   }
 
   #begin(record: SourceRecord): void {
@@ -882,19 +891,19 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   /** Tells why it ends, and forgets; where it had not begun, the daemon was never touched. */
   #refuse(record: SourceRecord, error: MigrationError): void {
     const { origin } = record;
-    const reason = reasonOf(error);
-    this.#tell(record, record.orchestrator, reason);
+    const failure = told(error);
+    this.tellFailure(record.orchestrator, origin, failure, this.#trailer(record));
     // A target that has chunks already must not wait for more, whether the orchestrator tells it or not.
-    if (record.snapshot && record.requestId) this.#tell(record, record.target, reason);
+    if (record.snapshot && record.requestId) this.tellFailure(record.target, origin, failure, this.#trailer(record));
     const begun = record.phase !== 'authorising' && record.phase !== 'beginning';
     this.ctx.report({ kind: 'failed', role: 'source', origin, error, begun });
     // A stranger must not push out of memory what somebody else still asks for.
     if (error.kind === 'not-authorised') this.remove(record);
-    else this.#end(record, reason);
+    else this.#end(record, failure);
     this.#rivalsAgain(origin);
   }
 
-  #end(record: SourceRecord, failure: MigrationFailureReason | undefined): void {
+  #end(record: SourceRecord, failure: ToldFailure | undefined): void {
     const { orchestrator, requestId, try: attempt, origin } = record;
     this.#ended.set(origin, { orchestrator, requestId, try: attempt, failure });
     this.remove(record);

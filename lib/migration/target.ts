@@ -3,7 +3,7 @@ import type { DaemonRegistry } from '../daemon/registry.js';
 import { MigrationError } from '../errors.js';
 import type { FrameColumns } from '../wire/columns.js';
 import type { EventLog } from '../wire/event-log.js';
-import { MigrationFailureReason } from '../wire/failure.js';
+import type { MigrationFailureReason } from '../wire/failure.js';
 import { type BufferedEvents, MAX_SNAPSHOT_CHUNK_SIZE, type SnapshotReady } from '../wire/message.js';
 import {
   type AssembledSnapshot,
@@ -13,7 +13,7 @@ import {
 } from '../wire/reassembler.js';
 import { sameBytes, type Trailer } from '../wire/trailer.js';
 import type { MigrationAnswer, MigrationMode, MigrationStatus, RequestTypes, RoleContext } from './core.js';
-import { errorOf, extensionsRequired, reasonOf } from './failure.js';
+import { errorOf, extensionsRequired, nodeGone, type ToldFailure, told } from './failure.js';
 import { BoundedMemory } from './memory.js';
 import { encodeMissingChunks } from './missing-chunks.js';
 import { NumberedEvents } from './numbered-events.js';
@@ -105,7 +105,7 @@ interface Ended {
         readonly eventSenders: ReadonlySet<bigint>;
       }
     | undefined;
-  readonly failure: MigrationFailureReason | undefined;
+  readonly failure: ToldFailure | undefined;
 }
 
 type Answered<K extends keyof RequestTypes> = RequestTypes[K]['answer'];
@@ -114,7 +114,7 @@ interface TargetInputs {
   SnapshotReady: { readonly message: SnapshotReady; readonly trailer: Trailer | undefined };
   BufferedEvents: { readonly message: BufferedEvents; readonly trailer: Trailer | undefined; readonly from: bigint };
   ActivateTarget: undefined;
-  MigrationFailed: { readonly reason: MigrationFailureReason };
+  MigrationFailed: { readonly error: MigrationError };
   admit: Answered<'admit'>;
   authorize: Answered<'authorize'>;
   restore: Answered<'restore'>;
@@ -261,7 +261,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     if (!record) return [this.#ended, this.#refusals].some((past) => past.get(origin)?.orchestrator === from);
     if (from !== record.orchestrator && from !== record.source) return false;
     if (record.try !== undefined && trailer?.try !== record.try) return true;
-    this.apply(record, 'MigrationFailed', { reason });
+    this.apply(record, 'MigrationFailed', { error: errorOf(origin, reason, trailer?.failureKind) });
     return true;
   }
 
@@ -282,7 +282,6 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
 
   /** A node that takes part is gone for certain: as if it had said that the migration failed. */
   peerGone(node: bigint): void {
-    const reason = MigrationFailureReason.stateFailed(`node ${node} is gone`);
     this.forEachRecord((record) => {
       // With its source gone, a copy that holds what was offered is the daemon: the register tells.
       if (record.source === node && record.phase === 'holding') {
@@ -290,7 +289,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
         record.offered ??= {};
         this.#claimWhenWhole(record);
       } else if (record.orchestrator === node || record.source === node)
-        this.apply(record, 'MigrationFailed', { reason });
+        this.apply(record, 'MigrationFailed', { error: nodeGone(record.origin, node) });
     });
   }
 
@@ -349,7 +348,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   #rules(): TargetTable {
     const pass = () => {};
     const fail = (r: TargetRecord, error: MigrationError) => this.#fail(r, error);
-    const dropped = (r: TargetRecord, i: TargetInputs['MigrationFailed']) => this.#drop(r, errorOf(r.origin, i.reason));
+    const dropped = (r: TargetRecord, i: TargetInputs['MigrationFailed']) => this.#drop(r, i.error);
     const decided = { SnapshotReady: pass, BufferedEvents: pass, ActivateTarget: pass, MigrationFailed: pass };
     return {
       authorising: {
@@ -368,7 +367,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
         SnapshotReady: pass,
         restore: (r, restored) => this.#restored(r, restored),
         MigrationFailed: (r, i) => {
-          r.failure = errorOf(r.origin, i.reason);
+          r.failure = i.error;
         },
         refused: fail,
         due: pass,
@@ -436,7 +435,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     if (ended.orchestrator !== from) return true;
     // Also where a source has lost count of its tries: whoever leads that one must not wait for it.
     if (trailer.try < ended.try)
-      this.#refuseAtOnce(origin, from, trailer, reasonOf(outdated(origin, trailer.try, ended.try)));
+      this.#refuseAtOnce(origin, from, trailer, told(outdated(origin, trailer.try, ended.try)));
     else if (ended.failure) this.#refuseAtOnce(origin, from, trailer, ended.failure);
     else if (ended.live) this.#confirm(origin, ended);
     return true;
@@ -479,7 +478,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
       requireSuccessors(origin, trailer);
       this.requireRoom(origin, [from], this.#policy);
     } catch (error) {
-      this.#refuseAtOnce(origin, from, trailer, reasonOf(error));
+      this.#refuseAtOnce(origin, from, trailer, told(error));
       return undefined;
     }
     const record = newRecord(message, from, trailer, this.ctx.now);
@@ -493,9 +492,8 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     return record;
   }
 
-  #refuseAtOnce(origin: bigint, to: bigint, trailer: Trailer | undefined, reason: MigrationFailureReason): void {
-    const answer = trailer?.try === undefined ? undefined : { try: trailer.try };
-    this.ctx.send(to, { kind: 'MigrationFailed', daemonOrigin: origin, reason }, answer);
+  #refuseAtOnce(origin: bigint, to: bigint, trailer: Trailer | undefined, failure: ToldFailure): void {
+    this.tellFailure(to, origin, failure, trailer?.try === undefined ? undefined : { try: trailer.try });
   }
 
   #feed(record: TargetRecord, { message, trailer }: TargetInputs['SnapshotReady']): void {
@@ -809,7 +807,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
       source,
       try: record.try,
       live,
-      failure: live ? undefined : reasonOf(failure),
+      failure: live ? undefined : told(failure),
     };
     const past = record.admitted ? this.#ended : this.#refusals;
     past.set(origin, ended);
@@ -893,8 +891,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   }
 
   #fail(record: TargetRecord, error: MigrationError): void {
-    const message = { kind: 'MigrationFailed', daemonOrigin: record.origin, reason: reasonOf(error) } as const;
-    this.ctx.send(record.orchestrator, message, this.#trailer(record));
+    this.tellFailure(record.orchestrator, record.origin, told(error), this.#trailer(record));
     this.#drop(record, error);
   }
 

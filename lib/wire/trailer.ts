@@ -58,6 +58,8 @@ export interface Trailer {
   readonly headLink?: Uint8Array;
   /** On RebindStatus: the report (`encodeRebindReport`). */
   readonly rebind?: Uint8Array;
+  /** On MigrationFailed: the kind of the error, where its code tells less (`MigrationErrorKind`). */
+  readonly failureKind?: string;
 }
 
 type Encoding = 'u64' | 'bytes' | 'text';
@@ -87,6 +89,7 @@ const FIELDS: ReadonlyArray<readonly [tag: number, name: FieldName, encoding: En
   [21, 'snapshotLimit', 'u64'],
   [30, 'headLink', 'bytes', 32],
   [32, 'rebind', 'bytes'],
+  [40, 'failureKind', 'text'],
 ];
 const BY_TAG = new Map(FIELDS.map(([tag, name, encoding, size]) => [tag, { name, encoding, size }]));
 

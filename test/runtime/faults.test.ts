@@ -77,7 +77,7 @@ faults('an event larger than a frame, logged in the middle, fails the migration 
     const large = { ...events(PUBLISHER, 2, 1)[0]!, payload: new Uint8Array(7_001) };
     await nodes[0]!.deliver(origin, [...events(PUBLISHER, 1, 1), large, ...events(PUBLISHER, 3, 1)]);
     goOn();
-    const error = await refusal('state-failed', () => handle.wait({ timeout: 5_000 }));
+    const error = await refusal('event-too-large', () => handle.wait({ timeout: 5_000 }));
     assert.match(error.message, /event 2 of origin 77 has 7001 bytes, and a migration carries at most 7000/);
     await eventually('all are processed', () => outputs.length === 3);
     await nodes[2]!.startMigration(origin, 1n, 2n).wait({ timeout: 5_000 });

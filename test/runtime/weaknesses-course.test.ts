@@ -249,7 +249,7 @@ weakness('#13 a source that has no such daemon answers TakeSnapshot with Migrati
       tapped.pass();
     };
     const handle = world.orchestrator.startMigration(world.origin + 1n, SOURCE, TARGET);
-    await refusal('state-failed', () => handle.wait({ timeout: 2_000 }));
+    await refusal('daemon-not-found', () => handle.wait({ timeout: 2_000 }));
     assert.ok(told.includes('1 to 3'));
   }),
 );
@@ -297,7 +297,7 @@ weakness('#23 a snapshot over what the target takes is told before it starts, an
         // One of them alone: the second never gets there.
         if (tapped.message.kind !== 'SnapshotReady' || tapped.to !== TARGET || chunks.push(tapped) === 1) tapped.pass();
       };
-      const error = await refusal('state-failed', () => world.move().wait({ timeout: 5_000 }));
+      const error = await refusal('snapshot-too-large', () => world.move().wait({ timeout: 5_000 }));
       assert.match(error.message, /bytes, and this node takes at most 8000/);
       await eventually('the source goes on', () => world.source.has(origin));
       const indices = chunks.map(({ message }) => message.kind === 'SnapshotReady' && message.chunkIndex);

@@ -118,7 +118,7 @@ weakness('#5 an event over 7,000 bytes fails the migration before the source has
     const large = { ...events(PUBLISHER, 2, 1)[0]!, payload: new Uint8Array(7_001) };
     await source.deliver(origin, [...events(PUBLISHER, 1, 1), large, ...events(PUBLISHER, 3, 1)]);
     goOn();
-    const error = await refusal('state-failed', () => handle.wait({ timeout: 5_000 }));
+    const error = await refusal('event-too-large', () => handle.wait({ timeout: 5_000 }));
     assert.match(error.message, /7001 bytes, and a migration carries at most 7000/);
     await eventually('all are processed', () => outputs.length === 3);
     assert.is(source.has(origin), true);
