@@ -104,6 +104,7 @@ export const COURSE_ERROR_KINDS = [
   'extensions-required',
   'unknown-engine',
   'engine-unavailable',
+  'handed-over',
 ] as const;
 
 /** What went wrong in a migration. */

@@ -114,6 +114,11 @@ export class DaemonHost {
     return this.#gate;
   }
 
+  /** Whether it answers for what it is handed: moving or not, it is the daemon. */
+  get isLive(): boolean {
+    return this.#gate === 'live' || this.#gate === 'logging' || this.#gate === 'mirroring';
+  }
+
   get origin(): bigint {
     return this.keypair.originHash;
   }

@@ -103,6 +103,18 @@ export function extensionsRequired(what: string, origin: bigint, from: bigint): 
   );
 }
 
+/** A node that shuts down takes on nothing. */
+export function shuttingDown(node: bigint): MigrationError {
+  const message = `node ${node} is shutting down and takes part in no new migration`;
+  return new MigrationError('not-ready', message, { details: { node } });
+}
+
+/** A node that shuts down ends what it takes part in. */
+export function endedByShutdown(origin: bigint, node: bigint): MigrationError {
+  const message = `the migration of daemon ${origin} ended: node ${node} shuts down`;
+  return new MigrationError('target-unavailable', message, { details: { origin, node } });
+}
+
 /** A node that takes part is gone for certain. */
 export function nodeGone(origin: bigint, node: bigint): MigrationError {
   return new MigrationError('target-unavailable', `the migration of daemon ${origin} ended: node ${node} is gone`, {

@@ -149,6 +149,7 @@ export class MigrationSubprotocolHandler {
   /** Daemons of which a half has let its record go since the last look at what has been told. */
   #ended: bigint[] = [];
   #outbox: OutboundMigrationMessage[] = [];
+  #whenIdle: Array<() => void> = [];
   #nextRequest = 1;
   #now = 0;
   #settling = false;
@@ -392,7 +393,46 @@ export class MigrationSubprotocolHandler {
     return [...this.#orchestrator.statuses(), ...this.#source.statuses(), ...this.#target.statuses()];
   }
 
-  /** Frees what is half assembled. Nothing is taken or begun any more (`disposed`), and no time passes. Idempotent. */
+  /**
+   * This node is about to end. Nothing new is taken on: whoever asks is answered `not-ready`. What may be ended ends: a source
+   * goes back unless it has made its offer, a target drops its copy unless it is claiming, an orchestrator cancels unless the
+   * source has stopped; the peers are told. What is decided is seen through, as time passes. Idempotent.
+   *
+   * @returns the messages to send, where there is no transport
+   */
+  windDown(): OutboundMigrationMessage[] {
+    this.#prober.windDown();
+    this.#source.windDown();
+    this.#target.windDown();
+    this.#orchestrator.windDown();
+    this.#settle();
+    return this.takeOutbound();
+  }
+
+  /** Sources take back what they have offered, where the target has not taken it. */
+  withdrawOffers(): void {
+    this.#source.withdrawOffers();
+    this.#settle();
+  }
+
+  /** What is left is led from here no longer, and goes back nowhere: the peers are told. `dispose` follows. */
+  handOver(): void {
+    this.#source.handOver();
+    this.#orchestrator.handOver();
+    this.#settle();
+  }
+
+  /** Resolves when no migration is under way here, in any role. */
+  whenIdle(): Promise<void> {
+    if (this.#isIdle()) return Promise.resolve();
+    return new Promise((resolve) => this.#whenIdle.push(resolve));
+  }
+
+  #isIdle(): boolean {
+    return this.#orchestrator.size + this.#source.size + this.#target.size === 0;
+  }
+
+  /** Frees what is half assembled. Nothing is taken or begun any more (`disposed`), and neither time nor an answer counts. Idempotent. */
   dispose(): void {
     this.#disposed = true;
     this.#prober.dispose();
@@ -515,7 +555,7 @@ export class MigrationSubprotocolHandler {
 
   /** Runs requests until none is left; what answers later goes on when it does. */
   #settle(): void {
-    if (this.#settling) return;
+    if (this.#settling || this.#disposed) return;
     this.#settling = true;
     try {
       while (this.#step());
@@ -525,6 +565,7 @@ export class MigrationSubprotocolHandler {
     const ended = this.#ended;
     this.#ended = [];
     for (const origin of ended) if (!this.isMigrating(origin)) this.#failuresTold.delete(origin);
+    if (this.#whenIdle.length > 0 && this.#isIdle()) for (const resolve of this.#whenIdle.splice(0)) resolve();
   }
 
   #step(): boolean {
@@ -573,6 +614,7 @@ export class MigrationSubprotocolHandler {
   }
 
   #answer(answer: MigrationAnswer): void {
+    if (this.#disposed) return;
     this.#guarded(() => {
       if (answer.role === 'probe') this.#prober.answer(answer);
       else if (answer.role === 'source') this.#source.answer(answer);

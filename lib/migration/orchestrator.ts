@@ -175,6 +175,26 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
     return true;
   }
 
+  /** What its source may have offered is seen through. One on this node knows, and tells where it ends. */
+  protected endUnlessDecided(record: OrchestratorRecord): void {
+    const { origin, phase, isCleaned, source } = record;
+    if (phase === 'Rollback') return;
+    const { localNode: node } = this.ctx;
+    if (phase === 'Cutover' && (isCleaned || source === node)) return;
+    const message = `the migration of daemon ${origin} was cancelled: node ${node}, which leads it, shuts down`;
+    this.#rollBack(record, new MigrationError('cancelled', message, { details: { origin, node } }));
+  }
+
+  /** Nobody leads what is left here any more: both sides are told, and settle it by the register. */
+  handOver(): void {
+    this.forEachRecord((record) => {
+      record.failure = handedOver(record, this.ctx.localNode);
+      this.#tell(record, record.target);
+      this.#tell(record, record.source);
+      this.#end(record);
+    });
+  }
+
   /** A node that takes part is gone for certain. */
   peerGone(node: bigint): void {
     this.forEachRecord((record) => {
@@ -428,4 +448,11 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
     const progress: MigrationProgress = { origin, source, target, phase, bytesDone, bytesTotal, eventsWaiting };
     this.ctx.report({ kind: 'progress', role: 'orchestrator', progress });
   }
+}
+
+/** Where a migration stands that its orchestrator leaves to the two sides. */
+function handedOver({ origin, source, target, phase, failure }: OrchestratorRecord, node: bigint): MigrationError {
+  const stands = phase === 'Cutover' ? 'its source has stopped and offered it' : 'it was being rolled back';
+  const message = `node ${node} leads the migration of daemon ${origin} no longer, in phase ${phase}: ${stands}; nodes ${source} and ${target} settle it, and the ownership register says who has the daemon`;
+  return new MigrationError('handed-over', message, { details: { origin, source, target, phase }, cause: failure });
 }

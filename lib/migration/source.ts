@@ -15,6 +15,7 @@ import type {
 } from './core.js';
 import {
   asMigrationError,
+  endedByShutdown,
   errorOf,
   extensionsRequired,
   nodeGone,
@@ -198,6 +199,10 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       if (!this.records.has(origin)) this.#answerAgain(origin, known as Ended);
       return;
     }
+    if (this.notReady) {
+      this.#refuseAtOnce(origin, from, trailer, this.notReady);
+      return;
+    }
     if (this.records.has(origin)) {
       if (!this.#mayWait(origin, { target, from, trailer }))
         this.#refuseAtOnce(origin, from, trailer, alreadyMigrating(origin));
@@ -290,7 +295,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       if (answer.kind === 'recover') {
         if (answer.error) this.#backupStays(answer.origin, answer.error);
         this.ctx.report({ kind: 'recovered', origin: answer.origin, error: answer.error });
-      } else if (answer.error && !this.records.has(answer.origin)) this.ctx.fault(answer.error);
+      } else if (answer.error && answer.kind === 'dropBackup') this.ctx.fault(answer.error);
       return;
     }
     record.awaiting = undefined;
@@ -308,6 +313,28 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   logged(origin: bigint): void {
     const record = this.records.get(origin);
     if (record && (record.phase === 'streaming' || record.phase === 'draining')) this.guarded(() => this.#pump(record));
+  }
+
+  /** What is offered is the target's to take; what goes back goes back. */
+  protected endUnlessDecided(record: SourceRecord): void {
+    if (!isBeforeOffer(record.phase)) return;
+    this.apply(record, 'MigrationFailed', { error: endedByShutdown(record.origin, this.ctx.localNode) });
+  }
+
+  /** Takes back what is offered, where the target has not taken it. */
+  withdrawOffers(): void {
+    this.forEachRecord((record) => {
+      if (record.phase !== 'offering' && record.phase !== 'offered') return;
+      this.apply(record, 'MigrationFailed', { error: endedByShutdown(record.origin, this.ctx.localNode) });
+    });
+  }
+
+  /** This copy will do nothing more: where nobody else can have the daemon, nobody is to wait for it. */
+  handOver(): void {
+    this.forEachRecord((record) => {
+      if (isBeforeOffer(record.phase) || record.phase === 'resuming')
+        this.#refuse(record, record.abort ?? endedByShutdown(record.origin, this.ctx.localNode));
+    });
   }
 
   /** A node that takes part is gone for certain: as if it had said that the migration failed. */
@@ -394,15 +421,20 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     };
     const goBack = (r: SourceRecord, { error }: SourceInputs['MigrationFailed']) => this.#goBack(r, error);
     const waiting = { MigrationFailed: note, ChunkStatus: pass, due: pass };
+    // Nothing has been done yet that would have to be undone, so whoever decides is not waited for.
+    const untouched = {
+      ...waiting,
+      MigrationFailed: (r: SourceRecord, { error }: SourceInputs['MigrationFailed']) => this.#refuse(r, error),
+    };
     const late = {
       ...waiting,
       CutoverNotify: pass,
       EventAck: (r: SourceRecord, i: SourceInputs['EventAck']) => this.#acknowledged(r, i),
     };
     return {
-      authorising: { ...waiting, authorize: (r) => this.#begin(r), refused: (r, error) => this.#refuse(r, error) },
+      authorising: { ...untouched, authorize: (r) => this.#begin(r), refused: (r, error) => this.#refuse(r, error) },
       beginning: {
-        ...waiting,
+        ...untouched,
         beginTry: (r, begun) => this.#snapshot(r, begun),
         refused: (r, error) => this.#refuse(r, error),
       },
@@ -555,18 +587,13 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   }
 
   #begin(record: SourceRecord): void {
-    if (record.abort) this.#refuse(record, record.abort);
-    else this.enter(record, 'beginning', this.ctx.request('source', 'beginTry', { origin: record.origin }));
+    this.enter(record, 'beginning', this.ctx.request('source', 'beginTry', { origin: record.origin }));
     this.#rivalsAgain(record.origin);
   }
 
   #snapshot(record: SourceRecord, begun: Answered<'beginTry'>): void {
     record.try = begun.try;
     record.epoch = begun.epoch;
-    if (record.abort) {
-      this.#refuse(record, record.abort);
-      return;
-    }
     const { origin, target, identity, mode } = record;
     this.enter(record, 'snapshotting', this.ctx.request('source', 'takeSnapshot', { origin, target, identity, mode }));
   }
@@ -836,6 +863,10 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       this.#recover(record, { node: record.target, epoch: record.epoch + 1n });
       return;
     }
+    if (outcome === 'ended') {
+      this.enter(record, 'releasing', this.ctx.request('source', 'release', { origin: record.origin }));
+      return;
+    }
     if (outcome === 'undecided') this.#reportStanding(record);
     // Too late to go back, or nobody can say: this copy is the backup until the confirmation.
     record.abort = undefined;
@@ -953,6 +984,22 @@ export function identityTransport(transportIdentity: bigint | undefined): Identi
 /** The daemon's copy here is whole, and its log grows. */
 function isMoving(phase: SourcePhase): boolean {
   return phase === 'transferring' || phase === 'streaming' || phase === 'draining';
+}
+
+/** No offer is out, nor on its way to the register. */
+function isBeforeOffer(phase: SourcePhase): boolean {
+  switch (phase) {
+    case 'authorising':
+    case 'beginning':
+    case 'snapshotting':
+    case 'transferring':
+    case 'streaming':
+    case 'draining':
+    case 'fencing':
+      return true;
+    default:
+      return false;
+  }
 }
 
 function isStopped(phase: SourcePhase): boolean {

@@ -13,7 +13,7 @@ import {
 } from '../wire/reassembler.js';
 import { sameBytes, type Trailer } from '../wire/trailer.js';
 import type { MigrationAnswer, MigrationMode, MigrationStatus, RequestTypes, RoleContext } from './core.js';
-import { errorOf, extensionsRequired, nodeGone, type ToldFailure, told } from './failure.js';
+import { endedByShutdown, errorOf, extensionsRequired, nodeGone, type ToldFailure, told } from './failure.js';
 import { BoundedMemory } from './memory.js';
 import { encodeMissingChunks } from './missing-chunks.js';
 import { NumberedEvents } from './numbered-events.js';
@@ -278,6 +278,28 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     else record.replaying = undefined;
     if (answer.error) this.apply(record, 'refused', answer.error);
     else this.apply(record, answer.kind as keyof TargetInputs & string, answer.value as never);
+  }
+
+  /** What is not claimed is refused, and both sides hear it: neither is to wait for the other's word. */
+  protected endUnlessDecided(record: TargetRecord): void {
+    const { origin, source, orchestrator, phase } = record;
+    if (phase === 'claiming' || phase === 'activating' || phase === 'discarding') return;
+    const error = endedByShutdown(origin, this.ctx.localNode);
+    if (source !== undefined && source !== orchestrator)
+      this.tellFailure(source, origin, told(error), this.#trailer(record));
+    if (phase === 'restoring') this.#leave(record, error);
+    else this.#fail(record, error);
+  }
+
+  /** Nobody waits for its restore to end: the copy goes when it does. */
+  #leave(record: TargetRecord, error: MigrationError): void {
+    const { origin } = record;
+    this.tellFailure(record.orchestrator, origin, told(error), this.#trailer(record));
+    record.failure = error;
+    this.#remember(record, undefined);
+    this.#leaving.set(origin, record);
+    this.remove(record);
+    this.ctx.report({ kind: 'failed', role: 'target', origin, error, begun: true });
   }
 
   /** A node that takes part is gone for certain: as if it had said that the migration failed. */
@@ -801,6 +823,12 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   }
 
   #end(record: TargetRecord, live: Ended['live']): Ended {
+    const ended = this.#remember(record, live);
+    this.#forget(record);
+    return ended;
+  }
+
+  #remember(record: TargetRecord, live: Ended['live']): Ended {
     const { origin, orchestrator, source, failure } = record;
     const ended = {
       orchestrator,
@@ -811,7 +839,6 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     };
     const past = record.admitted ? this.#ended : this.#refusals;
     past.set(origin, ended);
-    this.#forget(record);
     return ended;
   }
 
