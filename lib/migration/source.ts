@@ -863,7 +863,8 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       this.#recover(record, { node: record.target, epoch: record.epoch + 1n });
       return;
     }
-    if (outcome === 'ended') {
+    // A node that is about to end is nobody's backup: the daemon is where the register has it.
+    if (outcome === 'ended' || (outcome === 'claimed' && this.notReady)) {
       this.enter(record, 'releasing', this.ctx.request('source', 'release', { origin: record.origin }));
       return;
     }
