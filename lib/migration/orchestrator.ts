@@ -20,6 +20,8 @@ interface OrchestratorRecord extends RoleRecord<MigrationPhase> {
   try: bigint | undefined;
   /** Whether the target has shown that it speaks extensions. */
   targetSpeaks: boolean;
+  /** The source has been told to stop: from then on it may have made its offer. */
+  isCutOver: boolean;
   /** The source has stopped. */
   isCleaned: boolean;
   bytesDone: number;
@@ -81,6 +83,7 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
       awaiting: undefined,
       try: undefined,
       targetSpeaks: false,
+      isCutOver: false,
       isCleaned: false,
       bytesDone: 0,
       bytesTotal: 0,
@@ -241,6 +244,9 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
   #outOfPatience(record: OrchestratorRecord, deadlineMs: number): void {
     const { origin, phase } = record;
     if (phase === 'Rollback') {
+      // Nobody has said that the daemon goes on at its source, and it may not.
+      if (record.isCutOver && record.failure?.kind === 'cancelled')
+        record.failure = handedOver(record, this.ctx.localNode);
       this.#end(record);
       return;
     }
@@ -342,6 +348,8 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
         break;
       case 'Rollback':
         this.#tell(record, source);
+        // A target that was faster answers again that it is live.
+        if (record.isCleaned && record.asked > 1) this.#tell(record, target);
         break;
       default:
       // What is lost on its way from source to target, those two send again.
@@ -349,6 +357,7 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
   }
 
   #notify(record: OrchestratorRecord): void {
+    record.isCutOver = true;
     const { origin, source, target } = record;
     const targetExtensions = record.targetSpeaks ? 1n : 0n;
     this.ctx.send(
@@ -452,7 +461,7 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
 
 /** Where a migration stands that its orchestrator leaves to the two sides. */
 function handedOver({ origin, source, target, phase, failure }: OrchestratorRecord, node: bigint): MigrationError {
-  const stands = phase === 'Cutover' ? 'its source has stopped and offered it' : 'it was being rolled back';
+  const stands = phase === 'Cutover' ? 'its source was told to stop' : 'its source has not said that it goes on';
   const message = `node ${node} leads the migration of daemon ${origin} no longer, in phase ${phase}: ${stands}; nodes ${source} and ${target} settle it, and the ownership register says who has the daemon`;
   return new MigrationError('handed-over', message, { details: { origin, source, target, phase }, cause: failure });
 }

@@ -257,12 +257,19 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   /** @returns whether the sender takes part in a migration to here, so that the frame meant this half */
   migrationFailed(origin: bigint, from: bigint, reason: MigrationFailureReason, trailer: Trailer | undefined): boolean {
     const record = this.records.get(origin);
-    // Late, of a migration that is over: it says nothing new.
-    if (!record) return [this.#ended, this.#refusals].some((past) => past.get(origin)?.orchestrator === from);
+    if (!record) return this.#failedAfterTheEnd(origin, from, trailer);
     if (from !== record.orchestrator && from !== record.source) return false;
     if (record.try !== undefined && trailer?.try !== record.try) return true;
     this.apply(record, 'MigrationFailed', { error: errorOf(origin, reason, trailer?.failureKind) });
     return true;
+  }
+
+  /** It says nothing new; but an orchestrator that gives up a migration which is done hears that it is. */
+  #failedAfterTheEnd(origin: bigint, from: bigint, trailer: Trailer | undefined): boolean {
+    const ended = this.#ended.get(origin);
+    const isLed = ended?.orchestrator === from;
+    if (isLed && ended.live && ended.try !== undefined && trailer?.try === ended.try) this.#acknowledge(origin, ended);
+    return isLed || this.#refusals.get(origin)?.orchestrator === from;
   }
 
   answer(answer: MigrationAnswer): void {

@@ -9,7 +9,7 @@ import { NodeKeys } from '../identity/node-keys.js';
 import type { MaybePromise } from '../maybe-promise.js';
 import { whenReady } from '../maybe-promise.js';
 import type { FrameBatch, Mesh } from '../mesh/mesh.js';
-import type { MigrationMode, MigrationReport } from '../migration/core.js';
+import type { MigrationMode, MigrationReport, MigrationStatus } from '../migration/core.js';
 import { asMigrationError } from '../migration/failure.js';
 import { MigrationSubprotocolHandler } from '../migration/handler.js';
 import { type AuthorizeFn, allowList } from '../migration/hooks.js';
@@ -672,6 +672,11 @@ export class DaemonRuntime {
     const isKnown = obstacles.some(({ kind, where }) => kind === 'already-migrating' && where === 'orchestrator');
     if (isKnown || !this.#handles.has(origin)) return obstacles;
     return [obstacleOf(alreadyMigrating(origin), 'orchestrator'), ...obstacles];
+  }
+
+  /** The migrations that this node takes part in now, one entry per role; a copy. */
+  migrations(): MigrationStatus[] {
+    return this.#handler.list();
   }
 
   async #livesOn(origin: bigint): Promise<bigint | undefined> {

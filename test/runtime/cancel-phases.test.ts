@@ -1,0 +1,150 @@
+import * as assert from 'uvu/assert';
+import type { CancelOutcome, MigrationHandle, MigrationRole } from '../../lib/index.js';
+import {
+  DaemonFactoryRegistry,
+  DaemonRegistry,
+  MigrationOrchestrator,
+  MigrationSourceHandler,
+  MigrationTargetHandler,
+} from '../../lib/index.js';
+import { suite } from '../support.js';
+import { PhaseWorld, SOURCE, STOPS, type Stop, TARGET } from './phase-world.js';
+
+/** The phases of a half as its own table of transitions has them. */
+function phasesOf(half: unknown): string[] {
+  return Object.keys((half as { readonly table: object }).table);
+}
+
+const PHASES: Readonly<Record<MigrationRole, readonly string[]>> = {
+  source: phasesOf(new MigrationSourceHandler(new DaemonRegistry())),
+  target: phasesOf(new MigrationTargetHandler(new DaemonRegistry(), new DaemonFactoryRegistry())),
+  orchestrator: phasesOf(new MigrationOrchestrator()),
+};
+const ROLES = Object.keys(PHASES) as MigrationRole[];
+
+/** From the claim on it is too late; in all other phases the daemon goes on at its source. */
+const TOO_LATE: ReadonlySet<string> = new Set([
+  'target claiming',
+  'target activating',
+  'source releasing',
+  'orchestrator Complete',
+]);
+/** While these hang nobody can say whether the daemon was offered, or taken up: the handle says that, and waits no longer. */
+const UNKNOWN_WHILE_IT_HANGS: ReadonlySet<string> = new Set([
+  'source fencing',
+  'source offering',
+  'source withdrawing',
+  'source recovering',
+  'target claiming',
+]);
+
+const cancel = suite('a migration that is cancelled');
+
+cancel('has a way to be stopped in each phase that there is', () => {
+  for (const role of ROLES) assert.equal(Object.keys(STOPS[role]).sort(), [...PHASES[role]].sort(), role);
+});
+
+interface Cancelled {
+  readonly handle: MigrationHandle;
+  readonly outcomes: Promise<CancelOutcome[]>;
+}
+
+/** Twice, at once; `cancelling` is not `cancelled`. */
+function cancelTwice(handle: MigrationHandle): Cancelled {
+  const isOver = handle.state === 'completed';
+  const outcomes = Promise.all([handle.cancel(), handle.cancel()]);
+  assert.is(handle.state, isOver ? 'completed' : 'cancelling');
+  return { handle, outcomes };
+}
+
+async function cancelIn(world: PhaseWorld, role: MigrationRole, phase: string): Promise<Cancelled> {
+  const stop = STOPS[role][phase] as Stop;
+  await stop.before?.(world);
+  const handle = world.move();
+  let cancelled: Cancelled | undefined;
+  const within = () => {
+    if (world.phase(role) === phase) cancelled ??= cancelTwice(handle);
+  };
+  if (stop.passing === 'publish') world.onPublish = within;
+  if (stop.passing === 'wipe' && !stop.byCancel) world.onWipe = within;
+  await stop.after?.(world);
+  if (stop.byCancel) return cancelInRollback(world, handle, role, phase, stop);
+  if (!stop.passing) {
+    const isThere = () => world.phase(role) === phase || (phase === 'Complete' && handle.phase === phase);
+    await world.until(`${role} is ${phase}`, isThere);
+    return cancelTwice(handle);
+  }
+  await world.until(`${role} passes ${phase}`, () => cancelled !== undefined);
+  return cancelled!;
+}
+
+/** In a phase that only a cancellation leads to: in there, once more. */
+async function cancelInRollback(
+  world: PhaseWorld,
+  handle: MigrationHandle,
+  role: MigrationRole,
+  phase: string,
+  { passing }: Stop,
+): Promise<Cancelled> {
+  let again: Promise<CancelOutcome> | undefined;
+  if (passing)
+    world.onWipe = () => {
+      if (world.phase(role) === phase) again ??= handle.cancel();
+    };
+  else await world.until('there is something to be cancelled', () => world.phase('source') !== undefined);
+  const place = role === 'orchestrator' ? 'restore 2' : 'ReplayComplete 2→3';
+  if (role !== 'source') await world.until('it is far enough', () => world.waiting(place) > 0);
+  const { outcomes } = cancelTwice(handle);
+  if (passing) await world.until(`${role} passes ${phase}`, () => again !== undefined);
+  else {
+    await world.until(`${role} is ${phase}`, () => world.phase(role) === phase);
+    again = handle.cancel();
+  }
+  return { handle, outcomes: Promise.all([outcomes, again!]).then(([first, last]) => [...first, last]) };
+}
+
+async function assertSettled(world: PhaseWorld, { handle, outcomes }: Cancelled, expected: CancelOutcome) {
+  const told = await world.outcome('each cancel is answered', outcomes);
+  if (told.status === 'rejected') throw told.reason;
+  for (const outcome of told.value) assert.is(outcome, expected);
+  assert.is(handle.state, expected);
+  const waited = await world.outcome('wait settles', handle.wait());
+  const kind = waited.status === 'rejected' ? (waited.reason as { kind: string }).kind : 'completed';
+  assert.is(kind, expected === 'failed' ? 'handed-over' : expected);
+  assert.is(await handle.cancel(), expected, 'also when it is over');
+}
+
+async function assertConverges(world: PhaseWorld): Promise<void> {
+  world.release();
+  const isQuiet = () => [...world.nodes.values()].every((node) => node.migrations().length === 0);
+  await world.until('nothing is under way', isQuiet, 130_000);
+  await world.until('the daemon is live', () => world.homes.length === 1);
+}
+
+for (const role of ROLES) {
+  for (const phase of PHASES[role]) {
+    const name = `${role} ${phase}`;
+    const outcome = TOO_LATE.has(name) ? 'completed' : 'cancelled';
+    cancel(`in ${name}, twice: ${outcome}; and it can move elsewhere`, () =>
+      PhaseWorld.run(async (world) => {
+        const cancelled = await cancelIn(world, role, phase);
+        await world.environment.advance(40);
+        world.release();
+        await assertSettled(world, cancelled, outcome);
+        await assertConverges(world);
+        assert.equal(world.homes, [outcome === 'completed' ? TARGET : SOURCE]);
+        await world.whole();
+      }),
+    );
+
+    if (STOPS[role][phase]?.passing || phase === 'Complete') continue;
+    const hung = UNKNOWN_WHILE_IT_HANGS.has(name) ? 'failed' : 'cancelled';
+    cancel(`in ${name} while that hangs: ${hung}, and nobody waits for it`, () =>
+      PhaseWorld.run(async (world) => {
+        await assertSettled(world, await cancelIn(world, role, phase), hung);
+        await assertConverges(world);
+        await world.whole();
+      }),
+    );
+  }
+}
