@@ -38,6 +38,16 @@ const UNKNOWN_WHILE_IT_HANGS: ReadonlySet<string> = new Set([
   'target claiming',
 ]);
 
+/** In these the source can say nothing while they hang: its daemon does, or it has heard of nothing. */
+const WITHOUT_THE_SOURCES_WORD: ReadonlySet<string> = new Set([
+  'source snapshotting',
+  'source resuming',
+  'orchestrator Snapshot',
+  'orchestrator Rollback',
+]);
+/** Well under the deadline of a rollback. */
+const AT_ONCE_MS = 400;
+
 const cancel = suite('a migration that is cancelled');
 
 cancel('has a way to be stopped in each phase that there is', () => {
@@ -141,10 +151,27 @@ for (const role of ROLES) {
     const hung = UNKNOWN_WHILE_IT_HANGS.has(name) ? 'failed' : 'cancelled';
     cancel(`in ${name} while that hangs: ${hung}, and nobody waits for it`, () =>
       PhaseWorld.run(async (world) => {
-        await assertSettled(world, await cancelIn(world, role, phase), hung);
+        const cancelled = await cancelIn(world, role, phase);
+        const since = world.environment.nowMs();
+        await assertSettled(world, cancelled, hung);
+        const isAtOnce = hung === 'cancelled' && !WITHOUT_THE_SOURCES_WORD.has(name);
+        if (isAtOnce) assert.ok(world.environment.nowMs() - since < AT_ONCE_MS, 'at once');
         await assertConverges(world);
         await world.whole();
       }),
     );
   }
 }
+
+cancel('after the claim says that it is done, though every word of the target on that was lost before', () =>
+  PhaseWorld.run(async (world) => {
+    world.hold('ActivateAck 2→3');
+    const handle = world.move();
+    await world.until('the target is live', () => world.homes.includes(TARGET));
+    await world.until('the source has let go', () => world.phase('source') === undefined);
+    world.lose('ActivateAck 2→3');
+    assert.is(handle.state, 'running');
+    await assertSettled(world, cancelTwice(handle), 'completed');
+    await world.whole();
+  }),
+);

@@ -74,8 +74,6 @@ export class PhaseWorld {
   origin = 0n;
   readonly #held = new Map<string, Array<() => void>>();
   #published = 0;
-  /** Frames that have reached a place that is held. */
-  readonly reached = new Set<string>();
 
   private constructor() {
     const mesh = new InProcessMesh();
@@ -123,6 +121,11 @@ export class PhaseWorld {
       this.#held.delete(place);
       for (const goOn of waiting) goOn();
     }
+  }
+
+  /** What waits at a place never goes on; what comes there later does. */
+  lose(place: string): void {
+    this.#held.delete(place);
   }
 
   /** How many wait at a place. */
