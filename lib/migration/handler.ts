@@ -436,7 +436,7 @@ export class MigrationSubprotocolHandler {
   dispose(): void {
     this.#disposed = true;
     this.#prober.dispose();
-    this.#target.dispose();
+    for (const half of [this.#orchestrator, this.#source, this.#target]) half.dispose();
   }
 
   #requireUsable(): void {

@@ -61,6 +61,11 @@ export abstract class RoleHandler<Phase extends string, Inputs, Record extends R
     this.forEachRecord((record) => this.endUnlessDecided(record));
   }
 
+  /** Forgets everything that is under way. */
+  dispose(): void {
+    this.records.clear();
+  }
+
   /** How many migrations are under way here. */
   get size(): number {
     return this.records.size;

@@ -199,10 +199,6 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       if (!this.records.has(origin)) this.#answerAgain(origin, known as Ended);
       return;
     }
-    if (this.notReady) {
-      this.#refuseAtOnce(origin, from, trailer, this.notReady);
-      return;
-    }
     if (this.records.has(origin)) {
       if (!this.#mayWait(origin, { target, from, trailer }))
         this.#refuseAtOnce(origin, from, trailer, alreadyMigrating(origin));
@@ -313,6 +309,12 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   logged(origin: bigint): void {
     const record = this.records.get(origin);
     if (record && (record.phase === 'streaming' || record.phase === 'draining')) this.guarded(() => this.#pump(record));
+  }
+
+  /** What has not left of snapshots stays here. */
+  override dispose(): void {
+    for (const { snapshot } of this.records.values()) snapshot?.cancel();
+    super.dispose();
   }
 
   /** What is offered is the target's to take; what goes back goes back. */

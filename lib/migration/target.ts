@@ -172,9 +172,10 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   }
 
   /** Frees what is half assembled. */
-  dispose(): void {
+  override dispose(): void {
     this.#reassembler?.dispose();
-    for (const record of [...this.records.values()]) this.#forget(record);
+    for (const record of this.records.values()) this.#free(record);
+    super.dispose();
   }
 
   /** What keeps this half from taking that daemon from that orchestrator now. */

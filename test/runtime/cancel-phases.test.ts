@@ -1,26 +1,7 @@
 import * as assert from 'uvu/assert';
-import type { CancelOutcome, MigrationHandle, MigrationRole } from '../../lib/index.js';
-import {
-  DaemonFactoryRegistry,
-  DaemonRegistry,
-  MigrationOrchestrator,
-  MigrationSourceHandler,
-  MigrationTargetHandler,
-} from '../../lib/index.js';
+import type { CancelOutcome, MigrationHandle } from '../../lib/index.js';
 import { suite } from '../support.js';
-import { PhaseWorld, SOURCE, STOPS, type Stop, TARGET } from './phase-world.js';
-
-/** The phases of a half as its own table of transitions has them. */
-function phasesOf(half: unknown): string[] {
-  return Object.keys((half as { readonly table: object }).table);
-}
-
-const PHASES: Readonly<Record<MigrationRole, readonly string[]>> = {
-  source: phasesOf(new MigrationSourceHandler(new DaemonRegistry())),
-  target: phasesOf(new MigrationTargetHandler(new DaemonRegistry(), new DaemonFactoryRegistry())),
-  orchestrator: phasesOf(new MigrationOrchestrator()),
-};
-const ROLES = Object.keys(PHASES) as MigrationRole[];
+import { inPhase, PHASES, PhaseWorld, ROLES, SOURCE, STOPS, TARGET } from './phase-world.js';
 
 /** From the claim on it is too late; in all other phases the daemon goes on at its source. */
 const TOO_LATE: ReadonlySet<string> = new Set([
@@ -67,52 +48,6 @@ function cancelTwice(handle: MigrationHandle): Cancelled {
   return { handle, outcomes };
 }
 
-async function cancelIn(world: PhaseWorld, role: MigrationRole, phase: string): Promise<Cancelled> {
-  const stop = STOPS[role][phase] as Stop;
-  await stop.before?.(world);
-  const handle = world.move();
-  let cancelled: Cancelled | undefined;
-  const within = () => {
-    if (world.phase(role) === phase) cancelled ??= cancelTwice(handle);
-  };
-  if (stop.passing === 'publish') world.onPublish = within;
-  if (stop.passing === 'wipe' && !stop.byCancel) world.onWipe = within;
-  await stop.after?.(world);
-  if (stop.byCancel) return cancelInRollback(world, handle, role, phase, stop);
-  if (!stop.passing) {
-    const isThere = () => world.phase(role) === phase || (phase === 'Complete' && handle.phase === phase);
-    await world.until(`${role} is ${phase}`, isThere);
-    return cancelTwice(handle);
-  }
-  await world.until(`${role} passes ${phase}`, () => cancelled !== undefined);
-  return cancelled!;
-}
-
-/** In a phase that only a cancellation leads to: in there, once more. */
-async function cancelInRollback(
-  world: PhaseWorld,
-  handle: MigrationHandle,
-  role: MigrationRole,
-  phase: string,
-  { passing }: Stop,
-): Promise<Cancelled> {
-  let again: Promise<CancelOutcome> | undefined;
-  if (passing)
-    world.onWipe = () => {
-      if (world.phase(role) === phase) again ??= handle.cancel();
-    };
-  else await world.until('there is something to be cancelled', () => world.phase('source') !== undefined);
-  const place = role === 'orchestrator' ? 'restore 2' : 'ReplayComplete 2→3';
-  if (role !== 'source') await world.until('it is far enough', () => world.waiting(place) > 0);
-  const { outcomes } = cancelTwice(handle);
-  if (passing) await world.until(`${role} passes ${phase}`, () => again !== undefined);
-  else {
-    await world.until(`${role} is ${phase}`, () => world.phase(role) === phase);
-    again = handle.cancel();
-  }
-  return { handle, outcomes: Promise.all([outcomes, again!]).then(([first, last]) => [...first, last]) };
-}
-
 async function assertSettled(world: PhaseWorld, { handle, outcomes }: Cancelled, expected: CancelOutcome) {
   const told = await world.outcome('each cancel is answered', outcomes);
   if (told.status === 'rejected') throw told.reason;
@@ -137,7 +72,7 @@ for (const role of ROLES) {
     const outcome = TOO_LATE.has(name) ? 'completed' : 'cancelled';
     cancel(`in ${name}, twice: ${outcome}; and it can move elsewhere`, () =>
       PhaseWorld.run(async (world) => {
-        const cancelled = await cancelIn(world, role, phase);
+        const cancelled = await inPhase(world, role, phase, cancelTwice);
         await world.environment.advance(40);
         world.release();
         await assertSettled(world, cancelled, outcome);
@@ -151,7 +86,7 @@ for (const role of ROLES) {
     const hung = UNKNOWN_WHILE_IT_HANGS.has(name) ? 'failed' : 'cancelled';
     cancel(`in ${name} while that hangs: ${hung}, and nobody waits for it`, () =>
       PhaseWorld.run(async (world) => {
-        const cancelled = await cancelIn(world, role, phase);
+        const cancelled = await inPhase(world, role, phase, cancelTwice);
         const since = world.environment.nowMs();
         await assertSettled(world, cancelled, hung);
         const isAtOnce = hung === 'cancelled' && !WITHOUT_THE_SOURCES_WORD.has(name);

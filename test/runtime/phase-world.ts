@@ -2,6 +2,8 @@ import * as assert from 'uvu/assert';
 import {
   type CausalEvent,
   createCodec,
+  DaemonFactoryRegistry,
+  DaemonRegistry,
   DaemonRuntime,
   type DaemonRuntimeOptions,
   EntityKeypair,
@@ -9,9 +11,14 @@ import {
   type Mesh,
   type MeshDaemon,
   type MigrationError,
+  type MigrationHandle,
+  MigrationOrchestrator,
   type MigrationRole,
+  MigrationSourceHandler,
+  MigrationTargetHandler,
   type OwnershipRegister,
   type RuntimePolicy,
+  secureMemoryStatus,
 } from '../../lib/index.js';
 import type { MaybePromise } from '../../lib/maybe-promise.js';
 import { events, Recorder } from '../support.js';
@@ -75,9 +82,17 @@ export class PhaseWorld {
   readonly #held = new Map<string, Array<() => void>>();
   #published = 0;
 
+  readonly #secrets = secureMemoryStatus().secrets;
+
+  readonly #mesh = new InProcessMesh();
+
   private constructor() {
-    const mesh = new InProcessMesh();
-    for (const id of NODES) this.#join(id, mesh.join(id));
+    for (const id of NODES) this.#join(id, this.#mesh.join(id));
+  }
+
+  /** For a node more. */
+  seat(): Mesh {
+    return this.#mesh.join();
   }
 
   static async run(test: (world: PhaseWorld) => Promise<void>): Promise<void> {
@@ -207,8 +222,8 @@ export class PhaseWorld {
   }
 
   /** Begins to move the daemon from its source to its target, led by the orchestrator. */
-  move(source = SOURCE, target = TARGET) {
-    return this.orchestrator.startMigration(this.origin, source, target);
+  move(source = SOURCE, target = TARGET, leader = ORCHESTRATOR) {
+    return this.nodes.get(leader)!.startMigration(this.origin, source, target);
   }
 
   /** The publisher's next events, which whoever has the daemon must take. */
@@ -270,7 +285,7 @@ export class PhaseWorld {
     const [home] = this.homes;
     assert.ok(home !== undefined, `live nowhere: ${this.describe()}`);
     await this.publish(3, home);
-    const moved = await this.outcome('it moves on', this.move(home, home === NEXT ? TARGET : NEXT).wait());
+    const moved = await this.outcome('it moves on', this.move(home, home === NEXT ? TARGET : NEXT, NEXT).wait());
     if (moved.status === 'rejected') throw moved.reason;
     const [end] = this.homes;
     await this.publish(3, end!);
@@ -290,6 +305,7 @@ export class PhaseWorld {
     await this.outcome('all nodes have ended', ends, 20_000);
     await settled(20);
     assert.is(this.environment.timers, 0, 'timers left behind');
+    assert.is(secureMemoryStatus().secrets, this.#secrets, 'keys left behind');
   }
 }
 
@@ -301,8 +317,8 @@ export interface Stop {
   readonly after?: (world: PhaseWorld) => void | Promise<void>;
   /** Over when a half has done what it was told: it is there only from within. */
   readonly passing?: 'wipe' | 'publish';
-  /** Entered only when the migration is cancelled. */
-  readonly byCancel?: true;
+  /** Entered only when the migration is cancelled: then. */
+  readonly cancelWhen?: (world: PhaseWorld) => boolean;
 }
 
 const holding = (...places: readonly string[]): Stop => ({ before: (world) => world.hold(...places) });
@@ -347,7 +363,7 @@ export const STOPS: Readonly<Record<MigrationRole, Readonly<Record<string, Stop>
     offered: withLog(5, 'ActivateTarget 3→2'),
     withdrawing: {
       ...withLog(5, 'ActivateTarget 3→2'),
-      byCancel: true,
+      cancelWhen: (world) => world.phase('source') === 'offered',
       after: async (world) => {
         await withLog(5).after!(world);
         await world.until('it is offered', () => world.phase('source') === 'offered');
@@ -364,7 +380,7 @@ export const STOPS: Readonly<Record<MigrationRole, Readonly<Record<string, Stop>
     },
     releasing: { passing: 'wipe' },
     resuming: {
-      byCancel: true,
+      cancelWhen: (world) => world.phase('source') === 'transferring',
       before: (world) => world.hold('SnapshotReady 3→2'),
       after: async (world) => {
         await world.until('it logs', () => world.phase('source') === 'transferring');
@@ -381,7 +397,11 @@ export const STOPS: Readonly<Record<MigrationRole, Readonly<Record<string, Stop>
     // It has been written, and the target does not know it yet.
     claiming: withLog(5, 'written 2'),
     activating: { ...withLog(5), passing: 'publish' },
-    discarding: { ...withLog(5, 'ReplayComplete 2→3'), byCancel: true, passing: 'wipe' },
+    discarding: {
+      ...withLog(5, 'ReplayComplete 2→3'),
+      cancelWhen: (world) => world.waiting('ReplayComplete 2→3') > 0,
+      passing: 'wipe',
+    },
   },
   orchestrator: {
     Snapshot: holding('TakeSnapshot 3→1'),
@@ -390,6 +410,51 @@ export const STOPS: Readonly<Record<MigrationRole, Readonly<Record<string, Stop>
     Replay: withLog(5, 'ReplayComplete 2→3'),
     Cutover: withLog(5, 'CutoverNotify 3→1'),
     Complete: {},
-    Rollback: { ...holding('restore 2', 'MigrationFailed 3→1'), byCancel: true },
+    Rollback: {
+      ...holding('restore 2', 'MigrationFailed 3→1'),
+      cancelWhen: (world) => world.waiting('restore 2') > 0,
+    },
   },
 };
+
+/** The phases of a half as its own table of transitions has them. */
+function phasesOf(half: unknown): string[] {
+  return Object.keys((half as { readonly table: object }).table);
+}
+
+export const PHASES: Readonly<Record<MigrationRole, readonly string[]>> = {
+  source: phasesOf(new MigrationSourceHandler(new DaemonRegistry())),
+  target: phasesOf(new MigrationTargetHandler(new DaemonRegistry(), new DaemonFactoryRegistry())),
+  orchestrator: phasesOf(new MigrationOrchestrator()),
+};
+export const ROLES = Object.keys(PHASES) as MigrationRole[];
+
+/** Brings a migration to a phase and does something there: from within, where that phase takes no time. */
+export async function inPhase<T>(
+  world: PhaseWorld,
+  role: MigrationRole,
+  phase: string,
+  act: (handle: MigrationHandle) => T,
+): Promise<T> {
+  const stop = STOPS[role][phase]!;
+  await stop.before?.(world);
+  const handle = world.move();
+  let done: { readonly result: T } | undefined;
+  const within = () => {
+    if (world.phase(role) === phase) done ??= { result: act(handle) };
+  };
+  if (stop.passing === 'publish') world.onPublish = within;
+  if (stop.passing === 'wipe') world.onWipe = within;
+  await stop.after?.(world);
+  const { cancelWhen } = stop;
+  if (cancelWhen) {
+    await world.until('it can be cancelled there', () => cancelWhen(world));
+    void handle.cancel();
+  }
+  if (stop.passing) await world.until(`${role} passes ${phase}`, () => done !== undefined);
+  else {
+    const isThere = () => world.phase(role) === phase || (phase === 'Complete' && handle.phase === phase);
+    await world.until(`${role} is ${phase}`, isThere);
+  }
+  return (done ?? { result: act(handle) }).result;
+}
