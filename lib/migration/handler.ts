@@ -514,6 +514,9 @@ export class MigrationSubprotocolHandler {
       case 'RebindStatus':
         this.#orchestrator.rebindStatus(origin, from, trailer);
         break;
+      case 'RebindAck':
+        this.#target.rebindAck(origin, from, trailer);
+        break;
       case 'BufferedEvents':
         this.#target.bufferedEvents(message, from, trailer);
         break;
@@ -587,7 +590,7 @@ export class MigrationSubprotocolHandler {
       if (!this.#extensions && isExtension(message)) return;
       // The other half may be through with that migration already.
       if (message.kind === 'MigrationFailed') this.#failed(message, this.#localNode, trailer, sender);
-      else if (message.kind === 'RebindStatus' || this.isMigrating(message.daemonOrigin))
+      else if (isOfAnEnd(message) || this.isMigrating(message.daemonOrigin))
         this.#dispatch(message, trailer, NO_FRAME, this.#localNode);
     });
   }
@@ -745,6 +748,11 @@ function contained(run: () => unknown, failed: (error: unknown) => void): void {
   } catch (error) {
     failed(error);
   }
+}
+
+/** What is told of a migration when it is over, too. */
+function isOfAnEnd({ kind }: ExtensionMessage): boolean {
+  return kind === 'RebindStatus' || kind === 'RebindAck';
 }
 
 function noPart(origin: bigint, from: bigint): MigrationError {

@@ -148,6 +148,10 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
     const led = this.records.get(origin) ?? this.#completedTries.get(origin);
     if (!led) throw noMigration(origin, 'RebindStatus', 'was led from this node');
     requirePeer(origin, 'RebindStatus', from, led.target);
+    // Of another try too: it is not to be repeated.
+    const { try: attempt, reportNumber } = trailer ?? {};
+    if (attempt !== undefined && reportNumber !== undefined)
+      this.ctx.send(from, { kind: 'RebindAck', daemonOrigin: origin }, { try: attempt, reportNumber });
     const rebind = trailer?.try === led.try ? trailer?.rebind : undefined;
     if (rebind) this.ctx.report({ kind: 'rebind', origin, rebind });
   }

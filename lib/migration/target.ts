@@ -32,6 +32,10 @@ const MISSING_RUNS = 512;
 const MAX_WAITING_FRAMES = 64;
 /** Frames of late events that wait for their sender to be authorised, at the most. */
 const MAX_LATE = 1_024;
+/** How often a report of subscriptions is said, where nobody says that it was heard. */
+const REPORT_TRIES = 10;
+/** Reports that are repeated at once; what is over that is said once. */
+const MAX_REPORTS = 1_024;
 /** How often the reassembler is asked to drop what made no progress. */
 const SWEEP_MS = 1_000;
 
@@ -108,6 +112,17 @@ interface Ended {
   readonly failure: ToldFailure | undefined;
 }
 
+/** A report of a daemon's subscriptions that its orchestrator may not have heard. */
+interface RebindTold {
+  readonly origin: bigint;
+  readonly orchestrator: bigint;
+  readonly try: bigint;
+  readonly number: bigint;
+  readonly rebind: Uint8Array;
+  tries: number;
+  dueAt: number;
+}
+
 type Answered<K extends keyof RequestTypes> = RequestTypes[K]['answer'];
 
 interface TargetInputs {
@@ -146,6 +161,9 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   readonly #refusals = new BoundedMemory<Ended>(REMEMBERED);
   /** Ended by a higher try, but not gone yet. */
   readonly #leaving = new Map<bigint, TargetRecord>();
+  /** What its orchestrator has not heard yet of a daemon's subscriptions: the newest, and the one that was said first comes first. */
+  readonly #reports = new Map<bigint, RebindTold>();
+  #lastReport = 0n;
   #sweptAt = 0;
 
   /** @param factories without any, every daemon is refused with ComputeNotSupported */
@@ -174,6 +192,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   /** Frees what is half assembled. */
   override dispose(): void {
     this.#reassembler?.dispose();
+    this.#reports.clear();
     for (const record of this.records.values()) this.#free(record);
     super.dispose();
   }
@@ -312,6 +331,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
 
   /** A node that takes part is gone for certain: as if it had said that the migration failed. */
   peerGone(node: bigint): void {
+    for (const [origin, { orchestrator }] of this.#reports) if (orchestrator === node) this.#reports.delete(origin);
     this.forEachRecord((record) => {
       // With its source gone, a copy that holds what was offered is the daemon: the register tells.
       if (record.source === node && record.phase === 'holding') {
@@ -327,13 +347,38 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   tellRebind(origin: bigint, rebind: Uint8Array): void {
     const known = this.records.get(origin) ?? this.#ended.get(origin);
     if (known?.try === undefined) return;
-    this.ctx.send(known.orchestrator, { kind: 'RebindStatus', daemonOrigin: origin }, { try: known.try, rebind });
+    const { orchestrator, try: attempt } = known;
+    this.#tellReport({ origin, orchestrator, try: attempt, number: ++this.#lastReport, rebind, tries: 0, dueAt: 0 });
+  }
+
+  /** The orchestrator has heard a report. */
+  rebindAck(origin: bigint, from: bigint, trailer: Trailer | undefined): void {
+    const report = this.#reports.get(origin);
+    if (!report) return;
+    requirePeer(origin, 'RebindAck', from, report.orchestrator);
+    if (trailer?.reportNumber === report.number) this.#reports.delete(origin);
+  }
+
+  /** Says it, in place of one that was said before, and again until it is heard or has been said often enough. */
+  #tellReport(report: RebindTold): void {
+    const { origin, orchestrator, try: attempt, number: reportNumber, rebind } = report;
+    this.#reports.delete(origin);
+    report.tries++;
+    report.dueAt = this.ctx.now + this.#policy.repeatMs;
+    if (report.tries < REPORT_TRIES && this.#reports.size < MAX_REPORTS) this.#reports.set(origin, report);
+    const trailer = { try: attempt, rebind, reportNumber };
+    this.ctx.send(orchestrator, { kind: 'RebindStatus', daemonOrigin: origin }, trailer);
   }
 
   override tick(): void {
     if (this.ctx.now - this.#sweptAt >= SWEEP_MS) {
       this.#sweptAt = this.ctx.now;
       this.#reassembler!.sweep(this.ctx.now);
+    }
+    // Each waits equally long, so the first is due first.
+    for (const report of this.#reports.values()) {
+      if (report.dueAt > this.ctx.now) break;
+      this.#tellReport(report);
     }
     super.tick();
   }
