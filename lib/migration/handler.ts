@@ -590,7 +590,7 @@ export class MigrationSubprotocolHandler {
       if (!this.#extensions && isExtension(message)) return;
       // The other half may be through with that migration already.
       if (message.kind === 'MigrationFailed') this.#failed(message, this.#localNode, trailer, sender);
-      else if (isOfAnEnd(message) || this.isMigrating(message.daemonOrigin))
+      else if (message.kind === 'RebindStatus' || this.isMigrating(message.daemonOrigin))
         this.#dispatch(message, trailer, NO_FRAME, this.#localNode);
     });
   }
@@ -748,11 +748,6 @@ function contained(run: () => unknown, failed: (error: unknown) => void): void {
   } catch (error) {
     failed(error);
   }
-}
-
-/** What is told of a migration when it is over, too. */
-function isOfAnEnd({ kind }: ExtensionMessage): boolean {
-  return kind === 'RebindStatus' || kind === 'RebindAck';
 }
 
 function noPart(origin: bigint, from: bigint): MigrationError {

@@ -150,7 +150,7 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
     requirePeer(origin, 'RebindStatus', from, led.target);
     // Of another try too: it is not to be repeated.
     const { try: attempt, reportNumber } = trailer ?? {};
-    if (attempt !== undefined && reportNumber !== undefined)
+    if (attempt !== undefined && reportNumber !== undefined && from !== this.ctx.localNode)
       this.ctx.send(from, { kind: 'RebindAck', daemonOrigin: origin }, { try: attempt, reportNumber });
     const rebind = trailer?.try === led.try ? trailer?.rebind : undefined;
     if (rebind) this.ctx.report({ kind: 'rebind', origin, rebind });

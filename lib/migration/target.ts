@@ -32,7 +32,7 @@ const MISSING_RUNS = 512;
 const MAX_WAITING_FRAMES = 64;
 /** Frames of late events that wait for their sender to be authorised, at the most. */
 const MAX_LATE = 1_024;
-/** How often a report of subscriptions is said, where nobody says that it was heard. */
+/** How often a report of subscriptions is said, where no other node says that it has heard it. */
 const REPORT_TRIES = 10;
 /** Reports that are repeated at once; what is over that is said once. */
 const MAX_REPORTS = 1_024;
@@ -365,7 +365,8 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     this.#reports.delete(origin);
     report.tries++;
     report.dueAt = this.ctx.now + this.#policy.repeatMs;
-    if (report.tries < REPORT_TRIES && this.#reports.size < MAX_REPORTS) this.#reports.set(origin, report);
+    const isRepeated = orchestrator !== this.ctx.localNode && report.tries < REPORT_TRIES;
+    if (isRepeated && this.#reports.size < MAX_REPORTS) this.#reports.set(origin, report);
     const trailer = { try: attempt, rebind, reportNumber };
     this.ctx.send(orchestrator, { kind: 'RebindStatus', daemonOrigin: origin }, trailer);
   }

@@ -221,6 +221,37 @@ for (const leader of [1, 2, 3]) {
   );
 }
 
+moving('a gap that was passed over while the daemon moved is passed over in its replay alike', () =>
+  inWorld(async (world) => {
+    world.publish(0, 10);
+    await world.until('they are seen', () => world.daemons[0]!.of(world.publisher(0)).length === 10);
+    let goOn = () => {};
+    const held = new Promise<void>((resolve) => {
+      goOn = resolve;
+    });
+    world.beforeNext = (call) => (call === 'restore' ? held : undefined);
+    const handle = world.move(1, 2);
+    await world.until('the target restores', () => world.daemons.length === 2);
+    // One is missing, for ever: when 4,096 later ones have come, it is waited for no longer.
+    world.published[0]!++;
+    world.publish(0, 4_200);
+    await world.until('it is reported', () => world.errors.some(({ kind }) => kind === 'sequence-gap'));
+    await world.environment.advance(100);
+    goOn();
+    await world.until('the migration is over', () => handle.state !== 'running');
+    await handle.wait();
+    world.publish(0, 5);
+    await world.environment.advance(500);
+    const expected = Array.from({ length: 4_216 }, (_, i) => BigInt(i + 1)).filter((sequence) => sequence !== 11n);
+    assert.equal(world.daemons.at(-1)!.of(world.publisher(0)), expected);
+    assert.equal(
+      world.errors.map(({ kind }) => kind),
+      ['sequence-gap'],
+    );
+    await world.assertExactlyOnce(2, [0]);
+  }),
+);
+
 moving('one that is away for ever fails at the deadline, with the reason, and the others go on', () =>
   inWorld(async (world) => {
     world.keepPublishing(5, 50);
