@@ -36,6 +36,8 @@ const MAX_LATE = 1_024;
 const REPORT_TRIES = 10;
 /** Reports that are repeated at once; what is over that is said once. */
 const MAX_REPORTS = 1_024;
+/** Old tries whose orchestrators are being looked into, at the most. */
+const MAX_OUTSIDERS = 256;
 /** How often the reassembler is asked to drop what made no progress. */
 const SWEEP_MS = 1_000;
 
@@ -157,6 +159,8 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   readonly #ended = new BoundedMemory<Ended>(REMEMBERED);
   /** Events that came after the end from a node that is being authorised, by the request that asks. */
   readonly #late = new Map<number, { readonly message: BufferedEvents; readonly from: bigint }>();
+  /** Whoever waits for the word on whether it may place a daemon of which it has an old try, by the request that asks. */
+  readonly #outsiders = new Map<number, { readonly origin: bigint; readonly from: bigint; readonly try: bigint }>();
   /** Those that were never let in: apart, so that whoever is refused changes nothing for anybody else. */
   readonly #refusals = new BoundedMemory<Ended>(REMEMBERED);
   /** Ended by a higher try, but not gone yet. */
@@ -295,6 +299,10 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   answer(answer: MigrationAnswer): void {
     if (this.#late.has(answer.id)) {
       this.#answerLate(answer);
+      return;
+    }
+    if (this.#outsiders.has(answer.id)) {
+      this.#answerOutsider(answer);
       return;
     }
     const leaving = this.#leaving.get(answer.origin);
@@ -508,13 +516,32 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     const refusal = this.#refusals.get(origin);
     const ended = refusal?.orchestrator === from && isOf(refusal, trailer) ? refusal : this.#ended.get(origin);
     if (ended?.try === undefined || trailer?.try === undefined || trailer.try > ended.try) return false;
-    if (ended.orchestrator !== from) return true;
+    if (ended.orchestrator !== from) {
+      this.#askWhetherItMayKnow(origin, from, trailer);
+      return true;
+    }
     // Also where a source has lost count of its tries: whoever leads that one must not wait for it.
     if (trailer.try < ended.try)
       this.#refuseAtOnce(origin, from, trailer, told(outdated(origin, trailer.try, ended.try)));
     else if (ended.failure) this.#refuseAtOnce(origin, from, trailer, ended.failure);
     else if (ended.live) this.#confirm(origin, ended);
     return true;
+  }
+
+  /** An old try, of one who did not lead the last: it hears so where it may place the daemon, else what any stranger hears. */
+  #askWhetherItMayKnow(origin: bigint, from: bigint, { try: attempt, source, daemonKind }: Trailer): void {
+    for (const outsider of this.#outsiders.values()) if (outsider.origin === origin && outsider.from === from) return;
+    if (this.#outsiders.size === MAX_OUTSIDERS) throw tooManyOutsiders(origin, from);
+    const target = this.ctx.localNode;
+    const ask = { role: 'target', origin, orchestrator: from, source, target, daemonKind } as const;
+    this.#outsiders.set(this.ctx.request('target', 'admit', ask), { origin, from, try: attempt! });
+  }
+
+  #answerOutsider({ id, origin, error }: MigrationAnswer): void {
+    const { from, try: attempt } = this.#outsiders.get(id)!;
+    this.#outsiders.delete(id);
+    const newest = this.#ended.get(origin)?.try ?? attempt;
+    this.#refuseAtOnce(origin, from, { try: attempt }, told(error ?? outdated(origin, attempt, newest)));
   }
 
   /** A higher try ends a lower one, unless the register has the word already. Its copy is dropped first. */
@@ -1061,6 +1088,11 @@ function kept(message: BufferedEvents): BufferedEvents {
 function tooManyWaiting(origin: bigint, from: bigint, limit: number): MigrationError {
   const text = `BufferedEvents for daemon ${origin} from node ${from}: ${limit} frames wait for authorize already`;
   return new MigrationError('buffer-full', text, { details: { origin, from } });
+}
+
+function tooManyOutsiders(origin: bigint, from: bigint): MigrationError {
+  const text = `SnapshotReady for daemon ${origin} from node ${from} is of an old try, and ${MAX_OUTSIDERS} of those are being looked into already`;
+  return new MigrationError('too-many-migrations', text, { details: { origin, from } });
 }
 
 function countFrom(waiting: Iterable<{ readonly from: bigint }>, node: bigint): number {

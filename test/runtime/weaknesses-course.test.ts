@@ -336,11 +336,12 @@ async function moveWithout(world: TappedWorld, lost: number): Promise<string | u
 
 weakness('#24 any single lost frame delays a migration, and no more', async () => {
   const lost = new Set<string>();
-  for (let number = 0, more = true; more; number++) {
+  // How many frames there are varies with the machine: the last one is reached for certain behind the end of some runs.
+  for (let number = 0, beyond = 0; beyond < 3; number++) {
     await inTappedWorld(async (world) => {
       const name = await moveWithout(world, number);
-      more = name !== undefined;
       if (name) lost.add(name);
+      else beyond++;
       assert.is(world.source.has(world.origin), false, name);
       const seen = world.seen(TARGET);
       assert.equal(seen.slice(0, 1_000), numbers(1, 1_000), name);
