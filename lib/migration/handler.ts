@@ -8,7 +8,7 @@ import type { MigrationCodec } from '../wire/codec.js';
 import { createCodec } from '../wire/engine.js';
 import type { EventLog } from '../wire/event-log.js';
 import { decodeMigrationFrame, type ExtensionMessage, encodeMigrationFrame, isExtension } from '../wire/extension.js';
-import { allFrames, type FrameProducer } from '../wire/frame-producer.js';
+import { type FrameProducer, readyFrames } from '../wire/frame-producer.js';
 import type { CausalEvent, CausalLink } from '../wire/link.js';
 import type { MigrationFailed, MigrationMessage } from '../wire/message.js';
 import { appendTrailer, type Trailer } from '../wire/trailer.js';
@@ -150,6 +150,8 @@ export class MigrationSubprotocolHandler {
   #ended: bigint[] = [];
   #outbox: OutboundMigrationMessage[] = [];
   #whenIdle: Array<() => void> = [];
+  /** Without a transport: streams of which frames are still to come. */
+  #streams: Array<{ readonly destNode: bigint; readonly frames: FrameProducer }> = [];
   #nextRequest = 1;
   #now = 0;
   #settling = false;
@@ -244,8 +246,12 @@ export class MigrationSubprotocolHandler {
     return this.takeOutbound();
   }
 
-  /** What is to be sent, where there is no transport. */
+  /**
+   * What is to be sent, where there is no transport. Of a snapshot that a daemon streams asynchronously each call gives what is
+   * here by then: to be called again, or `tick`, until `list` has all of its bytes as done.
+   */
   takeOutbound(): OutboundMigrationMessage[] {
+    this.#collect();
     const outbound = this.#outbox;
     this.#outbox = [];
     return outbound;
@@ -432,11 +438,26 @@ export class MigrationSubprotocolHandler {
     return this.#orchestrator.size + this.#source.size + this.#target.size === 0;
   }
 
-  /** Frees what is half assembled. Nothing is taken or begun any more (`disposed`), and neither time nor an answer counts. Idempotent. */
+  /**
+   * Frees what is half assembled, and closes what is streamed. Nothing is taken or begun any more (`disposed`), and neither time nor
+   * an answer counts. Idempotent.
+   */
   dispose(): void {
     this.#disposed = true;
     this.#prober.dispose();
     for (const half of [this.#orchestrator, this.#source, this.#target]) half.dispose();
+  }
+
+  /** Frames that streams have ready; what their failing leads to is settled too. */
+  #collect(): void {
+    const streams = this.#streams;
+    this.#streams = [];
+    for (const { destNode, frames } of streams) this.#drain(destNode, frames);
+  }
+
+  #drain(destNode: bigint, frames: FrameProducer): void {
+    for (const payload of readyFrames(frames)) this.#outbox.push({ destNode, payload });
+    if (!frames.done) this.#streams.push({ destNode, frames });
   }
 
   #requireUsable(): void {
@@ -617,7 +638,6 @@ export class MigrationSubprotocolHandler {
   }
 
   #answer(answer: MigrationAnswer): void {
-    if (this.#disposed) return;
     this.#guarded(() => {
       if (answer.role === 'probe') this.#prober.answer(answer);
       else if (answer.role === 'source') this.#source.answer(answer);
@@ -710,7 +730,7 @@ export class MigrationSubprotocolHandler {
       forward: send,
       stream: (destNode, frames) => {
         if (transport) this.#guarded(() => transport.stream(destNode, frames));
-        else for (const frame of allFrames(frames)) send(destNode, frame);
+        else this.#drain(destNode, frames);
       },
       request: (role, kind, ask) => {
         const id = this.#nextRequest++;
@@ -725,6 +745,10 @@ export class MigrationSubprotocolHandler {
       report: (report) => this.#report(report),
       ended: (origin) => {
         if (this.#failuresTold.has(origin)) this.#ended.push(origin);
+      },
+      run: (brought) => {
+        this.#guarded(brought);
+        this.#settle();
       },
     };
   }

@@ -196,7 +196,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   /** Frees what is half assembled. */
   override dispose(): void {
     this.#reassembler?.dispose();
-    this.#reports.clear();
+    for (const waiting of [this.#late, this.#outsiders, this.#leaving, this.#reports]) waiting.clear();
     for (const record of this.records.values()) this.#free(record);
     super.dispose();
   }

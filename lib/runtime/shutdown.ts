@@ -1,6 +1,7 @@
 import type { DaemonHost } from '../daemon/host.js';
 import type { DaemonRegistry } from '../daemon/registry.js';
 import { MigrationError } from '../errors.js';
+import { isPromise, type MaybePromise } from '../maybe-promise.js';
 import type { Mesh } from '../mesh/mesh.js';
 import type { MigrationStatus } from '../migration/core.js';
 import { asMigrationError } from '../migration/failure.js';
@@ -38,8 +39,8 @@ export interface EndingNode {
   readonly ownership: Ownership;
   /** Ends what is led from here and has not been begun, or waits to be begun again. */
   readonly cancelWaiting: () => void;
-  /** Wipes the key of a copy here, and frees it. */
-  readonly dispose: (host: DaemonHost) => void;
+  /** Wipes the key of a copy here, and frees it, at once. @returns a promise while it lets go of its channels */
+  readonly dispose: (host: DaemonHost) => MaybePromise<void>;
   /** Ends everything else that waits or ticks. */
   readonly stop: () => void;
 }
@@ -58,6 +59,8 @@ export class Shutdown {
   /** What could not be brought to its end. */
   readonly #left: MigrationError[] = [];
   readonly #takenBack = new Set<bigint>();
+  /** Copies that still let go of their channels. */
+  readonly #leaving: Array<Promise<void>> = [];
   /** Daemons that lived here, and are being taken out of the register. */
   readonly #removals = new Map<bigint, Promise<void>>();
 
@@ -123,7 +126,8 @@ export class Shutdown {
   #end(host: DaemonHost, owned: boolean): void {
     const { origin } = host;
     const { dispose, ownership } = this.#node;
-    dispose(host);
+    const left = dispose(host);
+    if (isPromise(left)) this.#leaving.push(left.catch(() => {}));
     if (!owned) return;
     const removal = ownership.remove(origin);
     removal.catch(() => {});
@@ -155,6 +159,7 @@ export class Shutdown {
 
   async #leaveMesh(): Promise<void> {
     const { mesh } = this.#node;
+    await this.#settles(Promise.all(this.#leaving), 1);
     if (await this.#settles(Promise.resolve(mesh.close()), 1)) return;
     throw new MigrationError('timed-out', `the mesh of node ${mesh.nodeId} did not close in time`);
   }
