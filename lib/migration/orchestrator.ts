@@ -195,7 +195,8 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
   /** Nobody leads what is left here any more: both sides are told, and settle it by the register. */
   handOver(): void {
     this.forEachRecord((record) => {
-      record.failure = handedOver(record, this.ctx.localNode);
+      // A source that was never told to stop goes on.
+      if (record.isCutOver) record.failure = handedOver(record, this.ctx.localNode);
       this.#tell(record, record.target);
       this.#tell(record, record.source);
       this.#end(record);
