@@ -143,6 +143,11 @@ export class DaemonHost {
     return this.#gate;
   }
 
+  /** Whether it answers for what it is handed: moving or not, it is the daemon. */
+  get isLive(): boolean {
+    return this.#gate === 'live' || this.#gate === 'logging' || this.#gate === 'mirroring';
+  }
+
   get origin(): bigint {
     return this.keypair.originHash;
   }
@@ -208,7 +213,7 @@ export class DaemonHost {
    * copy is live.
    */
   replay(events: readonly CausalEvent[]): MaybePromise<void> {
-    return this.#inOrder(() => this.#processAll(events.filter((event) => this.#notice(event) === 'new')));
+    return this.#inOrder(() => this.#processAll(events.filter((event) => this.#noticeReplayed(event) === 'new')));
   }
 
   /** Whether an event counts as seen. */
@@ -464,6 +469,18 @@ export class DaemonHost {
     this.log.append(event);
     const { length } = event.payload;
     if (length > (this.#largest?.length ?? MAX_SNAPSHOT_CHUNK_SIZE)) this.#largest = { link: event.link, length };
+  }
+
+  /** Whoever accepted it knew that what is missing before it does not come: it counts as seen here too. */
+  #noticeReplayed(event: CausalEvent) {
+    for (;;) {
+      try {
+        return this.#notice(event);
+      } catch (error) {
+        const isGap = error instanceof MigrationError && error.kind === 'sequence-gap';
+        if (!isGap || !this.passOverGap(event.link.originHash)) throw error;
+      }
+    }
   }
 
   #notice(event: CausalEvent) {

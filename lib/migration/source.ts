@@ -2,7 +2,7 @@ import type { DaemonRegistry } from '../daemon/registry.js';
 import { MigrationError } from '../errors.js';
 import { type MaybePromise, whenReady } from '../maybe-promise.js';
 import type { EventLog } from '../wire/event-log.js';
-import { MigrationFailureReason } from '../wire/failure.js';
+import type { MigrationFailureReason } from '../wire/failure.js';
 import type { CausalEvent } from '../wire/link.js';
 import { MAX_SNAPSHOT_CHUNK_SIZE } from '../wire/message.js';
 import { sameBytes, type Trailer } from '../wire/trailer.js';
@@ -15,12 +15,28 @@ import type {
   RequestTypes,
 } from './core.js';
 import { type EventFragment, encodeFragment, FragmentSender, MAX_EVENT_BYTES } from './event-fragments.js';
-import { asMigrationError, errorOf, extensionsRequired, reasonOf, toItself } from './failure.js';
+import {
+  asMigrationError,
+  endedByShutdown,
+  errorOf,
+  extensionsRequired,
+  nodeGone,
+  type ToldFailure,
+  toItself,
+  told,
+} from './failure.js';
 import { BoundedMemory } from './memory.js';
 import { countChunks, decodeMissingChunks } from './missing-chunks.js';
 import { OutgoingSnapshot } from './outgoing-snapshot.js';
 import { type ParticipantPolicy, type ParticipantPolicyOptions, participantPolicy } from './policy.js';
-import { noMigration, RoleHandler, type RoleRecord, requirePeer, type TransitionTable } from './role.js';
+import {
+  alreadyMigrating,
+  noMigration,
+  RoleHandler,
+  type RoleRecord,
+  requirePeer,
+  type TransitionTable,
+} from './role.js';
 
 /** Bytes of one BufferedEvents frame, at the most, unless a single event needs more. */
 const EVENT_FRAME_BYTES = 48 * 1024;
@@ -113,7 +129,7 @@ interface Ended {
   readonly requestId: Uint8Array | undefined;
   readonly try: bigint;
   /** Undefined where the daemon has moved. */
-  readonly failure: MigrationFailureReason | undefined;
+  readonly failure: ToldFailure | undefined;
 }
 
 /** What the target says that it has of the log. */
@@ -128,7 +144,7 @@ type Answered<K extends keyof RequestTypes> = RequestTypes[K]['answer'];
 
 interface SourceInputs {
   CutoverNotify: { readonly trailer: Trailer | undefined };
-  MigrationFailed: { readonly reason: MigrationFailureReason };
+  MigrationFailed: { readonly error: MigrationError };
   ChunkStatus: { readonly missing: Uint32Array };
   EventAck: EventAck;
   ActivationConfirmed: { readonly epoch: bigint };
@@ -164,7 +180,6 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   readonly #rivals = new Map<bigint, Map<bigint, Rival>>();
   /** Copies kept for `recover`, and until when. Until the same time after each began, so the oldest is first. */
   readonly #backups = new Map<bigint, number>();
-  #isDisposed = false;
 
   constructor(registry: DaemonRegistry, policy: ParticipantPolicyOptions = {}) {
     super();
@@ -191,7 +206,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   /** TakeSnapshot: from an orchestrator, or from this node's own. */
   takeSnapshot(origin: bigint, target: bigint, from: bigint, trailer: Trailer | undefined): void {
     if (trailer === undefined && this.ctx.speaks(from) === true) {
-      this.#refuseAtOnce(origin, from, trailer, reasonOf(extensionsRequired('TakeSnapshot', origin, from)));
+      this.#refuseAtOnce(origin, from, trailer, extensionsRequired('TakeSnapshot', origin, from));
       return;
     }
     const known = this.records.get(origin) ?? this.#ended.get(origin);
@@ -201,14 +216,14 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     }
     if (this.records.has(origin)) {
       if (!this.#mayWait(origin, { target, from, trailer }))
-        this.#refuseAtOnce(origin, from, trailer, MigrationFailureReason.alreadyMigrating());
+        this.#refuseAtOnce(origin, from, trailer, alreadyMigrating(origin));
       return;
     }
     try {
       if (target === this.ctx.localNode) throw toItself(origin, target);
       this.requireRoom(origin, [from], this.#policy);
     } catch (error) {
-      this.#refuseAtOnce(origin, from, trailer, reasonOf(error));
+      this.#refuseAtOnce(origin, from, trailer, error);
       return;
     }
     this.#open(origin, target, from, trailer);
@@ -282,7 +297,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     if (!record) return this.#failedBefore(origin, from, trailer);
     if (from !== record.orchestrator && from !== record.target) return false;
     if (!meansThis(record, trailer)) return true;
-    this.apply(record, 'MigrationFailed', { reason });
+    this.apply(record, 'MigrationFailed', { error: errorOf(origin, reason, trailer?.failureKind) });
     return true;
   }
 
@@ -293,7 +308,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       if (answer.kind === 'recover') {
         if (answer.error) this.#backupStays(answer.origin, answer.error);
         this.ctx.report({ kind: 'recovered', origin: answer.origin, error: answer.error });
-      } else if (answer.error && !this.records.has(answer.origin)) this.ctx.fault(answer.error);
+      } else if (answer.error && answer.kind === 'dropBackup') this.ctx.fault(answer.error);
       return;
     }
     record.awaiting = undefined;
@@ -313,12 +328,40 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     if (record && (record.phase === 'streaming' || record.phase === 'draining')) this.guarded(() => this.#pump(record));
   }
 
+  /** Closes what is streamed. */
+  override dispose(): void {
+    for (const { snapshot } of this.records.values()) snapshot?.cancel();
+    super.dispose();
+  }
+
+  /** What is offered is the target's to take; what goes back goes back. */
+  protected endUnlessDecided(record: SourceRecord): void {
+    if (!isBeforeOffer(record.phase)) return;
+    this.apply(record, 'MigrationFailed', { error: endedByShutdown(record.origin, this.ctx.localNode) });
+  }
+
+  /** Takes back what is offered, where the target has not taken it. */
+  withdrawOffers(): void {
+    this.forEachRecord((record) => {
+      if (record.phase !== 'offering' && record.phase !== 'offered') return;
+      this.apply(record, 'MigrationFailed', { error: endedByShutdown(record.origin, this.ctx.localNode) });
+    });
+  }
+
+  /** This copy will do nothing more: where nobody else can have the daemon, nobody is to wait for it. */
+  handOver(): void {
+    this.forEachRecord((record) => {
+      if (isBeforeOffer(record.phase) || record.phase === 'resuming')
+        this.#refuse(record, record.abort ?? endedByShutdown(record.origin, this.ctx.localNode));
+    });
+  }
+
   /** A node that takes part is gone for certain: as if it had said that the migration failed. */
   peerGone(node: bigint): void {
-    const reason = MigrationFailureReason.stateFailed(`node ${node} is gone`);
     this.forEachRecord((record) => {
       record.isTargetGone ||= record.target === node;
-      if (record.target === node || record.orchestrator === node) this.apply(record, 'MigrationFailed', { reason });
+      if (record.target === node || record.orchestrator === node)
+        this.apply(record, 'MigrationFailed', { error: nodeGone(record.origin, node) });
     });
   }
 
@@ -340,12 +383,6 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     this.#ended.delete(origin);
     this.ctx.request('source', 'recover', { origin, lost });
     return true;
-  }
-
-  /** Closes what is streamed. */
-  dispose(): void {
-    this.#isDisposed = true;
-    for (const { snapshot } of this.records.values()) snapshot?.cancel();
   }
 
   override tick(): void {
@@ -398,21 +435,25 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
 
   #rules(): SourceTable {
     const pass = () => {};
-    const note = (r: SourceRecord, input: { reason: MigrationFailureReason }) => {
-      r.abort = errorOf(r.origin, input.reason);
+    const note = (r: SourceRecord, { error }: SourceInputs['MigrationFailed']) => {
+      r.abort = error;
     };
-    const goBack = (r: SourceRecord, i: { reason: MigrationFailureReason }) =>
-      this.#goBack(r, errorOf(r.origin, i.reason));
+    const goBack = (r: SourceRecord, { error }: SourceInputs['MigrationFailed']) => this.#goBack(r, error);
     const waiting = { MigrationFailed: note, ChunkStatus: pass, due: pass };
+    // Nothing has been done yet that would have to be undone, so whoever decides is not waited for.
+    const untouched = {
+      ...waiting,
+      MigrationFailed: (r: SourceRecord, { error }: SourceInputs['MigrationFailed']) => this.#refuse(r, error),
+    };
     const late = {
       ...waiting,
       CutoverNotify: pass,
       EventAck: (r: SourceRecord, i: SourceInputs['EventAck']) => this.#acknowledged(r, i),
     };
     return {
-      authorising: { ...waiting, authorize: (r) => this.#begin(r), refused: (r, error) => this.#refuse(r, error) },
+      authorising: { ...untouched, authorize: (r) => this.#begin(r), refused: (r, error) => this.#refuse(r, error) },
       beginning: {
-        ...waiting,
+        ...untouched,
         beginTry: (r, begun) => this.#snapshot(r, begun),
         refused: (r, error) => this.#refuse(r, error),
       },
@@ -451,7 +492,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
         ...late,
         CutoverNotify: (r) => this.#tellCleanup(r),
         // A failure only prompts a withdrawal: once stopped, the source listens to the register alone.
-        MigrationFailed: (r, i) => this.#withdraw(r, errorOf(r.origin, i.reason)),
+        MigrationFailed: (r, { error }) => this.#withdraw(r, error),
         ActivationConfirmed: (r, i) => this.#confirmed(r, i),
         due: (r) => this.#remindTarget(r),
       },
@@ -537,15 +578,15 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   }
 
   /** A refusal is answered, never silent: whoever asks must not wait. */
-  #refuseAtOnce(origin: bigint, from: bigint, trailer: Trailer | undefined, reason: MigrationFailureReason): void {
+  #refuseAtOnce(origin: bigint, from: bigint, trailer: Trailer | undefined, error: unknown): void {
     const answer = trailer?.requestId ? { requestId: trailer.requestId } : undefined;
-    this.ctx.send(from, { kind: 'MigrationFailed', daemonOrigin: origin, reason }, answer);
+    this.tellFailure(from, origin, told(error), answer);
   }
 
   #answerAgain(origin: bigint, ended: Ended): void {
-    const { orchestrator, requestId, failure: reason } = ended;
+    const { orchestrator, requestId, failure } = ended;
     const trailer = requestId ? { requestId, ...(ended.try === 0n ? {} : { try: ended.try }) } : undefined;
-    if (reason) this.ctx.send(orchestrator, { kind: 'MigrationFailed', daemonOrigin: origin, reason }, trailer);
+    if (failure) this.tellFailure(orchestrator, origin, failure, trailer);
     else this.ctx.send(orchestrator, { kind: 'CleanupComplete', daemonOrigin: origin }, trailer);
   }
 
@@ -560,37 +601,27 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
 
   #outOfPatience(record: SourceRecord): void {
     record.progressAt = this.ctx.now;
-    const reason = MigrationFailureReason.stateFailed(
-      `no progress for ${this.#policy.patienceMs} ms in phase ${record.phase} at the source`,
-    );
-    this.apply(record, 'MigrationFailed', { reason });
-  }
-
-  #tell(record: SourceRecord, to: bigint, reason: MigrationFailureReason): void {
-    const message = { kind: 'MigrationFailed', daemonOrigin: record.origin, reason } as const;
-    this.ctx.send(to, message, this.#trailer(record));
+    const { origin, phase } = record;
+    const message = `no progress for ${this.#policy.patienceMs} ms in phase ${phase} at the source of daemon ${origin}`;
+    const error = new MigrationError('timed-out', message, { details: { origin, phase } });
+    this.apply(record, 'MigrationFailed', { error });
   }
 
   #begin(record: SourceRecord): void {
-    if (record.abort) this.#refuse(record, record.abort);
-    else this.enter(record, 'beginning', this.ctx.request('source', 'beginTry', { origin: record.origin }));
+    this.enter(record, 'beginning', this.ctx.request('source', 'beginTry', { origin: record.origin }));
     this.#rivalsAgain(record.origin);
   }
 
   #snapshot(record: SourceRecord, begun: Answered<'beginTry'>): void {
     record.try = begun.try;
     record.epoch = begun.epoch;
-    if (record.abort) {
-      this.#refuse(record, record.abort);
-      return;
-    }
     const { origin, target, identity, mode } = record;
     this.enter(record, 'snapshotting', this.ctx.request('source', 'takeSnapshot', { origin, target, identity, mode }));
   }
 
   #transfer(record: SourceRecord, taken: Answered<'takeSnapshot'>): void {
-    if (record.abort || this.#isDisposed) taken.bytes.close();
     if (record.abort) {
+      taken.bytes.close();
       this.#goBack(record, record.abort);
       return;
     }
@@ -906,6 +937,11 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       this.#recover(record, { node: record.target, epoch: record.epoch + 1n });
       return;
     }
+    // A node that is about to end is nobody's backup: the daemon is where the register has it.
+    if (outcome === 'ended' || (outcome === 'claimed' && this.notReady)) {
+      this.enter(record, 'releasing', this.ctx.request('source', 'release', { origin: record.origin }));
+      return;
+    }
     if (outcome === 'undecided') this.#reportStanding(record);
     // Too late to go back, or nobody can say: this copy is the backup until the confirmation.
     record.abort = undefined;
@@ -961,19 +997,19 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   /** Tells why it ends, and forgets; where it had not begun, the daemon was never touched. */
   #refuse(record: SourceRecord, error: MigrationError): void {
     const { origin } = record;
-    const reason = reasonOf(error);
-    this.#tell(record, record.orchestrator, reason);
+    const failure = told(error);
+    this.tellFailure(record.orchestrator, origin, failure, this.#trailer(record));
     // A target that has chunks already must not wait for more, whether the orchestrator tells it or not.
-    if (record.snapshot && record.requestId) this.#tell(record, record.target, reason);
+    if (record.snapshot && record.requestId) this.tellFailure(record.target, origin, failure, this.#trailer(record));
     const begun = record.phase !== 'authorising' && record.phase !== 'beginning';
     this.ctx.report({ kind: 'failed', role: 'source', origin, error, begun });
     // A stranger must not push out of memory what somebody else still asks for.
     if (error.kind === 'not-authorised') this.remove(record);
-    else this.#end(record, reason);
+    else this.#end(record, failure);
     this.#rivalsAgain(origin);
   }
 
-  #end(record: SourceRecord, failure: MigrationFailureReason | undefined): void {
+  #end(record: SourceRecord, failure: ToldFailure | undefined): void {
     const { orchestrator, requestId, try: attempt, origin } = record;
     this.#ended.set(origin, { orchestrator, requestId, try: attempt, failure });
     this.remove(record);
@@ -1028,6 +1064,22 @@ function isAwaited({ sentThrough, ackThrough, fragments }: SourceRecord): boolea
 /** The daemon's copy here is whole, and its log grows. */
 function isMoving(phase: SourcePhase): boolean {
   return phase === 'transferring' || phase === 'streaming' || phase === 'draining';
+}
+
+/** No offer is out, nor on its way to the register. */
+function isBeforeOffer(phase: SourcePhase): boolean {
+  switch (phase) {
+    case 'authorising':
+    case 'beginning':
+    case 'snapshotting':
+    case 'transferring':
+    case 'streaming':
+    case 'draining':
+    case 'fencing':
+      return true;
+    default:
+      return false;
+  }
 }
 
 function isStopped(phase: SourcePhase): boolean {

@@ -79,6 +79,13 @@ export class DeliveryEndpoint {
     for (const key of this.#refused.keys()) if (key.startsWith(`${node}/`)) this.#refused.delete(key);
   }
 
+  /** This node has shut down: what waits for an answer gets one. */
+  close(): void {
+    const over = new MigrationError('target-unavailable', `node ${this.#mesh.nodeId} has shut down and sends nothing`);
+    for (const { resolve } of this.#waiting.values()) resolve(refused(over));
+    this.#waiting.clear();
+  }
+
   #receive(from: bigint, batch: FrameBatch): MaybePromise<void> {
     const pending: Promise<void>[] = [];
     forEachFrame(batch, (bytes) => {

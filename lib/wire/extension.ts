@@ -34,6 +34,8 @@ export const ExtensionType = {
   EventFragment: 0x87,
   /** Target → orchestrator: what has become of the daemon's subscriptions (`rebind`); before ActivateAck, and when it changes. */
   RebindStatus: 0x88,
+  /** Orchestrator → target: it has heard that RebindStatus (`reportNumber`), which is repeated until then. */
+  RebindAck: 0x89,
 } as const;
 
 export type ExtensionKind = keyof typeof ExtensionType;

@@ -69,6 +69,10 @@ export interface Trailer {
   readonly headLink?: Uint8Array;
   /** On RebindStatus: the report (`encodeRebindReport`). */
   readonly rebind?: Uint8Array;
+  /** On RebindStatus and RebindAck: which report it is; each one of a target has its own. */
+  readonly reportNumber?: bigint;
+  /** On MigrationFailed: the kind of the error, where its code tells less (`MigrationErrorKind`). */
+  readonly failureKind?: string;
 }
 
 type Encoding = 'u64' | 'bytes' | 'text';
@@ -103,6 +107,8 @@ const FIELDS: ReadonlyArray<readonly [tag: number, name: FieldName, encoding: En
   [29, 'fragment', 'bytes'],
   [30, 'headLink', 'bytes', 32],
   [32, 'rebind', 'bytes'],
+  [40, 'failureKind', 'text'],
+  [41, 'reportNumber', 'u64'],
 ];
 const BY_TAG = new Map(FIELDS.map(([tag, name, encoding, size]) => [tag, { name, encoding, size }]));
 

@@ -113,7 +113,7 @@ weakness('#16 by default a node gives its daemons away to itself alone', () =>
   inTappedWorld(
     async (world) => {
       await world.publish(2);
-      const error = await refusal('state-failed', () => world.move().wait({ timeout: 5_000 }));
+      const error = await refusal('not-authorised', () => world.move().wait({ timeout: 5_000 }));
       assert.match(error.message, /not authorised/);
       await world.publish(1);
       world.whole(SOURCE);
