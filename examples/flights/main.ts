@@ -17,7 +17,7 @@ function succeeded(result: DemoResult): boolean {
 
 function print(result: DemoResult): void {
   const number = (value: number) => value.toLocaleString('en');
-  const rows: ReadonlyArray<readonly [string, string]> = [
+  const rows: Array<readonly [string, string]> = [
     ['outcome', result.outcome],
     ['flights published', number(result.records)],
     [
@@ -35,6 +35,16 @@ function print(result: DemoResult): void {
     ['throughput', `${number(result.throughput)} flights/s, to both daemons`],
     ['engine', result.engine],
   ];
+  if (result.killed) {
+    const { role, phase } = result.killed;
+    rows.push([
+      'killed',
+      `the ${role} in phase ${phase}; ${number(result.tries)} migrations asked for, ${number(result.resent)} flights sent again`,
+    ]);
+  }
+  const { dropped, doubled, delayed } = result.frames;
+  if (dropped + doubled + delayed > 0)
+    rows.push(['frames', `${number(dropped)} dropped, ${number(doubled)} doubled, ${number(delayed)} delayed`]);
   for (const [name, value] of rows) console.log(`  ${name.padEnd(18)} ${value}`);
 }
 
