@@ -1,9 +1,6 @@
 import type { MigrationMode } from '../../lib/index.js';
 import type { Cluster, NodeName } from './cluster.js';
 
-/** A migration that a node's end broke off is asked for again so often. */
-const MAX_TRIES = 3;
-
 /** How a daemon's way from node to node went. */
 export interface JourneyResult {
   /** `completed`, or why it did not get there. */
@@ -26,22 +23,25 @@ export async function travel(
   let transferMs = 0;
   const ended = (outcome: string) => ({ outcome, tries, transferMs });
   for (const [from, to] of legsOf(way)) {
-    for (let left = MAX_TRIES; ; ) {
+    for (;;) {
       const hadKilled = cluster.hasKilled;
       tries++;
-      left--;
       const failure = await migrate(cluster, daemon, from, to, mode);
       transferMs = performance.now() - startedAt;
       const home = await cluster.find(daemon, 'settled');
       if (!home)
-        return ended(`lost: the daemon is live nowhere, it ended with its node${failure ? ` (${failure})` : ''}`);
+        return ended(`lost: it ended with the node on which it was live, and nothing kept it${because(failure)}`);
       if (home.name === to) break;
-      // What failed without a node's end fails again.
-      if (left === 0 || hadKilled || !cluster.hasKilled)
+      // Only what a node's end broke off is tried again: anything else fails again.
+      if (hadKilled || !cluster.hasKilled)
         return ended(`failed: ${failure ?? `the daemon is back on the ${home.name}`}`);
     }
   }
   return ended('completed');
+}
+
+function because(failure: string | undefined): string {
+  return failure ? ` (${failure})` : '';
 }
 
 function legsOf(way: readonly NodeName[]): ReadonlyArray<readonly [NodeName, NodeName]> {
