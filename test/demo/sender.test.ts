@@ -59,10 +59,15 @@ sending('sends again what the copy that is left has not seen, and goes on', asyn
 });
 
 sending('sends nothing more to a daemon that is lost', async () => {
-  const { sender, third, daemon, end } = await crashed(async () => undefined);
+  let asked = 0;
+  const { sender, third, daemon, end } = await crashed(async () => {
+    asked++;
+    return undefined;
+  });
   await sender.send(batch(1 + 3 * COUNT));
   await sender.flush();
   await sender.send(batch(1 + 4 * COUNT));
+  assert.is(asked, 1);
   assert.is(flightsIn(await third.state(daemon)), COUNT);
   await end();
 });
