@@ -23,6 +23,11 @@ function hosted() {
   return { copy, daemon, published };
 }
 
+/** A state as a snapshot holds it. */
+function whole(carried: readonly Uint8Array[], own: unknown): Uint8Array {
+  return Buffer.concat([...carried, own as Uint8Array]);
+}
+
 host('a live copy processes and publishes', async () => {
   const { copy, daemon, published } = hosted();
   assert.equal(await copy.accept(events(PUBLISHER, 1, 3)), { accepted: 3, duplicates: 0, refusal: undefined });
@@ -112,12 +117,12 @@ host('what is accepted while a large snapshot is written is not in it, and is lo
   assert.equal(await copy.accept(events(PUBLISHER, 4, 2)), { accepted: 2, duplicates: 0, refusal: undefined });
   assert.not.ok(isWritten, 'nobody waits for that');
   copy.positions.set(9n, `feed/${MANY - 1}`, Uint8Array.of(2));
-  const { fields, state } = await taking;
+  const { fields, carried, own } = await taking;
   assert.equal(daemon.seen, [1n, 2n, 3n]);
   assert.is(copy.log.count, 2);
 
   const moved = hosted();
-  const snapshot = codec.decodeSnapshot(codec.encodeSnapshot({ ...fields, state: Buffer.concat(state) }));
+  const snapshot = codec.decodeSnapshot(codec.encodeSnapshot({ ...fields, state: whole(carried, own) }));
   const restoring = moved.copy.restore(snapshot);
   assert.instance(restoring, Promise, 'it takes several turns');
   await restoring;
@@ -130,9 +135,9 @@ host('what is accepted while a large snapshot is written is not in it, and is lo
 host('a copy that is ended while it is restored takes up nothing', async () => {
   const source = hosted();
   for (let n = 0; n < 20_000; n++) source.copy.positions.set(9n, `feed/${n}`, Uint8Array.of(1));
-  const { fields, state } = await source.copy.snapshot({ carry: true });
+  const { fields, carried, own } = await source.copy.snapshot({ carry: true });
   const moved = hosted();
-  const snapshot = codec.decodeSnapshot(codec.encodeSnapshot({ ...fields, state: Buffer.concat(state) }));
+  const snapshot = codec.decodeSnapshot(codec.encodeSnapshot({ ...fields, state: whole(carried, own) }));
   moved.daemon.before = () => assert.unreachable('its daemon is asked nothing');
   const restoring = moved.copy.restore(snapshot);
   moved.copy.dispose();
@@ -142,8 +147,8 @@ host('a copy that is ended while it is restored takes up nothing', async () => {
 host('a restored copy is held, with what its snapshot had seen', async () => {
   const source = hosted();
   await source.copy.accept(events(PUBLISHER, 1, 2));
-  const { fields, state } = await source.copy.snapshot({ carry: true, intake: 'logging' });
-  const bytes = codec.encodeSnapshot({ ...fields, state: Buffer.concat(state) });
+  const { fields, carried, own } = await source.copy.snapshot({ carry: true, intake: 'logging' });
+  const bytes = codec.encodeSnapshot({ ...fields, state: whole(carried, own) });
   const { copy, daemon } = hosted();
   await copy.restore(codec.decodeSnapshot(bytes));
   assert.is(copy.gate, 'held');
