@@ -1,4 +1,5 @@
 import { PerformanceObserver } from 'node:perf_hooks';
+import { setTimeout } from 'node:timers/promises';
 import { DaemonRuntime, EntityKeypair, InProcessMesh, type MeshDaemon } from '../lib/index.js';
 import type { EngineName } from '../lib/wire/codec.js';
 import { mustBe } from './harness/check.js';
@@ -21,6 +22,7 @@ export const definition: BenchDefinition = {
 type Engine = Exclude<EngineName, 'baseline'>;
 
 const PUBLISHER = 9n;
+const REST_MS = 200;
 
 class Reader implements MeshDaemon {
   readonly name = 'reader';
@@ -66,7 +68,8 @@ class Turns {
   async stop(): Promise<{ readonly longest: number; readonly ours: number }> {
     this.#runs = false;
     // What the observer has not been told yet comes in a later turn.
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await setTimeout(REST_MS);
+    this.#note(this.#observer.takeRecords());
     this.#observer.disconnect();
     let longest = 0;
     let ours = 0;
@@ -117,17 +120,19 @@ export async function rebindTurns(engine: Engine, subscriptions: number, migrati
     const link = { originHash: BigInt(1_000 + n), horizon: 0n, sequence: 1n, parentHash: 0n };
     press.publish(`feed/${n}`, 1n, [{ link, payload: new Uint8Array(8), receivedAt: 0n }]);
   }
-  while (nodes[0].counts(origin).processed < subscriptions) await new Promise((resolve) => setTimeout(resolve, 10));
+  while (nodes[0].counts(origin).processed < subscriptions) await setTimeout(10);
   const result = { longest: [] as number[], ours: [] as number[], ms: [] as number[] };
   for (let leg = 0; leg < migrations; leg++) {
     const [from, to] = leg % 2 === 0 ? ([1, 2] as const) : ([2, 1] as const);
     globalThis.gc?.();
+    // What stands behind from before belongs to no migration.
+    await setTimeout(REST_MS);
     const turns = new Turns();
     const began = performance.now();
     const handle = nodes[0].startMigration(origin, BigInt(from), BigInt(to));
     await handle.wait();
     result.ms.push(performance.now() - began);
-    while (reading[from] > 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    while (reading[from] > 0) await setTimeout(5);
     const { longest, ours } = await turns.stop();
     result.longest.push(longest);
     result.ours.push(ours);
