@@ -473,6 +473,11 @@ export class DaemonRuntime {
     return this.#refusedFrames;
   }
 
+  /** The migrations that this node takes part in now, one entry per role; a copy. */
+  migrations(): readonly MigrationStatus[] {
+    return this.#handler.list();
+  }
+
   /** Whether a live copy is here. */
   has(origin: bigint): boolean {
     const host = this.#registry.get(origin);
