@@ -122,12 +122,12 @@ export interface RequestTypes {
     readonly answer: undefined;
   };
   /**
-   * Source: take the offer back. `claimed`: too late, the target has the daemon. `undecided`: nobody can say; only
-   * `recover` brings the daemon back.
+   * Source: take the offer back. `claimed`: too late, the target has the daemon. `over`: too late by far, it has moved on or
+   * ended since. `undecided`: nobody can say; only `recover` brings the daemon back.
    */
   withdraw: {
     readonly ask: { readonly origin: bigint; readonly epoch: bigint };
-    readonly answer: 'withdrawn' | 'claimed' | 'undecided';
+    readonly answer: 'withdrawn' | 'claimed' | 'over' | 'undecided';
   };
   /** Source: go on; the log is processed first. */
   resume: { readonly ask: { readonly origin: bigint; readonly epoch: bigint }; readonly answer: undefined };
