@@ -137,6 +137,19 @@ recovery('is let go of where it has moved on, though no confirmation ever comes;
   await end();
 });
 
+recovery('is kept while it is the backup: its node takes no other copy, of whatever try', async () => {
+  const { source, target, other, daemons, origin, end } = await world();
+  await target.deliver(origin, events(PUBLISHER, 11, 5));
+  const error = await refusal('state-failed', () =>
+    other.startMigration(origin, TARGET, SOURCE).wait({ timeout: 5_000 }),
+  );
+  assert.match(error.message, /is on this node already/);
+  assert.is(target.has(origin), true);
+  await source.recover(origin, { force: true });
+  assert.equal(daemons[0]!.seen, numbers(10), 'the copy that it had');
+  await end();
+});
+
 recovery('is let go of where it has ended, though no confirmation ever comes', async () => {
   const { source, target, origin, end } = await world({ patienceMs: 200 });
   await target.stop(origin);
