@@ -681,11 +681,6 @@ export class DaemonRuntime {
     return [obstacleOf(alreadyMigrating(origin), 'orchestrator'), ...obstacles];
   }
 
-  /** The migrations that this node takes part in now, one entry per role; a copy. */
-  migrations(): MigrationStatus[] {
-    return this.#handler.list();
-  }
-
   async #livesOn(origin: bigint): Promise<bigint | undefined> {
     return this.has(origin) ? this.nodeId : (await this.#ownership.holder(origin))?.node;
   }
