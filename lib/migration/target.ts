@@ -238,11 +238,9 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
       this.#afterTheEnd(message, from, trailer, ended);
       return;
     }
-    // Who has offered it to this node asks after it: the register may have it as this one's.
-    if (!this.records.has(origin) && trailer?.try !== undefined && trailer.logCount !== undefined) {
+    // Refused below, but it may be word of an offer: then the register may have the daemon as this node's.
+    if (!this.records.has(origin) && trailer?.try !== undefined && trailer.logCount !== undefined)
       this.#askWhetherMissing(origin, from, trailer.try);
-      return;
-    }
     const record = this.#require(origin, 'BufferedEvents');
     if (from !== record.source && from !== record.orchestrator && record.try !== undefined)
       requirePeer(origin, 'BufferedEvents', from, record.orchestrator);
@@ -856,8 +854,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   }
 
   #askWhetherMissing(origin: bigint, from: bigint, attempt: bigint): void {
-    if (this.#offerers.has(origin)) return;
-    if (this.#offerers.size === MAX_OFFERERS) throw noMigration(origin, 'BufferedEvents', 'to this node');
+    if (this.#offerers.has(origin) || this.#offerers.size === MAX_OFFERERS) return;
     this.#offerers.set(origin, { from, try: attempt });
     this.ctx.request('target', 'missing', { origin });
   }

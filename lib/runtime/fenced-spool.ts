@@ -51,7 +51,7 @@ export class FencedSpool {
   async begin(host: DaemonHost, migration: SourceMigration, snapshot: DaemonSnapshot): Promise<void> {
     const { storage, codec, localNode: source } = this.#options;
     const { origin, try: attempt } = migration;
-    const file = fencedName(origin, attempt);
+    const file = fencedName(migration);
     const { keypair } = host;
     const record = {
       ...migration,
