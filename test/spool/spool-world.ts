@@ -33,7 +33,6 @@ interface Life {
 
 export interface SpoolWorldOptions {
   readonly orchestrator?: bigint;
-  /** Bytes that each event's payload has beside its number. */
   readonly daemon?: () => Recorder;
   readonly runtime?: Partial<DaemonRuntimeOptions>;
   /** Nodes hear at once when one has crashed. Default: they do. */
@@ -59,7 +58,7 @@ export class SpoolWorld {
   point: (node: bigint, what: string) => void = () => {};
   /** The register answers nobody. */
   isRegisterAway = false;
-  #mesh = new InProcessMesh();
+  readonly #mesh = new InProcessMesh();
   #next = 1;
   readonly options: SpoolWorldOptions;
 
@@ -128,11 +127,11 @@ export class SpoolWorld {
   }
 
   /** A node dies where it is. */
-  crash(id: bigint, fate: Fate = 'lost'): void {
+  crash(id: bigint, fate: Fate = 'lost', random?: () => number): void {
     const life = this.lives.get(id)!;
     if (life.isOver) return;
     life.isOver = true;
-    this.disk(id).crash(fate);
+    this.disk(id).crash(fate, random);
     this.lives.delete(id);
     void life.seat.close();
   }
