@@ -64,7 +64,7 @@ export class FencedSpool {
     const failed = (cause: unknown) =>
       this.#options.onFailure(origin, attempt, spoolError(storage.label, `writing ${file.name}`, cause));
     this.note(file);
-    const created = await this.#attempt(`creating ${file.name}`, () => storage.create(file.name));
+    const created = await this.#reported(() => this.#attempt(`creating ${file.name}`, () => storage.create(file.name)));
     const content = { migration: record, snapshot: contentOf(snapshot), log: host.log };
     const writer = new FencedWriter(created, codec, content, failed);
     this.#standing.set(origin, { file, writer });
@@ -96,7 +96,9 @@ export class FencedSpool {
       head,
       carried: encodeCarriedState(carried),
     };
-    await this.#attempt(`writing ${standing.file.name}`, () => standing.writer!.seal(state));
+    const { writer } = standing;
+    const sealed = () => this.#attempt(`writing ${standing.file.name}`, () => writer.seal(state));
+    await (writer.hasFailed ? sealed() : this.#reported(sealed));
     standing.writer = undefined;
     this.#removeAll(origin, standing.file.name);
   }
@@ -186,6 +188,16 @@ export class FencedSpool {
       .catch((error: unknown) => this.#options.report(error as MigrationError))
       .then(() => void this.#pending.delete(pending));
     this.#pending.add(pending);
+  }
+
+  /** Whoever leads the migration hears of it; so does this node, whose disk it is. */
+  async #reported<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      this.#options.report(error as MigrationError);
+      throw error;
+    }
   }
 
   async #attempt<T>(doing: string, work: () => Promise<T>): Promise<T> {

@@ -118,6 +118,11 @@ export class FencedWriter {
     return this.#isClosed && this.#sealing === undefined;
   }
 
+  /** Whether the storage has refused something in the background. */
+  get hasFailed(): boolean {
+    return this.#failure !== undefined;
+  }
+
   /** Whether all of it may be on disk, whatever `seal` said. */
   get mayBeWhole(): boolean {
     return this.#mayBeWhole;

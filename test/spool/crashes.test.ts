@@ -17,7 +17,10 @@ async function dieAt(world: SpoolWorld, point: number, mode: MigrationMode, fate
   let points = 0;
   let struck: Struck | undefined;
   world.point = (node, what) => {
-    if (node !== SOURCE || struck || points++ !== point) return;
+    if (node !== SOURCE || struck) return;
+    // While it moves: into its log.
+    if (what.startsWith('create') || what === 'send 1' || what === 'send 7') void world.publish(2);
+    if (points++ !== point) return;
     struck = { at: what, wasOffered: world.entry?.offer !== undefined || world.entry?.owner !== SOURCE };
     world.crash(SOURCE, fate, seeded(point));
   };

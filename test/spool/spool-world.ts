@@ -12,7 +12,6 @@ import {
   NodeKeys,
   type StartMigrationOptions,
 } from '../../lib/index.js';
-import { allFrames, type FrameProducer } from '../../lib/wire/frame-producer.js';
 import { SUBPROTOCOL_MIGRATION } from '../../lib/wire/message.js';
 import { ManualEnvironment, settled } from '../runtime/manual-environment.js';
 import { events, Recorder } from '../support.js';
@@ -60,6 +59,7 @@ export class SpoolWorld {
   isRegisterAway = false;
   readonly #mesh = new InProcessMesh();
   #next = 1;
+  #publishing = Promise.resolve();
   readonly options: SpoolWorldOptions;
 
   constructor(options: SpoolWorldOptions = {}) {
@@ -143,8 +143,13 @@ export class SpoolWorld {
     return handle;
   }
 
-  /** Offers the publisher's next events to whoever takes them. */
-  async publish(count: number): Promise<void> {
+  /** Offers the publisher's next events to whoever takes them, one after the other. */
+  publish(count: number): Promise<void> {
+    this.#publishing = this.#publishing.then(() => this.#publish(count));
+    return this.#publishing;
+  }
+
+  async #publish(count: number): Promise<void> {
     for (let i = 0; i < count; i++) {
       const [event] = events(PUBLISHER, this.#next, 1);
       for (const life of [...this.lives.values()]) {
@@ -244,8 +249,16 @@ export class SpoolWorld {
       if (subprotocol === SUBPROTOCOL_MIGRATION && !seen(`send ${frame[0]}`)) return;
       if (!life.isOver && seat.peer(to)) seat.send(to, subprotocol, frame);
     };
-    const stream = (to: bigint, subprotocol: number, frames: FrameProducer) => {
-      for (const frame of allFrames(frames)) send(to, subprotocol, frame);
+    const stream: Mesh['stream'] = (to, subprotocol, frames) => {
+      if (life.isOver || !seat.peer(to)) return;
+      const isDone = () => life.isOver || frames.done;
+      seat.stream(to, subprotocol, {
+        maxFrameLength: frames.maxFrameLength,
+        get done() {
+          return isDone();
+        },
+        writeNext: (target, at) => (seen('send 1') ? frames.writeNext(target, at) : 0),
+      });
     };
     const listen: Mesh['listen'] = (subprotocol, listener) =>
       seat.listen(subprotocol, (from, batch) => {
