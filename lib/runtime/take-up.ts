@@ -305,9 +305,9 @@ export class TakeUp {
 
   /** The daemon as it stood, in a copy that is fenced. */
   async #make(record: FencedRecord): Promise<DaemonHost> {
-    const { codec, factories, hostOptions } = this.#options;
+    const { codec, environment, factories, hostOptions } = this.#options;
     const { migration, state } = record;
-    const carried = state && splitState(state.carried).carried;
+    const carried = state && (await splitState(state.carried[0]!, () => environment.turn())).carried;
     const expected = factories.expected(migration.origin, migration.daemonKind);
     const daemon = factories.create(expected?.kind ?? migration.daemonKind, expected?.config);
     const keypair = this.#openKey(migration);

@@ -30,7 +30,7 @@ const MIGRATION: FencedMigration = {
 const STATE = {
   logDigest: new Uint8Array(32).fill(1),
   head: { originHash: 5n, horizon: 6n, sequence: 44n, parentHash: 7n },
-  carried: Uint8Array.of(1, 2, 3),
+  carried: [Uint8Array.of(1, 2, 3)],
 };
 
 interface Written {
