@@ -55,6 +55,8 @@ export class SpoolWorld {
   readonly origin = this.keypair.originHash;
   /** Called at each point at which a node does something that others, its disk or the register see. */
   point: (node: bigint, what: string) => void = () => {};
+  /** Whether a frame of a migration is lost. */
+  loses: (node: bigint, what: string) => boolean = () => false;
   /** The register answers nobody. */
   isRegisterAway = false;
   readonly #mesh = new InProcessMesh();
@@ -257,7 +259,13 @@ export class SpoolWorld {
         get done() {
           return isDone();
         },
-        writeNext: (target, at) => (seen('send 1') ? frames.writeNext(target, at) : 0),
+        writeNext: (target, at) => {
+          if (!seen('send 1')) return 0;
+          const length = frames.writeNext(target, at);
+          // The next one in its place.
+          return length > 0 && this.loses(id, 'send 1') ? frames.writeNext(target, at) : length;
+        },
+        onReady: (wake: () => void) => frames.onReady?.(wake),
       });
     };
     const listen: Mesh['listen'] = (subprotocol, listener) =>
