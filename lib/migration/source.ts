@@ -34,7 +34,7 @@ const CUTOVER_PATIENCE_MS = 10_000;
 const STATUS_MS = 100;
 const DEFAULT_PATIENCE_MS = 30_000;
 /** How long a copy that was let go to a peer without extensions is kept frozen, for `recover`. */
-const BACKUP_MS = 600_000;
+export const BACKUP_MS = 600_000;
 /** Nodes whose TakeSnapshot waits, per daemon, until another's is authorised. */
 const MAX_RIVALS = 64;
 /** Migrations that are over and still answered for. */

@@ -1,5 +1,5 @@
 import type { DaemonHost } from '../daemon/host.js';
-import type { MigrationError } from '../errors.js';
+import { MigrationError } from '../errors.js';
 import { sealSnapshot } from '../identity/identity-context.js';
 import type { NodeKeys } from '../identity/node-keys.js';
 import type { DaemonSnapshot, SourceMigration } from '../migration/core.js';
@@ -42,6 +42,7 @@ export class FencedSpool {
   readonly #files = new Map<bigint, Map<string, FencedName>>();
   /** What is under way, and nobody waits for. */
   readonly #pending = new Set<Promise<void>>();
+  #isClosed = false;
 
   constructor(options: FencedSpoolOptions) {
     this.#options = options;
@@ -69,6 +70,7 @@ export class FencedSpool {
       this.#options.onFailure(origin, attempt, spoolError(storage.label, `writing ${file.name}`, cause));
     this.note(file);
     const created = await this.#reported(() => this.#attempt(`creating ${file.name}`, () => storage.create(file.name)));
+    if (this.#isClosed) throw new MigrationError('cancelled', `node ${source} shut down`);
     const readBack = (from: number, to: number) => writer.readBack(from, to);
     const content = { migration: record, snapshot: contentOf(snapshot.bytes, readBack), log: host.log };
     const writer: FencedWriter = new FencedWriter(created, codec, content, failed);
@@ -149,6 +151,11 @@ export class FencedSpool {
     this.#removeAll(origin, undefined);
   }
 
+  /** Whether a file is there and needed, as far as is known. */
+  keeps({ origin, name }: FencedName): boolean {
+    return this.#files.get(origin)?.has(name) === true;
+  }
+
   /** A file is there. */
   note(file: FencedName): void {
     const files = this.#files.get(file.origin) ?? new Map<string, FencedName>();
@@ -164,6 +171,7 @@ export class FencedSpool {
 
   /** Resolves when nothing is under way any more; of daemons that still move, nothing more is written. */
   async close(): Promise<void> {
+    this.#isClosed = true;
     for (const standing of this.#standing.values()) this.#close(standing);
     while (this.#pending.size > 0) await Promise.all(this.#pending);
   }
@@ -235,5 +243,5 @@ function contentOf(
     yield* pipe.pieces();
     yield* behind;
   };
-  return { byteLength, chunks: chunks() };
+  return { byteLength, chunks: chunks(), cancel: () => pipe.dispose() };
 }

@@ -61,6 +61,8 @@ export interface FencedState {
 export interface SpooledContent {
   readonly byteLength: number;
   readonly chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
+  /** What has not come need not come any more: `chunks` ends, or throws `Abandoned`. */
+  readonly cancel?: () => void;
 }
 
 /**
@@ -71,6 +73,7 @@ export class FencedWriter {
   readonly #file: SpoolFile;
   readonly #codec: MigrationCodec;
   readonly #log: EventLog;
+  readonly #cancel: (() => void) | undefined;
   readonly #origin: bigint;
   readonly #onFailure: (cause: unknown) => void;
   #writer: SectionWriter | undefined;
@@ -100,6 +103,7 @@ export class FencedWriter {
     this.#file = file;
     this.#codec = codec;
     this.#log = content.log;
+    this.#cancel = content.snapshot.cancel;
     this.#origin = content.migration.origin;
     this.#onFailure = onFailure;
     this.#tail = this.#guarded(() => this.#begin(content.migration, content.snapshot));
@@ -149,6 +153,7 @@ export class FencedWriter {
   /** Writes nothing more, but what is being sealed. Resolves when nothing is under way. Idempotent. */
   async close(): Promise<void> {
     this.#isClosed = true;
+    if (this.#isAbandoned) this.#cancel?.();
     await (this.#sealing?.catch(() => {}) ?? this.#tail);
     await this.#file.close();
   }

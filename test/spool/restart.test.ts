@@ -424,3 +424,22 @@ restart('reads its channels on from where the daemon stood', () =>
     );
   }),
 );
+
+restart('keeps a daemon that was let go to a peer without extensions for `recover`, for its time', () =>
+  inSpoolWorld({ isGoneKnown: false, isPlain: true }, async (world) => {
+    world.point = (node, what) => {
+      if (node === SOURCE && written(what, world)) for (const id of [SOURCE, TARGET]) world.crash(id);
+    };
+    await world.publish(10);
+    world.move({ transportIdentity: false });
+    await world.elapse(1_000);
+    world.point = () => {};
+    assert.is(world.lives.has(SOURCE), false);
+    assert.is((world.entry!.offer as { try: bigint }).try, 0n);
+    const runtime = await world.boot(SOURCE);
+    await world.elapse(5_000);
+    assert.equal(world.live, []);
+    assert.is((await runtime.recover(world.origin)).isWhole, true);
+    assert.equal(world.seen(SOURCE), world.accepted);
+  }),
+);

@@ -36,6 +36,8 @@ export interface SpoolWorldOptions {
   readonly runtime?: Partial<DaemonRuntimeOptions>;
   /** Nodes hear at once when one has crashed. Default: they do. */
   readonly isGoneKnown?: boolean;
+  /** The mesh says that node 2 speaks no extensions. */
+  readonly isPlain?: boolean;
   /** Nodes without a spool. */
   readonly bare?: readonly bigint[];
 }
@@ -278,7 +280,11 @@ export class SpoolWorld {
     const onPeerGone: Mesh['onPeerGone'] = (listener) => {
       if (this.options.isGoneKnown ?? true) seat.onPeerGone((node) => life.isOver || listener(node));
     };
-    const overrides: Record<string | symbol, unknown> = { register, send, stream, listen, publish, onPeerGone };
+    const peer: Mesh['peer'] = (node) => {
+      const info = seat.peer(node);
+      return info && this.options.isPlain && node === TARGET ? { ...info, extensions: false } : info;
+    };
+    const overrides: Record<string | symbol, unknown> = { peer, register, send, stream, listen, publish, onPeerGone };
     return new Proxy(seat, {
       get(target, name) {
         if (name in overrides) return overrides[name];
