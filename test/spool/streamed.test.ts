@@ -107,21 +107,6 @@ for (const isOnce of [true, false]) {
     }),
   );
 
-  streamed(`${name} and a migration that is cancelled before a byte was read keep no shutdown waiting`, () =>
-    inSpoolWorld(options, async (world) => {
-      let handle: ReturnType<SpoolWorld['move']> | undefined;
-      world.point = (node, what) => {
-        if (node === SOURCE && what.startsWith('create')) void handle!.cancel();
-      };
-      await world.publish(10);
-      handle = world.move();
-      await world.elapse(3_000);
-      assert.is(world.whole(), SOURCE);
-      assert.is(world.disk(SOURCE).contents().size, 0);
-      await world.runtime(SOURCE).shutdown();
-    }),
-  );
-
   streamed(`${name} fails with a disk that does`, () =>
     inSpoolWorld(options, async (world) => {
       let writes = 0;
