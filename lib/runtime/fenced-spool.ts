@@ -11,6 +11,7 @@ import { StatePipe } from '../spool/state-pipe.js';
 import type { SpoolStorage } from '../spool/storage.js';
 import { encodeCarriedState } from '../state/carried-state.js';
 import type { MigrationCodec } from '../wire/codec.js';
+import { AHEAD_BYTES, PacedSnapshot } from './paced-snapshot.js';
 
 export interface FencedSpoolOptions {
   readonly storage: SpoolStorage;
@@ -51,9 +52,10 @@ export class FencedSpool {
   /**
    * A snapshot has been taken, and the daemon's log has begun: both are written from now on, in the background.
    *
+   * @returns the snapshot as it is to leave
    * @throws MigrationError `spool-full`, `spool-failed`
    */
-  async begin(host: DaemonHost, migration: SourceMigration, snapshot: DaemonSnapshot): Promise<void> {
+  async begin(host: DaemonHost, migration: SourceMigration, snapshot: DaemonSnapshot): Promise<DaemonSnapshot> {
     const { storage, codec, localNode: source } = this.#options;
     const { origin, try: attempt } = migration;
     const file = fencedName(migration);
@@ -75,6 +77,16 @@ export class FencedSpool {
     const content = { migration: record, snapshot: contentOf(snapshot.bytes, readBack), log: host.log };
     const writer: FencedWriter = new FencedWriter(created, codec, content, failed);
     this.#standing.set(origin, { file, writer });
+    const { bytes } = snapshot;
+    // A state that is streamed is paced already: it leaves when the file has taken it.
+    const isPaced = bytes instanceof SnapshotParts && bytes.byteLength > AHEAD_BYTES;
+    return isPaced ? { ...snapshot, bytes: new PacedSnapshot(bytes, writer) } : snapshot;
+  }
+
+  /** Resolves when a daemon may stand still: little is left to be written of it. @throws MigrationError `spool-full`, `spool-failed` */
+  async caughtUp(origin: bigint): Promise<void> {
+    const { writer, file } = this.#standing.get(origin) ?? {};
+    if (writer) await this.#attempt(`writing ${file!.name}`, () => writer.caughtUp());
   }
 
   #sealKey({ keypair }: DaemonHost, migration: SourceMigration): Uint8Array | undefined {

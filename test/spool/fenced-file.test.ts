@@ -123,7 +123,9 @@ function bounds(bytes: Uint8Array): number[] {
 file('whose state is still to come is closed without waiting for that', async () => {
   const storage = new MemoryDisk().storage();
   await storage.take();
-  const pipe = new StatePipe(100, () => assert.unreachable());
+  const pipe = new StatePipe(100, () => {
+    throw new Error('nothing is read back');
+  });
   const snapshot = { byteLength: 100, chunks: pipe.pieces(), cancel: () => pipe.dispose() };
   const log = codec.createEventLog();
   const failures: unknown[] = [];
