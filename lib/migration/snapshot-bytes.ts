@@ -39,6 +39,10 @@ export class SnapshotParts implements SnapshotBytes {
     this.byteLength = lengthOf(parts);
   }
 
+  get parts(): readonly Uint8Array[] {
+    return this.#parts;
+  }
+
   read(): SnapshotReader {
     return this;
   }
@@ -77,15 +81,29 @@ export class StreamedSnapshot implements SnapshotBytes {
   readonly #fields: StreamedSnapshotFields;
   readonly #before: SnapshotParts;
   readonly #behind: SnapshotParts;
+  #keepState: KeepState;
+  #isKeptAlways = false;
   #keep: StateKeep | undefined;
   #reader: StreamedReader | undefined;
   #isClosed = false;
 
   constructor(fields: StreamedSnapshotFields) {
     this.#fields = fields;
+    this.#keepState = fields.keepState;
     this.#before = new SnapshotParts(fields.before);
     this.#behind = new SnapshotParts(fields.behind);
     this.byteLength = this.#before.byteLength + fields.state.byteLength + this.#behind.byteLength;
+  }
+
+  /** What it is made of; the state alone is streamed. */
+  get fields(): StreamedSnapshotFields {
+    return this.#fields;
+  }
+
+  /** The state is kept there as it leaves, also where it could be read again. To be called before the first byte is read. */
+  keepIn(keepState: KeepState): void {
+    this.#keepState = keepState;
+    this.#isKeptAlways = true;
   }
 
   read(): SnapshotReader {
@@ -104,12 +122,12 @@ export class StreamedSnapshot implements SnapshotBytes {
 
   /** How the state is read: by the daemon's stream where that can be, else the first time by it and then by what was kept. */
   #opener(): (from: number) => OpenedState {
-    const { state, origin, keepState } = this.#fields;
-    if (state.canReopen) return () => ({ reader: state.read(), at: 0 });
+    const { state, origin } = this.#fields;
+    if (state.canReopen && !this.#isKeptAlways) return () => ({ reader: state.read(), at: 0 });
     const kept = this.#keep;
     if (kept) return (from) => ({ reader: state.readKept(kept, from), at: from });
     return () => {
-      const keep = keepState(origin, state.byteLength);
+      const keep = this.#keepState(origin, state.byteLength);
       this.#keep = keep;
       return { reader: state.read(keep), at: 0 };
     };
