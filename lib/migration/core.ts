@@ -10,6 +10,7 @@ import type { AssembledSnapshot } from '../wire/reassembler.js';
 import type { Trailer } from '../wire/trailer.js';
 import type { SnapshotAttestation } from './attestation.js';
 import type { Offer } from './offer.js';
+import type { WithdrawalOutcome } from './ownership.js';
 import type { SnapshotBytes } from './snapshot-bytes.js';
 
 /**
@@ -60,6 +61,21 @@ export interface LostOwner {
   readonly epoch: bigint;
 }
 
+/** A migration as its source knows it from when it has a number on. */
+export interface SourceMigration {
+  readonly origin: bigint;
+  readonly try: bigint;
+  /** In which the daemon is the source's. */
+  readonly epoch: bigint;
+  /** Node id. */
+  readonly target: bigint;
+  /** Node id. */
+  readonly orchestrator: bigint;
+  /** Undefined from an orchestrator without extensions: then this migration has none. */
+  readonly requestId: Uint8Array | undefined;
+  readonly mode: MigrationMode;
+}
+
 /** What a source sends of a daemon. */
 export interface DaemonSnapshot {
   /** The sequence of the daemon's last output. */
@@ -70,9 +86,6 @@ export interface DaemonSnapshot {
   /** The daemon's own signature (64 bytes); undefined where its private half is not here. */
   readonly sign: (message: Uint8Array) => Uint8Array | undefined;
 }
-
-/** What became of an offer that its source wanted back. */
-export type Withdrawal = 'withdrawn' | 'claimed' | 'over' | 'undecided';
 
 /** What stands in the way of a migration at one of its sides, as far as the daemons and factories there tell. */
 export interface Examination {
@@ -112,12 +125,7 @@ export interface RequestTypes {
     readonly answer: { readonly try: bigint; readonly epoch: bigint };
   };
   takeSnapshot: {
-    readonly ask: {
-      readonly origin: bigint;
-      readonly target: bigint;
-      readonly identity: IdentityTransport;
-      readonly mode: MigrationMode;
-    };
+    readonly ask: SourceMigration & { readonly identity: IdentityTransport };
     readonly answer: DaemonSnapshot;
   };
   /** Source: stop; nothing is accepted from here on. Answered when the last event is in the log. */
@@ -127,12 +135,11 @@ export interface RequestTypes {
     readonly answer: undefined;
   };
   /**
-   * Source: take the offer back. `claimed`: too late, the target has the daemon. `over`: too late by far, it has moved on or
-   * ended since. `undecided`: nobody can say; only `recover` brings the daemon back.
+   * Source: take the offer back. Where that is undecided, only `recover` brings the daemon back.
    */
   withdraw: {
-    readonly ask: { readonly origin: bigint; readonly epoch: bigint };
-    readonly answer: Withdrawal;
+    readonly ask: { readonly origin: bigint; readonly epoch: bigint; readonly try: bigint };
+    readonly answer: WithdrawalOutcome;
   };
   /** Source: go on; the log is processed first. */
   resume: { readonly ask: { readonly origin: bigint; readonly epoch: bigint }; readonly answer: undefined };
@@ -178,6 +185,14 @@ export interface RequestTypes {
   activate: {
     readonly ask: { readonly origin: bigint; readonly epoch: bigint; readonly mode: MigrationMode };
     readonly answer: undefined;
+  };
+  /**
+   * Target: the epoch in which the register has the daemon as this node's since that try, where no copy of that epoch is here
+   * and none can come; else undefined.
+   */
+  missing: {
+    readonly ask: { readonly origin: bigint; readonly try: bigint };
+    readonly answer: { readonly epoch: bigint } | undefined;
   };
   /** Target: drop the held copy. */
   discard: { readonly ask: { readonly origin: bigint }; readonly answer: undefined };
