@@ -1,3 +1,4 @@
+import type { LargeEvent } from '../daemon/host.js';
 import type { MigrationError } from '../errors.js';
 import type { MigrationCodec } from '../wire/codec.js';
 import type { EventLog } from '../wire/event-log.js';
@@ -71,7 +72,7 @@ export interface DaemonSnapshot {
 }
 
 /** What became of an offer that its source wanted back. */
-export type Withdrawal = 'withdrawn' | 'claimed' | 'ended' | 'undecided';
+export type Withdrawal = 'withdrawn' | 'claimed' | 'over' | 'undecided';
 
 /** What stands in the way of a migration at one of its sides, as far as the daemons and factories there tell. */
 export interface Examination {
@@ -126,8 +127,8 @@ export interface RequestTypes {
     readonly answer: undefined;
   };
   /**
-   * Source: take the offer back. `claimed`: too late, the target has the daemon; `ended`: had it, and it has ended there.
-   * `undecided`: nobody can say; only `recover` brings the daemon back.
+   * Source: take the offer back. `claimed`: too late, the target has the daemon. `over`: too late by far, it has moved on or
+   * ended since. `undecided`: nobody can say; only `recover` brings the daemon back.
    */
   withdraw: {
     readonly ask: { readonly origin: bigint; readonly epoch: bigint };
@@ -226,8 +227,8 @@ export interface RoleContext {
   head(origin: bigint): CausalLink;
   /** The log of a local copy. */
   log(origin: bigint): EventLog;
-  /** The first event in it that no frame takes; undefined where there is none. */
-  oversized(origin: bigint): CausalEvent | undefined;
+  /** The largest event in it, where no frame takes that. */
+  largest(origin: bigint): LargeEvent | undefined;
   /** The only node that may place that daemon here, where one was bound to its factory. */
   expectedOrchestrator(origin: bigint): bigint | undefined;
   /** Something went wrong that no peer is to be told of. */

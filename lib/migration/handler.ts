@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import type { DaemonHostOptions } from '../daemon/host.js';
+import type { DaemonHostOptions, LargeEvent } from '../daemon/host.js';
 import { MigrationError } from '../errors.js';
 import { isPromise, type MaybePromise } from '../maybe-promise.js';
 import { checkBytes, checkBytesOfLength, checkObject, checkU64, wrongType } from '../wire/arguments.js';
@@ -71,7 +71,7 @@ export interface MigrationTransport {
 export interface LocalCopies {
   get(
     origin: bigint,
-  ): { readonly head: CausalLink; readonly log: EventLog; readonly oversized: CausalEvent | undefined } | undefined;
+  ): { readonly head: CausalLink; readonly log: EventLog; readonly largest: LargeEvent | undefined } | undefined;
 }
 
 export interface MigrationHandlerOptions {
@@ -541,6 +541,9 @@ export class MigrationSubprotocolHandler {
       case 'BufferedEvents':
         this.#target.bufferedEvents(message, from, trailer);
         break;
+      case 'EventFragment':
+        this.#target.eventFragment(origin, from, trailer);
+        break;
       case 'CutoverNotify':
         this.#source.cutoverNotify(origin, message.targetNode, from, trailer);
         break;
@@ -739,7 +742,7 @@ export class MigrationSubprotocolHandler {
       },
       head: (origin) => copy(origin).head,
       log: (origin) => copy(origin).log,
-      oversized: (origin) => copy(origin).oversized,
+      largest: (origin) => copy(origin).largest,
       expectedOrchestrator: (origin) => this.#target.factories?.expectedOrchestrator(origin),
       fault: (error) => this.#fault(error),
       report: (report) => this.#report(report),

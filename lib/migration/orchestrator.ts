@@ -27,6 +27,9 @@ interface OrchestratorRecord extends RoleRecord<MigrationPhase> {
   bytesDone: number;
   bytesTotal: number;
   eventsWaiting: number;
+  /** What the target has applied of the source's log, and bytes of the event that it gets in fragments. */
+  ackThrough: bigint;
+  eventBytes: bigint;
   /** When, and how often, this phase has asked for what it waits for. */
   askedAt: number;
   asked: number;
@@ -88,6 +91,8 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
       bytesDone: 0,
       bytesTotal: 0,
       eventsWaiting: 0,
+      ackThrough: 0n,
+      eventBytes: 0n,
       askedAt: now,
       asked: 0,
       failure: undefined,
@@ -407,13 +412,16 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
   }
 
   #status(record: OrchestratorRecord, { trailer }: OrchestratorInputs['SourceStatus']): void {
-    const { bytesDone, eventsWaiting } = record;
+    const { bytesDone, eventsWaiting, ackThrough, eventBytes } = record;
     record.bytesTotal = Math.max(record.bytesTotal, Number(trailer?.snapshotLength ?? 0n));
     // What has left the source; chunks that pass through here are counted as they do.
     if (record.source === this.ctx.localNode) record.bytesDone = Number(trailer?.snapshotSent ?? 0n);
-    record.eventsWaiting = Number((trailer?.logCount ?? 0n) - (trailer?.ackThrough ?? 0n));
+    record.ackThrough = trailer?.ackThrough ?? 0n;
+    record.eventBytes = trailer?.fragmentOffset ?? 0n;
+    record.eventsWaiting = Number((trailer?.logCount ?? 0n) - record.ackThrough);
+    const isApplied = record.ackThrough !== ackThrough || record.eventBytes !== eventBytes;
     if (record.phase === 'Snapshot' && record.source === this.ctx.localNode) this.#goTo(record, 'Transfer');
-    else if (record.bytesDone !== bytesDone || record.eventsWaiting !== eventsWaiting) this.#moved(record);
+    else if (record.bytesDone !== bytesDone || record.eventsWaiting !== eventsWaiting || isApplied) this.#moved(record);
   }
 
   #failed(record: OrchestratorRecord, { from, error }: OrchestratorInputs['MigrationFailed']): void {

@@ -1,6 +1,7 @@
 import type { DaemonRegistry } from '../daemon/registry.js';
 import { MigrationError } from '../errors.js';
 import { type MaybePromise, whenReady } from '../maybe-promise.js';
+import type { EventLog } from '../wire/event-log.js';
 import type { MigrationFailureReason } from '../wire/failure.js';
 import type { CausalEvent } from '../wire/link.js';
 import { MAX_SNAPSHOT_CHUNK_SIZE } from '../wire/message.js';
@@ -13,6 +14,7 @@ import type {
   MigrationStatus,
   RequestTypes,
 } from './core.js';
+import { type EventFragment, encodeFragment, FragmentSender, MAX_EVENT_BYTES } from './event-fragments.js';
 import {
   asMigrationError,
   endedByShutdown,
@@ -89,11 +91,14 @@ interface SourceRecord extends RoleRecord<SourcePhase> {
   byOffer: boolean;
   try: bigint;
   epoch: bigint;
-  seqThrough: bigint;
   snapshot: OutgoingSnapshot | undefined;
   /** The target has applied every logged event up to this. */
   ackThrough: bigint;
   sentThrough: bigint;
+  /** The highest that `sentThrough` ever was: what is sent again begins lower. */
+  sentMost: bigint;
+  /** Once an event was larger than a frame. */
+  fragments: FragmentSender | undefined;
   /** When something was last sent that the target has to answer, and how often in this phase. */
   sentAt: number;
   sends: number;
@@ -127,13 +132,21 @@ interface Ended {
   readonly failure: ToldFailure | undefined;
 }
 
+/** What the target says that it has of the log. */
+interface EventAck {
+  readonly ackThrough: bigint;
+  /** The event that is to come next, and bytes of it that are here; undefined where no fragments have come. */
+  readonly next: bigint | undefined;
+  readonly offset: bigint;
+}
+
 type Answered<K extends keyof RequestTypes> = RequestTypes[K]['answer'];
 
 interface SourceInputs {
   CutoverNotify: { readonly trailer: Trailer | undefined };
   MigrationFailed: { readonly error: MigrationError };
   ChunkStatus: { readonly missing: Uint32Array };
-  EventAck: { readonly ackThrough: bigint };
+  EventAck: EventAck;
   ActivationConfirmed: { readonly epoch: bigint };
   authorize: Answered<'authorize'>;
   beginTry: Answered<'beginTry'>;
@@ -262,12 +275,14 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     const record = this.#require(origin, 'EventAck');
     requirePeer(origin, 'EventAck', from, record.target);
     if (trailer?.try !== record.try) return;
-    const { ackThrough = 0n } = trailer;
-    if (ackThrough > record.sentThrough) {
-      const message = `EventAck for daemon ${origin} acknowledges event ${ackThrough} of its log, and node ${from} was sent ${record.sentThrough}`;
-      throw new MigrationError('state-failed', message, { details: { origin, from, got: ackThrough } });
+    const { ackThrough = 0n, logFrom: next, fragmentOffset: offset = 0n } = trailer;
+    // Of the event behind the last that has left whole some fragments may have.
+    const named = next !== undefined && next - 1n > ackThrough ? next - 1n : ackThrough;
+    if (named > record.sentMost) {
+      const message = `EventAck for daemon ${origin} names event ${named} of its log, and node ${from} was sent ${record.sentMost}`;
+      throw new MigrationError('state-failed', message, { details: { origin, from, got: named } });
     }
-    this.apply(record, 'EventAck', { ackThrough });
+    this.apply(record, 'EventAck', { ackThrough, next, offset });
   }
 
   activationConfirmed(origin: bigint, from: bigint, trailer: Trailer | undefined): void {
@@ -289,8 +304,6 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   answer(answer: MigrationAnswer): void {
     const record = this.awaiting(answer);
     if (!record) {
-      // Nobody sends it any more.
-      if (answer.kind === 'takeSnapshot') answer.value?.bytes.close();
       // Of a backup that is recovered there is no record.
       if (answer.kind === 'recover') {
         if (answer.error) this.#backupStays(answer.origin, answer.error);
@@ -544,10 +557,11 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       awaiting: undefined,
       try: 0n,
       epoch: 0n,
-      seqThrough: 0n,
       snapshot: undefined,
       ackThrough: 0n,
       sentThrough: 0n,
+      sentMost: 0n,
+      fragments: undefined,
       sentAt: now,
       sends: 0,
       statusAt: now,
@@ -611,7 +625,6 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       this.#goBack(record, record.abort);
       return;
     }
-    record.seqThrough = taken.seqThrough;
     record.snapshot = this.#outgoing(record, taken);
     this.enter(record, 'transferring');
     // Before the first chunk, so that an orchestrator on this node, through which none passes, knows the try.
@@ -692,6 +705,10 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   }
 
   #acknowledged(record: SourceRecord, input: SourceInputs['EventAck']): void {
+    if (input.next !== undefined && record.fragments?.heard(input.next, Number(input.offset))) {
+      record.progressAt = this.ctx.now;
+      record.sentAt = this.ctx.now;
+    }
     if (input.ackThrough > record.ackThrough) {
       this.ctx.report({
         kind: 'replayed',
@@ -699,6 +716,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
         events: Number(input.ackThrough - record.ackThrough),
       });
       record.ackThrough = input.ackThrough;
+      if (record.sentThrough < input.ackThrough) record.sentThrough = input.ackThrough;
       record.progressAt = this.ctx.now;
       record.sentAt = this.ctx.now;
     }
@@ -709,36 +727,65 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   #pump(record: SourceRecord): void {
     if (isStopped(record.phase) ? !record.byOffer : this.#cannotBeCarried(record)) return;
     const log = this.ctx.log(record.origin);
-    if (record.sentThrough === record.ackThrough) record.sentAt = this.ctx.now;
+    if (!isAwaited(record)) record.sentAt = this.ctx.now;
     while (record.sentThrough < log.nextNumber - 1n && record.sentThrough - record.ackThrough < EVENTS_IN_FLIGHT) {
-      const from = record.sentThrough + 1n;
+      const next = this.#sendFrom(record, log, record.sentThrough + 1n);
+      if (next === undefined) return;
+      record.sentThrough = next - 1n;
+      if (record.sentMost < record.sentThrough) record.sentMost = record.sentThrough;
+    }
+  }
+
+  /** Sends as many events as go into one frame, or one that goes into none. @returns the next number; undefined where that must wait */
+  #sendFrom(record: SourceRecord, log: EventLog, from: bigint): bigint | undefined {
+    if (record.fragments?.isSending(from)) return this.#sendFragments(record, log, from);
+    try {
       const { frame, next } = log.encodeFrame(record.origin, from, EVENT_FRAME_BYTES, EVENT_FRAME_COUNT);
       this.ctx.sendEncoded(record.target, frame, { try: record.try, logFrom: from });
-      record.sentThrough = next - 1n;
+      return next;
+    } catch (error) {
+      if (!(error instanceof MigrationError) || error.kind !== 'event-too-large') throw error;
+      return this.#sendFragments(record, log, from);
     }
+  }
+
+  #sendFragments(record: SourceRecord, log: EventLog, number: bigint): bigint | undefined {
+    record.fragments ??= new FragmentSender();
+    const { origin, target, try: attempt } = record;
+    const emit = (fragment: EventFragment) =>
+      this.ctx.send(
+        target,
+        { kind: 'EventFragment', daemonOrigin: origin },
+        { try: attempt, ...encodeFragment(this.ctx.codec, fragment) },
+      );
+    return record.fragments.send(number, () => log.get(number)!, emit) ? number + 1n : undefined;
+  }
+
+  /** What is on its way counts as lost: from where the target has everything, it is sent again. */
+  #rewind(record: SourceRecord): void {
+    this.#sentAgain(record);
+    const here = (record.fragments?.rewind() ?? 0n) - 1n;
+    record.sentThrough = here > record.ackThrough ? here : record.ackThrough;
   }
 
   #repeatEvents(record: SourceRecord): void {
     this.#status(record);
-    if (record.sentThrough > record.ackThrough && this.#isOverdue(record)) {
-      this.#sentAgain(record);
-      record.sentThrough = record.ackThrough;
-    }
+    if (isAwaited(record) && this.#isOverdue(record)) this.#rewind(record);
     this.#pump(record);
   }
 
-  /** An event larger than a frame: found before the offer, so that the daemon goes on here. */
+  /** An event that the target cannot be given: found before the stop, so that the daemon goes on here. */
   #cannotBeCarried(record: SourceRecord): boolean {
-    const event = this.ctx.oversized(record.origin);
-    if (!event) return false;
+    const event = this.ctx.largest(record.origin);
+    const [limit, where] = record.byOffer
+      ? [MAX_EVENT_BYTES, 'a log']
+      : [MAX_SNAPSHOT_CHUNK_SIZE, 'a target without extensions'];
+    if (!event || event.length <= limit) return false;
     const { originHash, sequence } = event.link;
-    const message = `event ${sequence} of origin ${originHash} has ${event.payload.length} bytes, and a migration carries at most ${MAX_SNAPSHOT_CHUNK_SIZE} per event; move the daemon again after it`;
-    this.#goBack(
-      record,
-      new MigrationError('event-too-large', message, {
-        details: { origin: originHash, sequence, size: event.payload.length },
-      }),
-    );
+    const { length: size } = event;
+    const message = `event ${sequence} of origin ${originHash} has ${size} bytes, and ${where} takes at most ${limit} per event; move the daemon again after it`;
+    const details = { origin: originHash, sequence, size, limit };
+    this.#goBack(record, new MigrationError('event-too-large', message, { details }));
     return true;
   }
 
@@ -752,7 +799,8 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     }
     if (!record.requestId) return;
     const logCount = this.ctx.log(record.origin).nextNumber - 1n;
-    const seen = `${logCount} ${record.ackThrough} ${bytesOut}`;
+    const eventBytes = record.fragments?.arrivedBytes ?? 0;
+    const seen = `${logCount} ${record.ackThrough} ${bytesOut + eventBytes}`;
     if (seen === record.statusSeen && this.ctx.now - record.statusAt < this.#policy.repeatMs) return;
     record.statusSeen = seen;
     record.statusAt = this.ctx.now;
@@ -765,6 +813,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
         ackThrough: record.ackThrough,
         snapshotLength: BigInt(record.snapshot?.byteLength ?? 0),
         snapshotSent: BigInt(bytesOut),
+        ...(eventBytes === 0 ? {} : { fragmentOffset: BigInt(eventBytes) }),
       },
     );
   }
@@ -792,7 +841,8 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     if (record.phase !== 'draining' || this.#cannotBeCarried(record)) return;
     const gap = this.ctx.log(record.origin).nextNumber - 1n - record.ackThrough;
     // A target without extensions acknowledges nothing: all goes to it at the end.
-    if (record.byOffer && gap > CUTOVER_GAP && this.ctx.now - record.phaseSince < CUTOVER_PATIENCE_MS) return;
+    const isLarge = gap > CUTOVER_GAP || record.fragments?.isSending(record.sentThrough + 1n);
+    if (record.byOffer && isLarge && this.ctx.now - record.phaseSince < CUTOVER_PATIENCE_MS) return;
     this.ctx.report({ kind: 'cutover', origin: record.origin });
     const { origin, target } = record;
     this.enter(record, 'fencing', this.ctx.request('source', 'fence', { origin, target }));
@@ -820,7 +870,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     const { origin, epoch, target } = record;
     const log = this.ctx.log(origin);
     for (let from = 1n; from < log.nextNumber; ) {
-      const renumbered = record.seqThrough + from;
+      const renumbered = record.snapshot!.seqThrough + from;
       const { frame, next } = log.encodeFrame(origin, from, EVENT_FRAME_BYTES, EVENT_FRAME_COUNT, renumbered);
       this.ctx.sendEncoded(target, frame, undefined);
       from = next;
@@ -844,9 +894,9 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
 
   /** Unheard events again, and what was offered, which a target that is live answers too. */
   #remindTarget(record: SourceRecord): void {
+    this.#status(record);
     if (!this.#isOverdue(record)) return;
-    this.#sentAgain(record);
-    record.sentThrough = record.ackThrough;
+    this.#rewind(record);
     this.#pump(record);
     this.#tellOffer(record);
   }
@@ -882,14 +932,19 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       this.#goBack(record, record.abort!);
       return;
     }
+    if (outcome === 'over') {
+      // Whoever had it since has confirmed to somebody else, or is gone: this copy is no longer the backup of anything.
+      this.#release(record);
+      return;
+    }
     if (outcome === 'claimed' && record.isTargetGone) {
       // A live daemon that crashed with its node: this copy is the newest that is left.
       this.#recover(record, { node: record.target, epoch: record.epoch + 1n });
       return;
     }
     // A node that is about to end is nobody's backup: the daemon is where the register has it.
-    if (outcome === 'ended' || (outcome === 'claimed' && this.notReady)) {
-      this.enter(record, 'releasing', this.ctx.request('source', 'release', { origin: record.origin }));
+    if (outcome === 'claimed' && this.notReady) {
+      this.#release(record);
       return;
     }
     if (outcome === 'undecided') this.#reportStanding(record);
@@ -917,7 +972,10 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   }
 
   #confirmed(record: SourceRecord, input: SourceInputs['ActivationConfirmed']): void {
-    if (input.epoch !== record.epoch + 1n) return;
+    if (input.epoch === record.epoch + 1n) this.#release(record);
+  }
+
+  #release(record: SourceRecord): void {
     this.enter(record, 'releasing', this.ctx.request('source', 'release', { origin: record.origin }));
   }
 
@@ -983,10 +1041,8 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
 
   #notRecovered(record: SourceRecord, error: MigrationError): void {
     this.#tellRecovered(record, error);
-    const { origin } = record;
     // It lives on elsewhere, in a further epoch: this copy is no longer the backup of anything.
-    if (error.kind === 'ownership-lost')
-      this.enter(record, 'releasing', this.ctx.request('source', 'release', { origin }));
+    if (error.kind === 'ownership-lost') this.#release(record);
     else {
       // Else it would never take its offer back by its own clock.
       record.abort = undefined;
@@ -1004,6 +1060,11 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
 export function identityTransport(transportIdentity: bigint | undefined): IdentityTransport {
   if (transportIdentity === undefined) return 'where-possible';
   return transportIdentity === 0n ? 'none' : 'required';
+}
+
+/** Something of the log is on its way of which the target has not told. */
+function isAwaited({ sentThrough, ackThrough, fragments }: SourceRecord): boolean {
+  return sentThrough > ackThrough || fragments?.isWaiting === true;
 }
 
 /** The daemon's copy here is whole, and its log grows. */

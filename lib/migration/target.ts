@@ -2,7 +2,7 @@ import type { DaemonFactoryRegistry } from '../daemon/factories.js';
 import type { DaemonRegistry } from '../daemon/registry.js';
 import { MigrationError } from '../errors.js';
 import type { FrameColumns } from '../wire/columns.js';
-import type { EventLog } from '../wire/event-log.js';
+import { type EventLog, firstEvents } from '../wire/event-log.js';
 import type { MigrationFailureReason } from '../wire/failure.js';
 import { type BufferedEvents, MAX_SNAPSHOT_CHUNK_SIZE, type SnapshotReady } from '../wire/message.js';
 import {
@@ -13,6 +13,7 @@ import {
 } from '../wire/reassembler.js';
 import { sameBytes, type Trailer } from '../wire/trailer.js';
 import type { MigrationAnswer, MigrationMode, MigrationStatus, RequestTypes, RoleContext } from './core.js';
+import { decodeFragment, type EventFragment, FragmentReceiver } from './event-fragments.js';
 import { endedByShutdown, errorOf, extensionsRequired, nodeGone, type ToldFailure, told } from './failure.js';
 import { BoundedMemory } from './memory.js';
 import { encodeMissingChunks } from './missing-chunks.js';
@@ -74,6 +75,8 @@ interface TargetRecord extends RoleRecord<TargetPhase> {
   restoredSeq: bigint;
   /** Logged events in order, kept until they are applied; counts and digests all that ever came. */
   log: EventLog | undefined;
+  /** Once an event has come that is larger than a frame. */
+  fragments: FragmentReceiver | undefined;
   /** Without extensions: events that wait for one of a lower number. */
   numbered: NumberedEvents | undefined;
   /** Without extensions: who else than the orchestrator may send events, and what waits for the word on its sender. */
@@ -130,6 +133,7 @@ type Answered<K extends keyof RequestTypes> = RequestTypes[K]['answer'];
 interface TargetInputs {
   SnapshotReady: { readonly message: SnapshotReady; readonly trailer: Trailer | undefined };
   BufferedEvents: { readonly message: BufferedEvents; readonly trailer: Trailer | undefined; readonly from: bigint };
+  EventFragment: EventFragment;
   ActivateTarget: undefined;
   MigrationFailed: { readonly error: MigrationError };
   admit: Answered<'admit'>;
@@ -263,6 +267,16 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
       requirePeer(origin, 'BufferedEvents', from, record.orchestrator);
     if (trailer?.try !== record.try) return;
     this.apply(record, 'BufferedEvents', { message, trailer, from });
+  }
+
+  eventFragment(origin: bigint, from: bigint, trailer: Trailer | undefined): void {
+    // Late: what reminds of the offer, behind it, is answered.
+    if (!this.records.has(origin) && this.#ended.get(origin)?.live) return;
+    const record = this.#require(origin, 'EventFragment');
+    requirePeer(origin, 'EventFragment', from, record.source ?? record.orchestrator);
+    // None belongs to a migration without trailers.
+    if (trailer?.try === undefined || trailer.try !== record.try) return;
+    this.apply(record, 'EventFragment', decodeFragment(this.ctx.codec, origin, trailer));
   }
 
   activateTarget(origin: bigint, from: bigint, trailer: Trailer | undefined): void {
@@ -433,7 +447,13 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     const pass = () => {};
     const fail = (r: TargetRecord, error: MigrationError) => this.#fail(r, error);
     const dropped = (r: TargetRecord, i: TargetInputs['MigrationFailed']) => this.#drop(r, i.error);
-    const decided = { SnapshotReady: pass, BufferedEvents: pass, ActivateTarget: pass, MigrationFailed: pass };
+    const decided = {
+      SnapshotReady: pass,
+      BufferedEvents: pass,
+      EventFragment: pass,
+      ActivateTarget: pass,
+      MigrationFailed: pass,
+    };
     return {
       authorising: {
         SnapshotReady: (r, i) => this.#feed(r, i),
@@ -459,6 +479,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
       holding: {
         SnapshotReady: (r, i) => this.#again(r, i),
         BufferedEvents: (r, i) => this.#receive(r, i),
+        EventFragment: (r, fragment) => this.#takeFragment(r, fragment),
         authorize: (r) => this.#eventsAllowed(r),
         replay: (r) => this.#replayed(r),
         ActivateTarget: (r) => this.#activationWanted(r),
@@ -753,6 +774,19 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     return fresh.length > 0;
   }
 
+  /** A part of the event that comes next; another is passed over, as events are. */
+  #takeFragment(record: TargetRecord, fragment: EventFragment): void {
+    record.progressAt = this.ctx.now;
+    record.fragments ??= new FragmentReceiver();
+    const { fragments } = record;
+    const log = this.#logOf(record);
+    const event = fragments.take(record.origin, fragment, log);
+    if (event) {
+      log.append(event);
+      this.#replayNext(record);
+    } else if (fragments.isTellingDue) this.#acknowledgeEvents(record);
+  }
+
   /** Without extensions: in the order of their sequences, from `seq_through + 1` (PROTOCOL.md §7). */
   #takeNumbered(record: TargetRecord, numbered: NumberedEvents, message: BufferedEvents): boolean {
     numbered.add(message.events);
@@ -807,9 +841,8 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   #replayNext(record: TargetRecord): void {
     const { log } = record;
     if (record.replaying !== undefined || !log || log.count === 0) return;
-    const events = [];
-    const { firstNumber, nextNumber } = log;
-    for (let n = firstNumber; n < nextNumber && events.length < REPLAY_SLICE; n++) events.push(log.get(n)!);
+    const events = firstEvents(log, REPLAY_SLICE);
+    const { firstNumber } = log;
     log.truncate(firstNumber + BigInt(events.length) - 1n);
     record.replaying = this.ctx.request('target', 'replay', { origin: record.origin, events });
   }
@@ -980,8 +1013,12 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
 
   #acknowledgeEvents(record: TargetRecord): void {
     if (record.source === undefined) return;
-    const trailer = { ...this.#trailer(record), ackThrough: record.appliedThrough };
-    this.ctx.send(record.source, { kind: 'EventAck', daemonOrigin: record.origin }, trailer);
+    const { origin, source, fragments, appliedThrough: ackThrough } = record;
+    const trailer = { ...this.#trailer(record), ackThrough };
+    const next = record.log?.nextNumber ?? 1n;
+    const place = fragments && { logFrom: next, fragmentOffset: BigInt(fragments.offset(next)) };
+    fragments?.told();
+    this.ctx.send(source, { kind: 'EventAck', daemonOrigin: origin }, { ...trailer, ...place });
   }
 
   #tellReplayed(record: TargetRecord): void {
@@ -1032,6 +1069,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     record.snapshot?.dispose();
     record.log?.dispose();
     record.log = undefined;
+    record.fragments = undefined;
   }
 }
 
@@ -1063,6 +1101,7 @@ function newRecord(
     snapshotSignature: undefined,
     restoredSeq: 0n,
     log: undefined,
+    fragments: undefined,
     numbered: undefined,
     eventSenders: new Set(),
     eventsWaiting: [],

@@ -8,13 +8,15 @@ import type { MigrationCodec } from '../wire/codec.js';
 import type { CausalEvent } from '../wire/link.js';
 import {
   type DeliveryFrame,
-  type DeliveryPlace,
+  decodeDelivered,
   decodeDelivery,
   encodeDelivery,
   encodeDeliveryAnswer,
   SUBPROTOCOL_DELIVERY,
 } from './delivery.js';
 import type { DeliverFn } from './publisher.js';
+
+type Delivery = Exclude<DeliveryFrame, { readonly kind: 'answer' }>;
 
 interface Waiting {
   readonly node: bigint;
@@ -58,11 +60,11 @@ export class DeliveryEndpoint {
     const stream = this.#nextStream++;
     return (node, round, events) => {
       const place = { id: this.#nextId++, stream, round };
-      const frame = this.#codec.encode({ kind: 'BufferedEvents', daemonOrigin, events });
+      const frame = encodeDelivery(this.#codec, place, { daemonOrigin, events });
       if (!this.#mesh.peer(node)) return Promise.resolve(refused(gone(node)));
       return new Promise((resolve) => {
         this.#waiting.set(place.id, { node, sent: events.length, resolve });
-        this.#mesh.send(node, SUBPROTOCOL_DELIVERY, encodeDelivery(place, frame));
+        this.#mesh.send(node, SUBPROTOCOL_DELIVERY, frame);
       });
     };
   }
@@ -98,7 +100,7 @@ export class DeliveryEndpoint {
   }
 
   #take(from: bigint, frame: DeliveryFrame): MaybePromise<void> {
-    if (frame.kind === 'events') return this.#serve(from, frame.place, frame.events);
+    if (frame.kind !== 'answer') return this.#serve(from, frame);
     const waiting = this.#waiting.get(frame.id);
     if (!waiting) return;
     requirePeer('answer to a delivery', from, waiting.node);
@@ -114,13 +116,13 @@ export class DeliveryEndpoint {
   }
 
   /** One batch of a publisher after another: what is refused later than the next one came still holds that back. */
-  #serve(from: bigint, place: DeliveryPlace, events: Uint8Array): MaybePromise<void> {
-    const key = `${from}/${place.stream}`;
+  #serve(from: bigint, delivery: Delivery): MaybePromise<void> {
+    const key = `${from}/${delivery.place.stream}`;
     const before = this.#serving.get(key);
-    if (!before) return this.#follow(key, this.#serveNow(key, from, place, events));
+    if (!before) return this.#follow(key, this.#serveNow(key, from, delivery));
     return this.#follow(
       key,
-      before.then(() => this.#serveNow(key, from, place, events)),
+      before.then(() => this.#serveNow(key, from, delivery)),
     );
   }
 
@@ -132,7 +134,8 @@ export class DeliveryEndpoint {
     });
   }
 
-  #serveNow(key: string, from: bigint, place: DeliveryPlace, events: Uint8Array): MaybePromise<void> {
+  #serveNow(key: string, from: bigint, delivery: Delivery): MaybePromise<void> {
+    const { place } = delivery;
     const earlier = this.#refused.get(key);
     const answer = (acceptance: Acceptance) => {
       if (acceptance.refusal) this.#refused.set(key, { round: place.round, refusal: acceptance.refusal });
@@ -144,12 +147,9 @@ export class DeliveryEndpoint {
     this.#refused.delete(key);
     const fail = (error: unknown) => answer(refused(asMigrationError(error)));
     try {
-      const message = this.#codec.decode(events);
-      if (message.kind !== 'BufferedEvents') {
-        throw new MigrationError('unknown-type', `a delivery holds ${message.kind} instead of BufferedEvents`);
-      }
       // The batch's memory is the receiver's to keep, so payloads stay views of it.
-      const acceptance = this.#deliver(message.daemonOrigin, message.events);
+      const { daemonOrigin, events } = decodeDelivered(this.#codec, delivery);
+      const acceptance = this.#deliver(daemonOrigin, events);
       return isPromise(acceptance) ? acceptance.then(answer, fail) : answer(acceptance);
     } catch (error) {
       return fail(error);

@@ -473,6 +473,11 @@ export class DaemonRuntime {
     return this.#refusedFrames;
   }
 
+  /** The migrations that this node takes part in now, one entry per role; a copy. */
+  migrations(): readonly MigrationStatus[] {
+    return this.#handler.list();
+  }
+
   /** Whether a live copy is here. */
   has(origin: bigint): boolean {
     const host = this.#registry.get(origin);
@@ -674,11 +679,6 @@ export class DaemonRuntime {
     const isKnown = obstacles.some(({ kind, where }) => kind === 'already-migrating' && where === 'orchestrator');
     if (isKnown || !this.#handles.has(origin)) return obstacles;
     return [obstacleOf(alreadyMigrating(origin), 'orchestrator'), ...obstacles];
-  }
-
-  /** The migrations that this node takes part in now, one entry per role; a copy. */
-  migrations(): MigrationStatus[] {
-    return this.#handler.list();
   }
 
   async #livesOn(origin: bigint): Promise<bigint | undefined> {

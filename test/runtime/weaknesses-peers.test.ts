@@ -139,7 +139,7 @@ weakness('#17 what a stranger says of a target’s progress drives nothing on, i
       }
     });
     assert.ok(met.has('ActivateAck'));
-    assert.is(refusedFrames(world) >= forged, true, `${refusedFrames(world)} of ${forged}`);
+    await eventually(`${forged} frames are refused`, () => refusedFrames(world) >= forged);
     world.whole(TARGET);
   }),
 );
