@@ -337,6 +337,8 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   answer(answer: MigrationAnswer): void {
     const record = this.awaiting(answer);
     if (!record) {
+      // The dispatcher has ended meanwhile: nobody sends it.
+      if (answer.kind === 'takeSnapshot') answer.value?.bytes.close();
       // Of a backup that is recovered there is no record.
       if (answer.kind === 'recover') {
         if (answer.error) this.#backupStays(answer.origin, answer.error);
