@@ -8,6 +8,7 @@ import { frameFunctions } from './frames.js';
 import { hashFunctions } from './hashes.js';
 import { ledgerFactory } from './ledger.js';
 import { reassemblerFactory } from './reassembler.js';
+import { SnapshotFilesOverAddon } from './snapshot-files.js';
 import { snapshotFunctions } from './snapshot.js';
 
 /**
@@ -32,6 +33,7 @@ function codecOver(addon: Addon): MigrationCodec {
     ...hashFunctions(addon),
     ...snapshotFunctions(addon),
     createReassembler: reassemblerFactory(addon),
+    snapshotFiles: addon.canKeepSnapshots() ? new SnapshotFilesOverAddon(addon) : undefined,
     createLedger: ledgerFactory(addon),
     createEventLog: eventLogFactory(addon),
   } as const);

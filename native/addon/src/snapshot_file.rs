@@ -45,6 +45,7 @@ pub fn can_keep_snapshots() -> bool {
     SUPPORTED
 }
 
+/// A new file for a snapshot of so many chunks.
 #[napi(catch_unwind)]
 pub fn create_snapshot_file(path: String, total: u32) -> Result<NativeSnapshotFile, Refusal> {
     let inner = Ok(SnapshotFile::create(&PathBuf::from(path), total).map_err(refusal)?);
@@ -72,8 +73,8 @@ impl Task for TakeUp {
     }
 }
 
-/// What it was refused with, `received` of the object throws.
-#[napi(catch_unwind)]
+/// A file of an earlier life; what it was refused with, `received` of the object throws.
+#[napi(catch_unwind, ts_return_type = "Promise<NativeSnapshotFile>")]
 pub fn take_up_snapshot_file(path: String, total: u32, received: Uint8Array) -> AsyncTask<TakeUp> {
     AsyncTask::new(TakeUp {
         path: path.into(),
