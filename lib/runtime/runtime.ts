@@ -1,3 +1,4 @@
+import { totalmem } from 'node:os';
 import type { DaemonFactory, DaemonHealth } from '../daemon/daemon.js';
 import { DaemonFactoryRegistry } from '../daemon/factories.js';
 import { type Acceptance, DaemonHost, type DaemonHostOptions, moving } from '../daemon/host.js';
@@ -20,6 +21,9 @@ import type { OrchestratorPolicyOptions, ParticipantPolicyOptions } from '../mig
 import { alreadyMigrating } from '../migration/role.js';
 import { MigrationSourceHandler } from '../migration/source.js';
 import { MigrationTargetHandler } from '../migration/target.js';
+import { Arrivals } from '../spool/arrivals.js';
+import { SpoolFolder } from '../spool/folder.js';
+import type { SpoolStorage } from '../spool/storage.js';
 import { MAX_POSITION_BYTES } from '../state/channel-positions.js';
 import { checkBytes } from '../wire/arguments.js';
 import type { MigrationCodec } from '../wire/codec.js';
@@ -73,6 +77,11 @@ export interface DaemonRuntimeOptions {
    * source's to say, because it sends; whoever leads. Logged events are not held back. Default: as fast as the mesh takes them.
    */
   readonly maxBytesPerSecond?: number;
+  /**
+   * A folder of this node's alone, made where it is not there: what must outlive the process is kept in it (docs/spool.md).
+   * Default: none, and all is in memory.
+   */
+  readonly spool?: string | SpoolStorage;
   /** How patient this node is in each role, and how many migrations it takes on at once. */
   readonly policy?: RuntimePolicy;
   /** How patient daemons are with their channels when they have moved. */
@@ -137,6 +146,10 @@ export class DaemonRuntime {
   readonly #nodeKeys: NodeKeys;
   readonly #ownsNodeKeys: boolean;
   readonly #handler: MigrationSubprotocolHandler;
+  readonly #target: MigrationTargetHandler;
+  readonly #targetPolicy: NonNullable<RuntimePolicy['target']>;
+  readonly #spool: SpoolStorage | undefined;
+  #arrivals: Arrivals | undefined;
   readonly #delivery: DeliveryEndpoint;
   readonly #pacer: Pacer;
   readonly #drains = new DrainThrottle();
@@ -197,14 +210,20 @@ export class DaemonRuntime {
       authorize: options.authorize ?? allowList(mesh.nodeId, options.orchestrators ?? []),
       hooks: { identity, readiness: () => this.#ready },
       readsCarriedState: (node) => mesh.peer(node)?.extensions ?? false,
+      keep: (arrival) => this.#arrivals?.keep(arrival),
       turn: () => environment.turn(),
       nowMs: () => environment.nowMs(),
       host: (keypair, kind, daemon) => this.#hostOptions(keypair, kind, daemon),
     });
+    const { spool } = options;
+    this.#spool = typeof spool === 'string' ? new SpoolFolder(spool) : spool;
+    const keepsFiles = this.#spool?.path !== undefined && this.#codec.snapshotFiles !== undefined;
+    this.#targetPolicy = options.policy?.target ?? {};
+    this.#target = new MigrationTargetHandler(this.#registry, this.#factories, { ...this.#targetPolicy, keepsFiles });
     this.#handler = new MigrationSubprotocolHandler(
       new MigrationOrchestrator(options.policy?.orchestrator),
       new MigrationSourceHandler(this.#registry, options.policy?.source),
-      new MigrationTargetHandler(this.#registry, this.#factories, options.policy?.target),
+      this.#target,
       mesh.nodeId,
       {
         codec: this.#codec,
@@ -262,9 +281,29 @@ export class DaemonRuntime {
       this.#delivery.peerGone(nodeId);
     });
     this.#delivery.listen();
+    this.#arrivals = this.#openSpool();
     this.#stopTicking = this.#environment.every(TICK_MS, () => this.#tick());
     this.#tick();
     this.#ready = true;
+  }
+
+  #openSpool(): Arrivals | undefined {
+    const storage = this.#spool;
+    const files = this.#codec.snapshotFiles;
+    if (!storage || !files || !hasPaths(storage)) return undefined;
+    const { maxPendingBytes = Math.floor(totalmem() / 2), patienceMs = 60_000 } = this.#targetPolicy;
+    const options = {
+      storage,
+      files,
+      hasher: () => this.#codec.createBlake3(),
+      arrived: (origin: bigint) => this.#target.arrived(origin),
+      maxBytes: maxPendingBytes,
+      patienceMs,
+      every: (ms: number, run: () => void) => this.#environment.every(ms, run),
+      after: (ms: number, run: () => void) => this.#environment.after(ms, run),
+      report: (error: MigrationError) => this.#complain(error),
+    };
+    return new Arrivals(options, storage.take());
   }
 
   #tick(): void {
@@ -283,6 +322,8 @@ export class DaemonRuntime {
     this.#stopTicking?.();
     const gone = new MigrationError('cancelled', `node ${this.nodeId} shut down`);
     for (const handle of [...this.#handles.values()]) handle.settle(gone);
+    // What is half here is looked at before it goes.
+    const kept = this.#arrivals?.close();
     this.#handler.dispose();
     this.#pacer.stop();
     const hosts = this.#registry.close();
@@ -296,6 +337,8 @@ export class DaemonRuntime {
     if (this.#ownsNodeKeys) this.#nodeKeys.dispose();
     const removed = await Promise.allSettled(lived.map((origin) => this.#ownership.remove(origin)));
     for (const origin of lived) this.#mesh.forget(origin);
+    await kept;
+    await this.#spool?.letGo();
     await this.#mesh.close();
     for (const outcome of removed) if (outcome.status === 'rejected') throw outcome.reason;
   }
@@ -791,4 +834,8 @@ function requireUsable(keypair: EntityKeypair): void {
 
 function isLive({ gate }: DaemonHost): boolean {
   return gate === 'live' || gate === 'logging' || gate === 'mirroring';
+}
+
+function hasPaths(storage: SpoolStorage): storage is SpoolStorage & Required<Pick<SpoolStorage, 'path'>> {
+  return storage.path !== undefined;
 }

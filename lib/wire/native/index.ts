@@ -8,8 +8,8 @@ import { frameFunctions } from './frames.js';
 import { hashFunctions } from './hashes.js';
 import { ledgerFactory } from './ledger.js';
 import { reassemblerFactory } from './reassembler.js';
-import { SnapshotFilesOverAddon } from './snapshot-files.js';
 import { snapshotFunctions } from './snapshot.js';
+import { SnapshotFilesOverAddon } from './snapshot-files.js';
 
 /**
  * The codec over an addon. What a crossing would only slow down stays in TypeScript: one frame, one link, one name at a time,
