@@ -751,6 +751,8 @@ export class DaemonRuntime {
   }
 
   #receive(from: bigint, batch: FrameBatch): MaybePromise<void> {
+    // What comes while a shutdown waits for its end.
+    if (this.#ended) return undefined;
     this.#sentTo.clear();
     this.#handler.handleBatch(batch, from);
     // The sender gets room for more when what it made us send on has room too: a slow target slows the source.
