@@ -30,7 +30,7 @@ import { noMigration, RoleHandler, type RoleRecord, requirePeer, type Transition
 /** Events replayed by one request: then they are acknowledged, and others get their turn. */
 const REPLAY_SLICE = 1_000;
 /** Longer than a source's: that one goes back first. */
-const DEFAULT_PATIENCE_MS = 60_000;
+export const DEFAULT_PATIENCE_MS = 60_000;
 /** How many migrations that are over are remembered, so that repeated frames get the same answer. */
 const REMEMBERED = 16_384;
 /** Runs of missing chunks that one ChunkStatus names. */
@@ -43,6 +43,8 @@ const MAX_LATE = 1_024;
 const CHUNKS_WITHOUT_FILE = 37;
 /** Bytes of a snapshot that are held until it has its file, at the most: what is copied there in one go. More comes again. */
 const HELD_BYTES = 4 * 1024 * 1024;
+/** Daemons of which the register is asked at once because somebody says that it has offered them, at the most. */
+const MAX_OFFERERS = 256;
 /** How often the reassembler is asked to drop what made no progress. */
 const SWEEP_MS = 1_000;
 
@@ -170,6 +172,8 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   readonly #late = new Map<number, { readonly message: BufferedEvents; readonly from: bigint }>();
   /** Those that were never let in: apart, so that whoever is refused changes nothing for anybody else. */
   readonly #refusals = new BoundedMemory<Ended>(REMEMBERED);
+  /** Who has offered a daemon of which there is no record here, while the register is asked. */
+  readonly #offerers = new Map<bigint, { readonly from: bigint; readonly try: bigint }>();
   /** Ended by a higher try, but not gone yet. */
   readonly #leaving = new Map<bigint, TargetRecord>();
   #sweptAt = 0;
@@ -266,6 +270,11 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
       this.#afterTheEnd(message, from, trailer, ended);
       return;
     }
+    // Who has offered it to this node asks after it: the register may have it as this one's.
+    if (!this.records.has(origin) && trailer?.try !== undefined && trailer.logCount !== undefined) {
+      this.#askWhetherMissing(origin, from, trailer.try);
+      return;
+    }
     const record = this.#require(origin, 'BufferedEvents');
     if (from !== record.source && from !== record.orchestrator && record.try !== undefined)
       requirePeer(origin, 'BufferedEvents', from, record.orchestrator);
@@ -298,6 +307,10 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   }
 
   answer(answer: MigrationAnswer): void {
+    if (answer.kind === 'missing') {
+      this.#answerMissing(answer);
+      return;
+    }
     if (this.#late.has(answer.id)) {
       this.#answerLate(answer);
       return;
@@ -935,6 +948,22 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     if (source === undefined || attempt === undefined) return;
     const trailer = { try: attempt, epoch: live!.epoch };
     this.ctx.send(source, { kind: 'ActivationConfirmed', daemonOrigin: origin }, trailer);
+  }
+
+  #askWhetherMissing(origin: bigint, from: bigint, attempt: bigint): void {
+    if (this.#offerers.has(origin)) return;
+    if (this.#offerers.size === MAX_OFFERERS) throw noMigration(origin, 'BufferedEvents', 'to this node');
+    this.#offerers.set(origin, { from, try: attempt });
+    this.ctx.request('target', 'missing', { origin });
+  }
+
+  /** Unless a migration to here has begun meanwhile. */
+  #answerMissing({ origin, value, error }: MigrationAnswer & { readonly kind: 'missing' }): void {
+    const { from, try: attempt } = this.#offerers.get(origin)!;
+    this.#offerers.delete(origin);
+    if (error) this.ctx.fault(error);
+    if (!value || this.records.has(origin)) return;
+    this.ctx.send(from, { kind: 'CopyMissing', daemonOrigin: origin }, { try: attempt, epoch: value.epoch });
   }
 
   /** Events for a daemon that is live here already. */

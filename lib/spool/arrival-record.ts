@@ -1,33 +1,25 @@
+import type { SnapshotArrival } from '../migration/core.js';
 import { MAX_SNAPSHOT_CHUNK_SIZE, MAX_TOTAL_CHUNKS } from '../wire/message.js';
+import { ByteReader, ByteWriter } from './bytes.js';
 import { type CreateHasher, type SectionHead, SectionReader, SectionWriter } from './sections.js';
 import { damaged } from './spool-error.js';
 import type { SpoolFile } from './storage.js';
 
-/** A snapshot on its way to this node, as `SnapshotArrival` of lib/migration names it. */
-export interface ArrivalId {
-  readonly origin: bigint;
-  readonly try: bigint;
-  readonly orchestrator: bigint;
-  readonly source: bigint;
-  readonly seqThrough: bigint;
-  readonly totalChunks: number;
-  readonly byteLength: number;
-}
-
 /** What stood on disk for certain when the record was written. */
 export interface ArrivalRecord {
-  readonly arrival: ArrivalId;
+  readonly arrival: SnapshotArrival;
+  /** Node id: this one. */
+  readonly target: bigint;
   /** A bit per chunk, as `SnapshotReassembler.received` tells it. */
   readonly received: Uint8Array;
 }
 
-/** Of what the file is, in its head. */
-const KIND = 16;
-/** origin, try, orchestrator, source, seqThrough, byteLength (u64 each), totalChunks u32, zeros 4. */
-const ID = 1;
-const ID_SIZE = 56;
-/** Chunks received: their bits. */
-const RECEIVED = 2;
+/** What the file's head says it is. */
+const KIND = 2;
+/** Sections, in this order, and nothing behind them. */
+const Tag = { arrival: 1, received: 2 } as const;
+/** origin, try, orchestrator, source, target, seqThrough, totalChunks, byteLength: u64 each. */
+const ARRIVAL_SIZE = 64;
 
 /** Bytes of the bits of so many chunks. */
 export function receivedSize(totalChunks: number): number {
@@ -38,8 +30,9 @@ export function receivedSize(totalChunks: number): number {
 export async function encodeArrival(record: ArrivalRecord, hasher: CreateHasher): Promise<readonly Uint8Array[]> {
   const parts: Uint8Array[] = [];
   const writer = await SectionWriter.begin(collecting(parts), KIND, hasher);
-  await writer.section(ID, ID_SIZE, [encodeId(record.arrival)]);
-  await writer.section(RECEIVED, record.received.length, [record.received]);
+  const { received } = record;
+  await writer.section(Tag.arrival, ARRIVAL_SIZE, encodeFields(record));
+  await writer.section(Tag.received, received.length, [received]);
   return parts;
 }
 
@@ -51,11 +44,14 @@ export async function readArrival(file: SpoolFile, name: string, hasher: CreateH
     requireSection(name, reader.at, head, tag, size);
     return reader.content(head);
   };
-  const arrival = decodeId(await section(ID, ID_SIZE));
-  const { totalChunks: total, byteLength: length } = arrival;
-  const isPossible = total > 0 && total <= MAX_TOTAL_CHUNKS && Math.ceil(length / MAX_SNAPSHOT_CHUNK_SIZE) === total;
-  if (!isPossible) throw damaged(name, reader.at, `a snapshot of ${length} bytes in ${total} chunks is none`);
-  return { arrival, received: await section(RECEIVED, receivedSize(total)) };
+  const fields = decodeFields(await section(Tag.arrival, ARRIVAL_SIZE));
+  const { totalChunks, byteLength } = fields.arrival;
+  if (totalChunks > MAX_TOTAL_CHUNKS || Math.ceil(byteLength / MAX_SNAPSHOT_CHUNK_SIZE) !== totalChunks)
+    throw damaged(name, reader.at, `a snapshot of ${byteLength} bytes in ${totalChunks} chunks is none`);
+  const record = { ...fields, received: await section(Tag.received, receivedSize(totalChunks)) };
+  const more = await reader.next();
+  if (more) throw damaged(name, reader.at, `section ${more.tag} follows the last`);
+  return record;
 }
 
 function requireSection(
@@ -70,27 +66,26 @@ function requireSection(
   throw damaged(name, at, `stands ${found} where section ${tag} of ${size} bytes was expected`);
 }
 
-function encodeId({ origin, try: attempt, orchestrator, source, seqThrough, ...sizes }: ArrivalId): Uint8Array {
-  const view = new DataView(new ArrayBuffer(ID_SIZE));
-  [origin, attempt, orchestrator, source, seqThrough, BigInt(sizes.byteLength)].forEach((word, i) => {
-    view.setBigUint64(8 * i, word, true);
-  });
-  view.setUint32(48, sizes.totalChunks, true);
-  return new Uint8Array(view.buffer);
+function encodeFields({ arrival, target }: ArrivalRecord): readonly Uint8Array[] {
+  const { origin, try: attempt, orchestrator, source, seqThrough, totalChunks, byteLength } = arrival;
+  const writer = new ByteWriter().u64(origin).u64(attempt).u64(orchestrator).u64(source).u64(target);
+  return writer.u64(seqThrough).u64(BigInt(totalChunks)).u64(BigInt(byteLength)).parts;
 }
 
-function decodeId(bytes: Uint8Array): ArrivalId {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const word = (i: number) => view.getBigUint64(8 * i, true);
-  return {
-    origin: word(0),
-    try: word(1),
-    orchestrator: word(2),
-    source: word(3),
-    seqThrough: word(4),
-    byteLength: Number(word(5)),
-    totalChunks: view.getUint32(48, true),
+function decodeFields(bytes: Uint8Array): Omit<ArrivalRecord, 'received'> {
+  const reader = new ByteReader(bytes);
+  const [origin, attempt, orchestrator, source, target, seqThrough] = Array.from({ length: 6 }, () => reader.u64());
+  const [totalChunks, byteLength] = [Number(reader.u64()), Number(reader.u64())];
+  const arrival = {
+    origin: origin!,
+    try: attempt!,
+    orchestrator: orchestrator!,
+    source: source!,
+    seqThrough: seqThrough!,
+    totalChunks,
+    byteLength,
   };
+  return { arrival, target: target! };
 }
 
 /** A file of which only the parts are wanted: sections are written one behind the other. */

@@ -1,43 +1,46 @@
 import { MigrationError } from '../errors.js';
-import { type MaybePromise, whenReady } from '../maybe-promise.js';
+import type { MaybePromise } from '../maybe-promise.js';
+import type { ArrivedChunks, RequestTypes, SnapshotArrival } from '../migration/core.js';
+import type { MigrationCodec } from '../wire/codec.js';
 import { MAX_SNAPSHOT_CHUNK_SIZE } from '../wire/message.js';
 import type { SnapshotFile, SnapshotFiles } from '../wire/reassembler.js';
-import { type ArrivalId, type ArrivalRecord, encodeArrival, readArrival, receivedSize } from './arrival-record.js';
-import type { CreateHasher } from './sections.js';
+import { arrivalName, chunksOf, parseArrivalFile, recordOf } from './arrival-name.js';
+import { type ArrivalRecord, encodeArrival, readArrival, receivedSize } from './arrival-record.js';
+import { setAside } from './set-aside.js';
 import { spoolError } from './spool-error.js';
 import type { SpoolStorage } from './storage.js';
 
 /** How often what has landed is made to last: a crash costs what landed since. */
 const SYNC_MS = 1_000;
 
-/** Origin, try, and a number that is never given twice, so that no file takes another's place. */
-const NAME = /^(arrival-(\d{1,20})-(\d{1,20})-(\d{1,15}))\.(chunks|record)$/;
-
 export interface ArrivalsOptions {
   /** With paths: files are mapped. */
   readonly storage: SpoolStorage & Required<Pick<SpoolStorage, 'path'>>;
   readonly files: SnapshotFiles;
-  readonly hasher: CreateHasher;
-  /** What is here of a daemon's snapshot: a bit per chunk, or all; undefined where none is being received any more. */
-  readonly arrived: (origin: bigint) => Uint8Array | 'whole' | undefined;
+  readonly codec: MigrationCodec;
+  readonly environment: {
+    every(ms: number, run: () => void): () => void;
+    after(ms: number, run: () => void): () => void;
+  };
+  readonly localNode: bigint;
+  /** What is here of a daemon's snapshot; undefined where none is being received any more. */
+  readonly arrived: (origin: bigint) => ArrivedChunks | undefined;
   /** The most bytes of snapshots being received here, those of an earlier life included. */
   readonly maxBytes: number;
   /** Milliseconds after which what nobody came back for is removed. */
   readonly patienceMs: number;
-  readonly every: (ms: number, run: () => void) => () => void;
-  readonly after: (ms: number, run: () => void) => () => void;
   /** What nobody waits for: a damaged file, a disk that fails. */
   readonly report: (error: MigrationError) => void;
 }
 
-/** A snapshot with a file of its own, `.chunks`, and what is known to stand in it, `.record`. */
+/** A snapshot, and what the names of its files begin with. */
 interface Kept {
-  readonly arrival: ArrivalId;
+  readonly arrival: SnapshotArrival;
   readonly name: string;
 }
 
 interface Active extends Kept {
-  /** As the record says. */
+  /** The chunks that its record names. */
   synced: Uint8Array | undefined;
   hasFailed: boolean;
 }
@@ -47,7 +50,7 @@ interface Stored extends Kept {
 }
 
 /**
- * Snapshots that this node is receiving, kept in a spool: a mapped file each, and beside it, once a second, a record of the
+ * Snapshots that this node is receiving, kept in its spool: a mapped file each, and beside it, once a second, a record of the
  * chunks that stand in it. The file is synced first, so that the record names no chunk that a crash could take.
  */
 export class Arrivals {
@@ -56,33 +59,48 @@ export class Arrivals {
   /** Of an earlier life. */
   readonly #stored = new Map<bigint, Stored>();
   /** Whose files are being read, by origin. */
-  readonly #taking = new Map<bigint, string>();
-  #opened: MaybePromise<void>;
-  #nextNumber = 1n;
-  #round: Promise<void> | undefined;
-  #isClosed = false;
+  readonly #taking = new Map<bigint, Stored>();
   readonly #timers: Array<() => void> = [];
   readonly #removals = new Set<Promise<void>>();
+  #round: Promise<void> | undefined;
+  #nextNumber = 1n;
+  #isClosed = false;
 
-  /** @param taken resolves once the storage is this node's */
-  constructor(options: ArrivalsOptions, taken: Promise<void>) {
+  constructor(options: ArrivalsOptions) {
     this.#options = options;
-    this.#opened = taken
-      .then(() => this.#open())
-      .catch((cause) => this.#report('reading what was being received', cause))
-      .then(() => {
-        this.#opened = undefined;
-      });
+  }
+
+  /** Looks for what an earlier life was receiving. Once, when the storage is this node's. @throws what the storage refuses with */
+  async find(): Promise<void> {
+    const { environment, patienceMs, storage } = this.#options;
+    const names = new Set(await storage.names());
+    for (const name of names)
+      await this.#found(name, names).catch((cause) => this.#report(`looking at ${name}`, cause));
+    this.#makeRoom(0);
+    if (this.#isClosed) return;
+    this.#timers.push(environment.every(SYNC_MS, () => this.#syncAll()));
+    this.#timers.push(environment.after(patienceMs, () => this.#dropStored()));
   }
 
   /**
    * A file for a snapshot, at once, unless one from before a restart has to be read: what came of exactly this snapshot then
-   * stands in it. Undefined: not here. Asked for one that has a file already, it begins with an empty one.
+   * stands in it. Undefined: go on without. Asked for one that has a file already, it begins with an empty one.
    *
    * @throws MigrationError `spool-full`, `spool-failed`, `out-of-memory`
    */
-  keep(arrival: ArrivalId & { readonly pendingBytes: number }): MaybePromise<SnapshotFile | undefined> {
-    return whenReady(this.#opened, () => (this.#isClosed ? undefined : this.#keep(arrival)));
+  keep(ask: RequestTypes['keep']['ask']): MaybePromise<SnapshotFile | undefined> {
+    const { origin } = ask;
+    const stored = this.#stored.get(origin);
+    // Late, of a try that was over before.
+    if (this.#isClosed || (stored && ask.try < stored.arrival.try)) return undefined;
+    const active = this.#active.get(origin);
+    if (active) this.#drop(active);
+    this.#taking.delete(origin);
+    this.#stored.delete(origin);
+    if (stored && isSame(stored.arrival, ask)) return this.#takeUp(stored);
+    if (stored) this.#remove(stored.name);
+    this.#makeRoom(ask.pendingBytes + ask.byteLength);
+    return this.#create(ask);
   }
 
   /** Makes all that has landed last; what is half here stays. Before the reassembler goes. Idempotent. */
@@ -90,54 +108,33 @@ export class Arrivals {
     if (this.#isClosed) return;
     this.#isClosed = true;
     for (const stop of this.#timers) stop();
-    const last = [...this.#active.values()].map((kept) => ({ kept, arrived: this.#arrived(kept) }));
-    await this.#opened;
+    const last = [...this.#active.values()].map((kept) => ({ kept, received: this.#received(kept) }));
     await this.#round;
-    for (const { kept, arrived } of last) await this.#sync(kept, arrived);
+    for (const { kept, received } of last) await this.#sync(kept, received);
     await Promise.all(this.#removals);
   }
 
-  #keep(arrival: ArrivalId & { readonly pendingBytes: number }): MaybePromise<SnapshotFile | undefined> {
-    const { origin } = arrival;
-    const stored = this.#stored.get(origin);
-    // Late, of a try that was over before.
-    if (stored && arrival.try < stored.arrival.try) return undefined;
-    const active = this.#active.get(origin);
-    if (active) this.#drop(active);
-    this.#taking.delete(origin);
-    this.#stored.delete(origin);
-    if (stored && isSame(stored.arrival, arrival)) return this.#takeUp(stored);
-    if (stored) this.#remove(stored.name);
-    this.#makeRoom(arrival.pendingBytes + arrival.byteLength);
-    return this.#create(arrival);
-  }
-
-  #create({
-    origin,
-    try: attempt,
-    orchestrator,
-    source,
-    seqThrough,
-    totalChunks,
-    byteLength,
-  }: ArrivalId): SnapshotFile {
+  #create(ask: SnapshotArrival): SnapshotFile {
     const { files, storage } = this.#options;
-    const name = `arrival-${origin}-${attempt}-${this.#nextNumber++}`;
-    const file = files.create(storage.path(`${name}.chunks`), totalChunks);
+    const { origin, try: attempt, orchestrator, source, seqThrough, totalChunks, byteLength } = ask;
+    const name = arrivalName(origin, attempt, this.#nextNumber++);
+    const file = files.create(storage.path(chunksOf(name)), totalChunks);
     const arrival = { origin, try: attempt, orchestrator, source, seqThrough, totalChunks, byteLength };
     this.#active.set(origin, { arrival, name, synced: undefined, hasFailed: false });
     return file;
   }
 
-  async #takeUp({ arrival, name, received }: Stored): Promise<SnapshotFile | undefined> {
+  async #takeUp(stored: Stored): Promise<SnapshotFile | undefined> {
     const { files, storage } = this.#options;
+    const { arrival, name, received } = stored;
     const { origin, totalChunks } = arrival;
-    this.#taking.set(origin, name);
+    this.#taking.set(origin, stored);
     const file = await files
-      .takeUp(storage.path(`${name}.chunks`), totalChunks, received)
-      .catch((cause) => this.#report(`taking up ${name}.chunks; all of it is asked for again`, cause));
-    const isWanted = this.#taking.get(origin) === name && !this.#isClosed;
-    if (this.#taking.get(origin) === name) this.#taking.delete(origin);
+      .takeUp(storage.path(chunksOf(name)), totalChunks, received)
+      .catch((cause) => this.#report(`taking up ${name}, all of which is asked for again`, cause));
+    // A higher try may have come meanwhile.
+    const isWanted = this.#taking.get(origin) === stored && !this.#isClosed;
+    if (isWanted) this.#taking.delete(origin);
     if (file && isWanted) {
       this.#active.set(origin, { arrival, name, synced: received, hasFailed: false });
       return file;
@@ -151,35 +148,23 @@ export class Arrivals {
   /** Files that nobody has come back for yet give way, the first found first. */
   #makeRoom(wanted: number): void {
     let bytes = wanted;
-    for (const { arrival } of this.#stored.values()) bytes += bytesOf(arrival);
+    for (const { arrival } of this.#stored.values()) bytes += fileSize(arrival);
     for (const { arrival, name } of this.#stored.values()) {
       if (bytes <= this.#options.maxBytes) return;
-      bytes -= bytesOf(arrival);
+      bytes -= fileSize(arrival);
       this.#stored.delete(arrival.origin);
       this.#remove(name);
     }
   }
 
-  async #open(): Promise<void> {
-    const { every, after, patienceMs, storage } = this.#options;
-    const names = new Set((await storage.names()).filter((name) => name.startsWith('arrival-')));
-    for (const name of names)
-      await this.#found(name, names).catch((cause) => this.#report(`looking at ${name}`, cause));
-    this.#makeRoom(0);
-    if (this.#isClosed) return;
-    this.#timers.push(every(SYNC_MS, () => this.#syncAll()));
-    this.#timers.push(after(patienceMs, () => this.#dropStored()));
-  }
-
   async #found(name: string, names: ReadonlySet<string>): Promise<void> {
-    const [, base = '', , , number = '0', extension] = NAME.exec(name) ?? [];
-    if (BigInt(number) >= this.#nextNumber) this.#nextNumber = BigInt(number) + 1n;
-    if (base === '')
-      await this.#setAside(name, new MigrationError('spool-damaged', `${name} is no file of the spool's`));
+    const file = parseArrivalFile(name);
+    if (!file) return;
+    const { arrival, number } = file;
+    if (number >= this.#nextNumber) this.#nextNumber = number + 1n;
     // Without a record, nothing is known to stand in it; without the chunks, the record says nothing.
-    else if (extension === 'chunks' && !names.has(`${base}.record`)) this.#remove(base);
-    else if (extension === 'record' && !names.has(`${base}.chunks`)) this.#remove(base);
-    else if (extension === 'record') await this.#foundRecord(base);
+    if (!names.has(recordOf(arrival)) || !names.has(chunksOf(arrival))) this.#remove(arrival);
+    else if (name === recordOf(arrival)) await this.#foundRecord(arrival);
   }
 
   async #foundRecord(name: string): Promise<void> {
@@ -187,41 +172,39 @@ export class Arrivals {
     try {
       record = await this.#read(name);
     } catch (cause) {
-      const error = spoolError(this.#options.storage.label, `reading ${name}.record`, cause);
-      // Of a later version, or out of reach: it may be good yet.
-      if (error.kind !== 'spool-damaged') this.#options.report(error);
-      else {
-        await this.#setAside(`${name}.record`, error);
-        this.#remove(name);
-      }
+      const error = spoolError(this.#options.storage.label, `reading ${recordOf(name)}`, cause);
+      this.#options.report(error.kind === 'spool-damaged' ? await this.#damaged(name, error) : error);
       return;
     }
-    const { origin } = record.arrival;
-    const other = this.#stored.get(origin);
-    const isNewer = !other || record.arrival.try > other.arrival.try;
-    if (isNewer) this.#stored.set(origin, { ...record, name });
+    const { arrival, received } = record;
+    const other = this.#stored.get(arrival.origin);
+    const isNewer = !other || arrival.try > other.arrival.try;
+    if (isNewer) this.#stored.set(arrival.origin, { arrival, received, name });
     if (other) this.#remove(isNewer ? other.name : name);
   }
 
+  /** @throws MigrationError `spool-damaged`, `unsupported-version`; `spool-unusable` where it is another's; the storage's */
   async #read(name: string): Promise<ArrivalRecord> {
-    const { storage, hasher } = this.#options;
-    const file = await storage.open(`${name}.record`);
+    const { storage, codec, localNode } = this.#options;
+    const file = await storage.open(recordOf(name));
     try {
-      const record = await readArrival(file, `${name}.record`, hasher);
+      const record = await readArrival(file, recordOf(name), () => codec.createBlake3());
       const { origin, try: attempt } = record.arrival;
-      if (name.startsWith(`arrival-${origin}-${attempt}-`)) return record;
-      throw new MigrationError('spool-damaged', `${name}.record is of try ${attempt} of daemon ${origin}`);
+      const { number } = parseArrivalFile(recordOf(name))!;
+      if (record.target === localNode && name === arrivalName(origin, attempt, number)) return record;
+      const message = `${recordOf(name)} in the spool ${storage.label} is node ${record.target}'s, of daemon ${origin} and try ${attempt}; it is left where it is. Give each node a spool of its own`;
+      throw new MigrationError('spool-unusable', message, { details: { file: recordOf(name) } });
     } finally {
       await file.close();
     }
   }
 
-  async #setAside(name: string, error: MigrationError): Promise<void> {
-    const { storage, report } = this.#options;
-    const aside = `damaged-${name}`;
-    await storage.rename(name, aside);
-    const message = `${error.message}; it was set aside as ${aside}, and what it was of is asked for again`;
-    report(new MigrationError('spool-damaged', message, { details: { ...error.details, file: aside }, cause: error }));
+  /** Chunks of which nobody can say which they are are of no use to anybody. */
+  async #damaged(name: string, error: MigrationError): Promise<MigrationError> {
+    const { storage } = this.#options;
+    const report = await setAside(storage, recordOf(name), error);
+    await storage.remove(chunksOf(name));
+    return report;
   }
 
   #dropStored(): void {
@@ -239,11 +222,11 @@ export class Arrivals {
   async #syncEach(): Promise<void> {
     for (const kept of [...this.#active.values()]) {
       if (this.#isClosed) return;
-      if (this.#active.get(kept.arrival.origin) === kept) await this.#sync(kept, this.#arrived(kept));
+      if (this.#isActive(kept)) await this.#sync(kept, this.#received(kept));
     }
   }
 
-  #arrived({ arrival }: Kept): Uint8Array | undefined {
+  #received({ arrival }: Kept): Uint8Array | undefined {
     const arrived = this.#options.arrived(arrival.origin);
     return arrived === 'whole' ? allBits(arrival.totalChunks) : arrived;
   }
@@ -259,36 +242,41 @@ export class Arrivals {
       kept.synced = received;
       kept.hasFailed = false;
     } catch (cause) {
-      // It goes on: only a restart would cost more. Told once, not once a second.
+      // The migration goes on: only a restart would cost more. Told once, not once a second.
       if (!kept.hasFailed) this.#report(`syncing ${kept.name}`, cause);
       kept.hasFailed = true;
     }
     // It was dropped meanwhile, and the record has come behind that.
-    if (this.#active.get(kept.arrival.origin) !== kept) this.#remove(kept.name);
+    if (!this.#isActive(kept)) this.#remove(kept.name);
   }
 
   async #write({ arrival, name }: Kept, received: Uint8Array): Promise<void> {
-    const { storage, hasher } = this.#options;
-    const file = await storage.open(`${name}.chunks`);
+    const { storage, codec, localNode: target } = this.#options;
+    const file = await storage.open(chunksOf(name));
     try {
       await file.sync();
     } finally {
       await file.close();
     }
-    await storage.replace(`${name}.record`, await encodeArrival({ arrival, received }, hasher));
+    const record = await encodeArrival({ arrival, target, received }, () => codec.createBlake3());
+    await storage.replace(recordOf(name), record);
+  }
+
+  #isActive(kept: Active): boolean {
+    return this.#active.get(kept.arrival.origin) === kept;
   }
 
   #drop(kept: Active): void {
-    if (this.#active.get(kept.arrival.origin) === kept) this.#active.delete(kept.arrival.origin);
+    if (this.#isActive(kept)) this.#active.delete(kept.arrival.origin);
     this.#remove(kept.name);
   }
 
   /** The record first: chunks without one are removed when they are found. */
   #remove(name: string): void {
     const { storage } = this.#options;
-    const removal = storage
-      .remove(`${name}.record`)
-      .then(() => storage.remove(`${name}.chunks`))
+    const removal: Promise<void> = storage
+      .remove(recordOf(name))
+      .then(() => storage.remove(chunksOf(name)))
       .catch((cause) => this.#report(`removing ${name}`, cause))
       .finally(() => this.#removals.delete(removal));
     this.#removals.add(removal);
@@ -299,8 +287,8 @@ export class Arrivals {
   }
 }
 
-function bytesOf({ byteLength }: ArrivalId): number {
-  return Math.ceil(byteLength / MAX_SNAPSHOT_CHUNK_SIZE) * MAX_SNAPSHOT_CHUNK_SIZE;
+function fileSize({ totalChunks }: SnapshotArrival): number {
+  return totalChunks * MAX_SNAPSHOT_CHUNK_SIZE;
 }
 
 /** Of all chunks but the last, as a reassembler tells them. */
@@ -312,7 +300,7 @@ function allBits(totalChunks: number): Uint8Array {
   return bits;
 }
 
-function isSame(a: ArrivalId, b: ArrivalId): boolean {
+function isSame(a: SnapshotArrival, b: SnapshotArrival): boolean {
   return (
     a.origin === b.origin &&
     a.try === b.try &&

@@ -164,12 +164,12 @@ class FolderFile implements SpoolFile {
 
   async write(at: number, parts: readonly Uint8Array[]): Promise<void> {
     let next = at;
-    for (const part of parts) {
-      for (let done = 0; done < part.length; ) {
-        const { bytesWritten } = await this.#handle.write(part, done, part.length - done, next);
-        done += bytesWritten;
-        next += bytesWritten;
-      }
+    // All in one call of the system's, which may take less than it was given.
+    for (let left = parts.filter(({ length }) => length > 0); left.length > 0; ) {
+      const { bytesWritten } = await this.#handle.writev(left, next);
+      if (bytesWritten === 0) throw Object.assign(new Error('the system wrote nothing'), { code: 'EIO' });
+      next += bytesWritten;
+      left = behind(left, bytesWritten);
     }
   }
 
@@ -185,4 +185,15 @@ class FolderFile implements SpoolFile {
     this.#isClosed = true;
     await this.#handle.close();
   }
+}
+
+/** What of these comes after so many bytes. */
+function behind(parts: readonly Uint8Array[], bytes: number): Uint8Array[] {
+  let left = bytes;
+  const rest: Uint8Array[] = [];
+  for (const part of parts) {
+    if (left < part.length) rest.push(part.subarray(left));
+    left = Math.max(0, left - part.length);
+  }
+  return rest;
 }

@@ -58,22 +58,26 @@ export class SectionWriter {
     const hasher = this.#hasher();
     hasher.update(this.#digest);
     hasher.update(head);
-    await this.#file.write(this.#at, [head]);
-    let at = this.#at + SECTION_HEAD_SIZE;
-    const end = at + length;
+    // Small sections are one write.
+    let pending: Uint8Array[] = [head];
+    let [at, size] = [this.#at, SECTION_HEAD_SIZE];
+    const end = at + SECTION_HEAD_SIZE + length;
     for await (const part of content) {
       for (let from = 0; from < part.length; from += SLICE) {
         const slice = part.subarray(from, from + SLICE);
-        if (at + slice.length > end) throw wrongLength(tag, length);
         hasher.update(slice);
-        await this.#file.write(at, [slice]);
-        at += slice.length;
+        pending.push(slice);
+        size += slice.length;
+        if (at + size > end) throw wrongLength(tag, length);
+        if (size < SLICE) continue;
+        await this.#file.write(at, pending);
+        at += size;
+        [pending, size] = [[], 0];
       }
     }
-    if (at !== end) throw wrongLength(tag, length);
-    const digest = hasher.digest();
-    await this.#file.write(end, [digest]);
-    this.#digest = digest;
+    if (at + size !== end) throw wrongLength(tag, length);
+    this.#digest = hasher.digest();
+    await this.#file.write(at, [...pending, this.#digest]);
     this.#at = end + DIGEST_SIZE;
   }
 }

@@ -160,6 +160,7 @@ export class Node {
       claim: this.#service('claim', () => ({ epoch: EPOCH + 1n })),
       activate: this.#service('activate', done),
       keep: this.#service('keep', () => ({ file: undefined })),
+      missing: this.#service('missing', done),
       discard: this.#service('discard', ({ origin }) => void this.copies.delete(origin)),
     };
   }

@@ -37,14 +37,10 @@ class World {
   }
 
   /** The target's next life. */
-  live(options: Partial<DaemonRuntimeOptions> = {}): Life {
+  live(options: Partial<DaemonRuntimeOptions> = {}, startMs = 0): Life {
     const policy = { target: { repeatMs: 300, patienceMs: 20_000 } };
-    this.life = new Life(this.#seat, this.#keys, this.folder, {
-      orchestrators: [SOURCE],
-      policy,
-      ...this.targetOptions,
-      ...options,
-    });
+    const all = { orchestrators: [SOURCE], policy, ...this.targetOptions, ...options };
+    this.life = new Life(this.#seat, this.#keys, this.folder, all, startMs);
     return this.life;
   }
 
@@ -119,6 +115,7 @@ async function inWorld(
   const parent = await mkdtemp(join(tmpdir(), 'half-received-'));
   const world = new World(join(parent, 'spool'), targetOptions);
   try {
+    await world.life.started;
     world.origin = await world.source.spawn('blob', EntityKeypair.generate());
     await run(world);
   } finally {
@@ -151,7 +148,7 @@ test('a snapshot is received in a file, of which its daemon gets a view', () =>
     await world.recordNames(200);
     const { path, bytes } = await fileIn(world.folder, '.chunks');
     assert.is((await stat(path)).mode & 0o777, 0o600);
-    assert.match(path, /arrival-\d+-\d+-\d+\.chunks$/);
+    assert.match(path, /arrival-[0-9a-f]{16}-[0-9a-f]{16}-[0-9a-f]{16}\.chunks$/);
     // Behind the snapshot's head.
     const at = bytes.indexOf(world.state.bytes.subarray(0, 1_000));
     assert.ok(at > 0 && bytes.subarray(at, at + 199 * CHUNK).equals(world.state.bytes.subarray(0, 199 * CHUNK)));
@@ -168,11 +165,22 @@ test('a target that restarts is sent what had not been synced, and nothing else'
     assert.equal(world.life.errors, []);
   }));
 
+test('a source that sends on while it starts is not refused', () =>
+  inWorld(async (world) => {
+    const handle = await world.halfWay(150, 220);
+    const life = world.live({}, 400);
+    await eventually('the source has asked', () => life.chunks.length > 0);
+    assert.is(life.runtime.isReady, false);
+    await world.arrived(handle);
+    cameOnce(world, 150, world.totalChunks);
+  }));
+
 test('it does so as often as it restarts', () =>
   inWorld(async (world) => {
     const handle = await world.halfWay(100, 120);
     const second = world.live();
-    second.takes = (index) => index < 200;
+    // The last chunk, sent again, is what the source asks by.
+    second.takes = (index) => index < 200 || index === world.totalChunks - 1;
     await world.recordNames(200);
     await second.crash();
     cameOnce(world, 100, 200);
@@ -215,14 +223,14 @@ test('a damaged record is set aside, and named', () =>
     await eventually('what was received is gone', () => life.runtime.has(world.origin));
     for (let tries = 0; (await filesIn(world.folder)).length > 1 && tries < 500; tries++)
       await new Promise((resolve) => setTimeout(resolve, 10));
-    assert.equal(await filesIn(world.folder), [error!.details.file]);
+    assert.equal(await filesIn(world.folder), [error!.details.setAsideAs]);
   }));
 
 test('another try begins with nothing', () =>
   inWorld(async (world) => {
     const handle = await world.halfWay(200, 200);
     await handle.cancel();
-    world.live();
+    await world.live().started;
     await world.arrived(world.source.startMigration(world.origin, SOURCE, TARGET));
     cameOnce(world, 0, world.totalChunks);
   }));

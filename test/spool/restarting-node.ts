@@ -1,5 +1,6 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import {
   DaemonRuntime,
   type DaemonRuntimeOptions,
@@ -41,6 +42,7 @@ export class Blob implements MeshDaemon {
  */
 export class Life {
   readonly runtime: DaemonRuntime;
+  readonly started: Promise<void>;
   readonly errors: MigrationError[] = [];
   readonly daemons: Blob[] = [];
   /** Indices of the chunks that arrived, in order. */
@@ -52,7 +54,14 @@ export class Life {
   readonly #storage: SpoolStorage;
   #isOver = false;
 
-  constructor(seat: Mesh, nodeKeys: NodeKeys, folder: string, options: Partial<DaemonRuntimeOptions> = {}) {
+  /** @param startMs how long it takes to read what is in its folder */
+  constructor(
+    seat: Mesh,
+    nodeKeys: NodeKeys,
+    folder: string,
+    options: Partial<DaemonRuntimeOptions> = {},
+    private readonly startMs = 0,
+  ) {
     this.#storage = new SpoolFolder(folder);
     this.runtime = new DaemonRuntime({
       nodeKeys,
@@ -67,7 +76,7 @@ export class Life {
       this.daemons.push(blob);
       return blob;
     });
-    this.runtime.start();
+    this.started = this.runtime.start().catch((error) => void this.errors.push(error));
   }
 
   async crash(): Promise<void> {
@@ -98,7 +107,8 @@ export class Life {
       get: (target, name) => {
         const value = Reflect.get(target, name, target) as unknown;
         if (typeof value !== 'function') return value;
-        return (...args: unknown[]) => (this.#isOver ? new Promise(() => {}) : value.apply(target, args));
+        const run = (...args: unknown[]) => (this.#isOver ? new Promise(() => {}) : value.apply(target, args));
+        return name === 'names' ? () => setTimeout(this.startMs).then(run) : run;
       },
     });
   }
