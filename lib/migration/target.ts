@@ -23,6 +23,7 @@ import type {
 } from './core.js';
 import { asMigrationError, errorOf, extensionsRequired, reasonOf } from './failure.js';
 import { BoundedMemory } from './memory.js';
+import { encodeMissingChunks } from './missing-chunks.js';
 import { NumberedEvents } from './numbered-events.js';
 import { type ParticipantPolicy, type ParticipantPolicyOptions, participantPolicy } from './policy.js';
 import { noMigration, RoleHandler, type RoleRecord, requirePeer, type TransitionTable } from './role.js';
@@ -68,7 +69,6 @@ interface TargetRecord extends RoleRecord<TargetPhase> {
   readonly source: bigint | undefined;
   /** Undefined where no frame of this migration bears a trailer. */
   readonly try: bigint | undefined;
-  readonly seqThrough: bigint;
   readonly daemonKind: string | undefined;
   readonly keyless: boolean;
   readonly mode: MigrationMode;
@@ -270,11 +270,9 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
       this.#afterTheEnd(message, from, trailer, ended);
       return;
     }
-    // Who has offered it to this node asks after it: the register may have it as this one's.
-    if (!this.records.has(origin) && trailer?.try !== undefined && trailer.logCount !== undefined) {
+    // Refused below, but it may be word of an offer: then the register may have the daemon as this node's.
+    if (!this.records.has(origin) && trailer?.try !== undefined && trailer.logCount !== undefined)
       this.#askWhetherMissing(origin, from, trailer.try);
-      return;
-    }
     const record = this.#require(origin, 'BufferedEvents');
     if (from !== record.source && from !== record.orchestrator && record.try !== undefined)
       requirePeer(origin, 'BufferedEvents', from, record.orchestrator);
@@ -657,11 +655,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     record.asked++;
     const isPending = this.#reassembler!.progress(origin) !== undefined;
     const runs = isPending ? this.#reassembler!.missing(origin, MISSING_RUNS) : Uint32Array.of(0, totalChunks);
-    const missingChunks = new Uint8Array(4 * runs.length);
-    const view = new DataView(missingChunks.buffer);
-    runs.forEach((value, i) => {
-      view.setUint32(4 * i, value, true);
-    });
+    const missingChunks = encodeMissingChunks(runs);
     this.ctx.send(source, { kind: 'ChunkStatus', daemonOrigin: origin }, { ...this.#trailer(record), missingChunks });
   }
 
@@ -788,15 +782,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
 
   #authorizeEvents(record: TargetRecord): void {
     const { origin, orchestrator, eventsWaiting } = record;
-    if (eventsWaiting.length === 0) return;
-    const ask = {
-      role: 'target',
-      origin,
-      orchestrator,
-      source: eventsWaiting[0]!.from,
-      target: this.ctx.localNode,
-    } as const;
-    record.awaiting = this.ctx.request('target', 'authorize', ask);
+    if (eventsWaiting.length > 0) record.awaiting = this.#askForSender(origin, orchestrator, eventsWaiting[0]!.from);
   }
 
   #eventsAllowed(record: TargetRecord): void {
@@ -951,8 +937,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   }
 
   #askWhetherMissing(origin: bigint, from: bigint, attempt: bigint): void {
-    if (this.#offerers.has(origin)) return;
-    if (this.#offerers.size === MAX_OFFERERS) throw noMigration(origin, 'BufferedEvents', 'to this node');
+    if (this.#offerers.has(origin) || this.#offerers.size === MAX_OFFERERS) return;
     this.#offerers.set(origin, { from, try: attempt });
     this.ctx.request('target', 'missing', { origin });
   }
@@ -985,8 +970,13 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     const { daemonOrigin: origin } = message;
     if (this.#late.size === MAX_LATE || countFrom(this.#late.values(), from) === MAX_WAITING_FRAMES)
       throw tooManyWaiting(origin, from, MAX_WAITING_FRAMES);
+    this.#late.set(this.#askForSender(origin, orchestrator, from), { message: kept(message), from });
+  }
+
+  /** Whether events for that daemon may come from there. @returns the request's id */
+  #askForSender(origin: bigint, orchestrator: bigint, from: bigint): number {
     const ask = { role: 'target', origin, orchestrator, source: from, target: this.ctx.localNode } as const;
-    this.#late.set(this.ctx.request('target', 'authorize', ask), { message: kept(message), from });
+    return this.ctx.request('target', 'authorize', ask);
   }
 
   #answerLate({ id, origin, error }: MigrationAnswer): void {
@@ -1072,7 +1062,6 @@ function newRecord(
     orchestrator,
     source: trailer?.source,
     try: trailer?.try,
-    seqThrough: message.seqThrough,
     daemonKind: trailer?.daemonKind,
     keyless: trailer?.transportIdentity === 0n,
     mode: trailer?.mode === 1n ? 'live' : 'pause',

@@ -36,7 +36,13 @@ export class RuntimeServices extends DaemonServices {
     return whenReady(this.#awaitKey(ask), () =>
       whenReady(super.takeSnapshot(ask), (taken) => {
         if (!spool) return taken;
-        return spool.begin(registry.require(ask.origin), ask, taken).then(() => taken);
+        return spool.begin(registry.require(ask.origin), ask, taken).then(
+          () => taken,
+          (error: unknown) => {
+            taken.bytes.close();
+            throw error;
+          },
+        );
       }),
     );
   }

@@ -1,5 +1,4 @@
 import type { OwnershipEntry } from '../mesh/register.js';
-import type { FencedMigration } from '../spool/fenced-file.js';
 import type { FencedName } from '../spool/fenced-name.js';
 
 /** What becomes of a fenced daemon's file when its node is started again. */
@@ -21,21 +20,22 @@ const UNKNOWN = { kind: 'waits', isOlder: false } as const;
 /**
  * What the register says of a file (docs/spool.md). A number of a later try says what the mark says: the daemon was live again.
  *
+ * @param target to which it was offered; undefined where the file does not say, being damaged
  * @param entry undefined where the register has none: the process that kept it has died too
  * @param node this one
  */
 export function fateOf(
   file: FencedName,
-  migration: FencedMigration,
+  target: bigint | undefined,
   entry: OwnershipEntry | undefined,
   node: bigint,
 ): StandingFate {
-  const { epoch, try: attempt, target } = migration;
+  const { epoch, try: attempt } = file;
   const isOlder = file.resumedIn !== undefined;
   if (!entry) return isOlder ? OLDER : UNKNOWN;
   if (entry.owner !== node) {
     if (isOlder) return entry.epoch > file.resumedIn! ? GONE : OLDER;
-    if (entry.epoch === epoch + 1n && entry.owner === target) return STANDS;
+    if (entry.epoch === epoch + 1n && (target === undefined || entry.owner === target)) return STANDS;
     return entry.epoch > epoch ? GONE : UNKNOWN;
   }
   if (isOlder || entry.tries !== attempt) return OLDER;

@@ -59,7 +59,8 @@ export interface TakeUpOptions {
 
 interface FoundFile {
   readonly file: FencedName;
-  readonly migration: FencedMigration;
+  /** Undefined where the file is too damaged to say. */
+  readonly target: bigint | undefined;
 }
 
 /** By origin, the latest try first. */
@@ -101,9 +102,7 @@ export class TakeUp {
   /** Whether a copy of that epoch, or a later one, may come back here. */
   mayComeBack(origin: bigint, epoch: bigint): boolean {
     if (this.#undecided.has(origin)) return true;
-    return (this.#waiting.get(origin) ?? []).some(
-      ({ file, migration }) => (file.resumedIn ?? migration.epoch) >= epoch,
-    );
+    return (this.#waiting.get(origin) ?? []).some(({ file }) => (file.resumedIn ?? file.epoch) >= epoch);
   }
 
   /** Whether `recover` has something here to bring back. */
@@ -127,7 +126,7 @@ export class TakeUp {
         const host = await this.#make(record);
         return await this.#bringBack(found, host, record.state !== undefined, owner);
       } catch (error) {
-        if (!(error instanceof MigrationError) || error.kind !== 'spool-damaged') throw error;
+        if (!isDamage(error)) throw error;
         failure = error;
         await this.#complain(found.file, error);
         this.#noLonger(found);
@@ -144,7 +143,7 @@ export class TakeUp {
   }
 
   async #bringBack(
-    { file, migration, isOlder }: Waiting,
+    { file, isOlder }: Waiting,
     host: DaemonHost,
     isSealed: boolean,
     owner: LostOwner | undefined,
@@ -153,7 +152,7 @@ export class TakeUp {
     const { origin } = file;
     try {
       // Beyond any epoch in which it can have lived, as far as is known here.
-      const beyond = { epoch: (file.resumedIn ?? migration.epoch + 1n) + 1n, tries: environment.wallNs() };
+      const beyond = { epoch: (file.resumedIn ?? file.epoch + 1n) + 1n, tries: environment.wallNs() };
       const epoch = owner ? (await ownership.recover(origin, owner)).epoch : await ownership.create(origin, beyond);
       spool.adopt(file);
       await goOn(host, epoch);
@@ -173,25 +172,30 @@ export class TakeUp {
   async find(): Promise<Found> {
     const { storage } = this.#options;
     const byOrigin = new Map<bigint, FoundFile[]>();
+    const add = (file: FencedName, target: bigint | undefined) => {
+      this.#options.spool.note(file);
+      byOrigin.set(file.origin, [...(byOrigin.get(file.origin) ?? []), { file, target }]);
+    };
     for (const name of await storage.names()) {
       const file = parseFencedName(name);
       if (!file) continue;
       try {
         const migration = await this.#read(file, readMigration);
         if (!this.#isOurs(file, migration)) continue;
-        this.#options.spool.note(file);
-        byOrigin.set(file.origin, [...(byOrigin.get(file.origin) ?? []), { file, migration }]);
+        add(file, migration.target);
       } catch (error) {
-        await this.#complain(file, error);
+        // It may be one that a crash cut short, and no loss: the register tells.
+        if (isDamage(error)) add(file, undefined);
+        else await this.#complain(file, error);
       }
     }
     for (const files of byOrigin.values()) files.sort((a, b) => (a.file.try < b.file.try ? 1 : -1));
     return byOrigin;
   }
 
-  #isOurs({ name, origin, try: attempt }: FencedName, migration: FencedMigration): boolean {
-    if (migration.source === this.#options.localNode && migration.origin === origin && migration.try === attempt)
-      return true;
+  #isOurs({ name, origin, try: attempt, epoch }: FencedName, migration: FencedMigration): boolean {
+    const isNamed = migration.origin === origin && migration.try === attempt && migration.epoch === epoch;
+    if (isNamed && migration.source === this.#options.localNode) return true;
     const message = `${name} in the spool ${this.#options.storage.label} is node ${migration.source}'s, of daemon ${migration.origin} and try ${migration.try}; it is left where it is. Give each node a spool of its own`;
     this.#options.report(new MigrationError('spool-unusable', message, { details: { file: name } }));
     return false;
@@ -209,7 +213,7 @@ export class TakeUp {
     this.#undecided.delete(origin);
     const waiting: Waiting[] = [];
     for (const [index, found] of files.entries()) {
-      const fate = fateOf(found.file, found.migration, entry, this.#options.localNode);
+      const fate = fateOf(found.file, found.target, entry, this.#options.localNode);
       if (fate.kind === 'gone') this.#options.spool.remove(found.file);
       else if (fate.kind === 'waits') waiting.push({ ...found, isOlder: fate.isOlder });
       // Of several, only the latest can be the daemon.
@@ -232,7 +236,7 @@ export class TakeUp {
     fate: StandingFate & { readonly kind: 'stands' | 'goes-on' },
     entry: OwnershipEntry,
   ): Promise<'stands' | 'whole' | 'older' | 'lost'> {
-    const { file, migration } = found;
+    const { file } = found;
     // What was offered, or went further, was whole on disk before that.
     const wasWhole = fate.kind === 'goes-on' || entry.owner !== this.#options.localNode || entry.offer !== undefined;
     try {
@@ -242,18 +246,17 @@ export class TakeUp {
       const host = await this.#make(record);
       try {
         this.#options.spool.adopt(file);
-        this.#options.adopt(host, ...this.#goingOn(migration, fate));
+        this.#options.adopt(host, ...this.#goingOn(record.migration, fate));
       } catch (error) {
         host.dispose();
         throw error;
       }
       return 'stands';
     } catch (error) {
-      const isDamage = error instanceof MigrationError && error.kind === 'spool-damaged';
       // A crash while the daemon was live cut it short: nobody has relied on it.
-      if (isDamage && !wasWhole) this.#options.spool.remove(file);
+      if (isDamage(error) && !wasWhole) this.#options.spool.remove(file);
       else await this.#complain(file, error);
-      return isDamage ? 'lost' : 'whole';
+      return isDamage(error) ? 'lost' : 'whole';
     }
   }
 
@@ -275,7 +278,7 @@ export class TakeUp {
   async #complain({ name }: FencedName, cause: unknown): Promise<void> {
     const { storage, report } = this.#options;
     const error = asMigrationError(cause);
-    if (error.kind === 'spool-damaged') {
+    if (isDamage(error)) {
       report(await setAside(storage, name, error));
       return;
     }
@@ -302,9 +305,9 @@ export class TakeUp {
 
   /** The daemon as it stood, in a copy that is fenced. */
   async #make(record: FencedRecord): Promise<DaemonHost> {
-    const { codec, factories, hostOptions } = this.#options;
+    const { codec, environment, factories, hostOptions } = this.#options;
     const { migration, state } = record;
-    const carried = state && splitState(state.carried).carried;
+    const carried = state && (await splitState(state.carried[0]!, () => environment.turn())).carried;
     const expected = factories.expected(migration.origin, migration.daemonKind);
     const daemon = factories.create(expected?.kind ?? migration.daemonKind, expected?.config);
     const keypair = this.#openKey(migration);
@@ -342,6 +345,10 @@ export class TakeUp {
   async #again(): Promise<void> {
     for (const [origin, files] of [...this.#undecided]) if (!this.#isStopped) await this.#takeUp(origin, files);
   }
+}
+
+function isDamage(error: unknown): boolean {
+  return error instanceof MigrationError && error.kind === 'spool-damaged';
 }
 
 function unsealed(name: string): MigrationError {

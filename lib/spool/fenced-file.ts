@@ -6,8 +6,9 @@ import { CAUSAL_LINK_SIZE, type CausalEvent, type CausalLink } from '../wire/lin
 import { MAX_SNAPSHOT_CHUNK_SIZE } from '../wire/message.js';
 import { IDENTITY_ENVELOPE_SIZE } from '../wire/snapshot.js';
 import { ByteReader, ByteWriter } from './bytes.js';
-import { DIGEST_SIZE, type SectionHead, SectionReader, SectionWriter } from './sections.js';
+import { DIGEST_SIZE, SECTION_HEAD_SIZE, type SectionHead, SectionReader, SectionWriter } from './sections.js';
 import { damaged } from './spool-error.js';
+import { Abandoned } from './state-pipe.js';
 import type { SpoolFile } from './storage.js';
 
 /** What the file's head says it is. */
@@ -21,6 +22,8 @@ const ENTITY_ID_SIZE = 32;
 /** Of one section of events. */
 const EVENTS_BYTES = 256 * 1024;
 const EVENTS_COUNT = 1_000;
+/** Read back at once. */
+const READ_BYTES = 256 * 1024;
 /** Events that wait to be written while the daemon moves: fewer are left for the end. */
 const BACKLOG = 500n;
 /** Bytes between two syncs in the background: so many the last one, for which the daemon stands still, may find. */
@@ -51,10 +54,10 @@ export interface FencedState {
   readonly logDigest: Uint8Array;
   readonly head: CausalLink;
   /** What the host carries: horizon, positions, what the next link names (`encodeCarriedState`). */
-  readonly carried: Uint8Array;
+  readonly carried: readonly Uint8Array[];
 }
 
-/** Bytes that are written as they are: all are there when they are asked for, and none changes. */
+/** Bytes that are written as they are, and do not change. */
 export interface SpooledContent {
   readonly byteLength: number;
   readonly chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
@@ -71,6 +74,11 @@ export class FencedWriter {
   readonly #origin: bigint;
   readonly #onFailure: (cause: unknown) => void;
   #writer: SectionWriter | undefined;
+  #snapshotAt = 0;
+  #isSnapshotWritten = () => {};
+  readonly #snapshotWritten = new Promise<void>((resolve) => {
+    this.#isSnapshotWritten = resolve;
+  });
   /** The last logged event that is written. */
   #through = 0n;
   #syncedSize = 0;
@@ -118,6 +126,11 @@ export class FencedWriter {
     return this.#isClosed && this.#sealing === undefined;
   }
 
+  /** Whether the storage has refused something in the background. */
+  get hasFailed(): boolean {
+    return this.#failure !== undefined;
+  }
+
   /** Whether all of it may be on disk, whatever `seal` said. */
   get mayBeWhole(): boolean {
     return this.#mayBeWhole;
@@ -144,18 +157,31 @@ export class FencedWriter {
     await this.#tail;
     if (this.#failure) throw this.#failure.cause;
     await this.#writeLog(1n);
-    const record = new ByteWriter().u64(logCount).bytes(logDigest).bytes(this.#codec.encodeLink(head)).bytes(carried);
+    const record = new ByteWriter().u64(logCount).bytes(logDigest).bytes(this.#codec.encodeLink(head));
+    for (const part of carried) record.bytes(part);
     this.#mayBeWhole = true;
     await this.#writer!.section(Tag.fenced, record.length, record.parts);
     await this.#file.sync();
     await this.#file.close();
   }
 
+  /** The snapshot's bytes from `from` to `to`, once all of it stands in the file. */
+  async *readBack(from: number, to: number): AsyncIterable<Uint8Array> {
+    await this.#snapshotWritten;
+    for (let at = from; at < to; at += READ_BYTES) {
+      const slice = new Uint8Array(Math.min(READ_BYTES, to - at));
+      await this.#file.read(this.#snapshotAt + at, slice);
+      yield slice;
+    }
+  }
+
   async #begin(migration: FencedMigration, snapshot: SpooledContent): Promise<void> {
     this.#writer = await SectionWriter.begin(this.#file, KIND, () => this.#codec.createBlake3());
     const record = encodeMigration(migration);
     await this.#writer.section(Tag.migration, record.length, record.parts);
+    this.#snapshotAt = this.#writer.size + SECTION_HEAD_SIZE;
     await this.#writer.section(Tag.snapshot, snapshot.byteLength, this.#whileOpen(snapshot.chunks));
+    this.#isSnapshotWritten();
     await this.#writeLog(BACKLOG);
     await this.#syncSome();
   }
@@ -200,9 +226,8 @@ export class FencedWriter {
       await work();
     } catch (cause) {
       // What was cut short is nobody's loss.
-      if (this.#isAbandoned) return;
       this.#failure = { cause };
-      this.#onFailure(cause);
+      if (!this.#isAbandoned && !(cause instanceof Abandoned)) this.#onFailure(cause);
     }
   }
 }
@@ -342,7 +367,7 @@ function stateOf(codec: MigrationCodec, bytes: Uint8Array, logged: number): Fenc
     logCount,
     logDigest: reader.bytes(DIGEST_SIZE),
     head: codec.decodeLink(reader.bytes(CAUSAL_LINK_SIZE)),
-    carried: reader.rest(),
+    carried: [reader.rest()],
   };
 }
 

@@ -35,7 +35,7 @@ export class MemoryDisk {
   /** For one life of a node. */
   storage(): SpoolStorage {
     const life = {};
-    const run = async <T>(work: () => T): Promise<T> => {
+    const run = async <T>(work: () => T | Promise<T>): Promise<T> => {
       await Promise.resolve();
       return this.#owner === life ? work() : never();
     };
@@ -46,7 +46,8 @@ export class MemoryDisk {
         this.operations.push(operation);
         const code = this.fault(operation, this.operations.length - 1);
         if (code !== undefined) throw systemError(code, operation);
-        return work();
+        // Whoever was asked may have let the node die.
+        return this.#owner === life ? work() : never<T>();
       });
     };
     const file = (name: string, content: Content): SpoolFile => ({
