@@ -76,6 +76,7 @@ interface TargetRecord extends RoleRecord<TargetPhase> {
   readonly sourceEpoch: bigint | undefined;
   admitted: boolean;
   bytesTotal: number;
+  readonly seqThrough: bigint;
   readonly totalChunks: number;
   /** `wanted`: it goes on in a file as soon as it may. */
   file: 'none' | 'wanted' | 'kept';
@@ -1074,6 +1075,7 @@ function newRecord(
     dueAt: 0,
     awaiting: undefined,
     bytesTotal: Number(trailer?.snapshotLength ?? 0n),
+    seqThrough: message.seqThrough,
     totalChunks: message.totalChunks,
     file: 'none',
     heldBytes: 0,
