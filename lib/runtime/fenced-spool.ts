@@ -1,5 +1,5 @@
 import type { DaemonHost } from '../daemon/host.js';
-import type { MigrationError } from '../errors.js';
+import { MigrationError } from '../errors.js';
 import { sealSnapshot } from '../identity/identity-context.js';
 import type { NodeKeys } from '../identity/node-keys.js';
 import type { DaemonSnapshot, SourceMigration } from '../migration/core.js';
@@ -11,6 +11,7 @@ import { StatePipe } from '../spool/state-pipe.js';
 import type { SpoolStorage } from '../spool/storage.js';
 import { encodeCarriedState } from '../state/carried-state.js';
 import type { MigrationCodec } from '../wire/codec.js';
+import { AHEAD_BYTES, PacedSnapshot } from './paced-snapshot.js';
 
 export interface FencedSpoolOptions {
   readonly storage: SpoolStorage;
@@ -42,6 +43,7 @@ export class FencedSpool {
   readonly #files = new Map<bigint, Map<string, FencedName>>();
   /** What is under way, and nobody waits for. */
   readonly #pending = new Set<Promise<void>>();
+  #isClosed = false;
 
   constructor(options: FencedSpoolOptions) {
     this.#options = options;
@@ -50,9 +52,10 @@ export class FencedSpool {
   /**
    * A snapshot has been taken, and the daemon's log has begun: both are written from now on, in the background.
    *
+   * @returns the snapshot as it is to leave
    * @throws MigrationError `spool-full`, `spool-failed`
    */
-  async begin(host: DaemonHost, migration: SourceMigration, snapshot: DaemonSnapshot): Promise<void> {
+  async begin(host: DaemonHost, migration: SourceMigration, snapshot: DaemonSnapshot): Promise<DaemonSnapshot> {
     const { storage, codec, localNode: source } = this.#options;
     const { origin, try: attempt } = migration;
     const file = fencedName(migration);
@@ -69,10 +72,21 @@ export class FencedSpool {
       this.#options.onFailure(origin, attempt, spoolError(storage.label, `writing ${file.name}`, cause));
     this.note(file);
     const created = await this.#reported(() => this.#attempt(`creating ${file.name}`, () => storage.create(file.name)));
+    if (this.#isClosed) throw new MigrationError('cancelled', `node ${source} shut down`);
     const readBack = (from: number, to: number) => writer.readBack(from, to);
     const content = { migration: record, snapshot: contentOf(snapshot.bytes, readBack), log: host.log };
     const writer: FencedWriter = new FencedWriter(created, codec, content, failed);
     this.#standing.set(origin, { file, writer });
+    const { bytes } = snapshot;
+    // A state that is streamed is paced already: it leaves when the file has taken it.
+    const isPaced = bytes instanceof SnapshotParts && bytes.byteLength > AHEAD_BYTES;
+    return isPaced ? { ...snapshot, bytes: new PacedSnapshot(bytes, writer) } : snapshot;
+  }
+
+  /** Resolves when a daemon may stand still: little is left to be written of it. @throws MigrationError `spool-full`, `spool-failed` */
+  async caughtUp(origin: bigint): Promise<void> {
+    const { writer, file } = this.#standing.get(origin) ?? {};
+    if (writer) await this.#attempt(`writing ${file!.name}`, () => writer.caughtUp());
   }
 
   #sealKey({ keypair }: DaemonHost, migration: SourceMigration): Uint8Array | undefined {
@@ -149,6 +163,11 @@ export class FencedSpool {
     this.#removeAll(origin, undefined);
   }
 
+  /** Whether a file is there and needed, as far as is known. */
+  keeps({ origin, name }: FencedName): boolean {
+    return this.#files.get(origin)?.has(name) === true;
+  }
+
   /** A file is there. */
   note(file: FencedName): void {
     const files = this.#files.get(file.origin) ?? new Map<string, FencedName>();
@@ -164,6 +183,7 @@ export class FencedSpool {
 
   /** Resolves when nothing is under way any more; of daemons that still move, nothing more is written. */
   async close(): Promise<void> {
+    this.#isClosed = true;
     for (const standing of this.#standing.values()) this.#close(standing);
     while (this.#pending.size > 0) await Promise.all(this.#pending);
   }
@@ -235,5 +255,5 @@ function contentOf(
     yield* pipe.pieces();
     yield* behind;
   };
-  return { byteLength, chunks: chunks() };
+  return { byteLength, chunks: chunks(), cancel: () => pipe.dispose() };
 }

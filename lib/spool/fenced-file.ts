@@ -26,8 +26,8 @@ const EVENTS_COUNT = 1_000;
 const READ_BYTES = 256 * 1024;
 /** Events that wait to be written while the daemon moves: fewer are left for the end. */
 const BACKLOG = 500n;
-/** Bytes between two syncs in the background: so many the last one, for which the daemon stands still, may find. */
-const SYNC_BYTES = 8 * 1024 * 1024;
+/** Bytes between two syncs in the background: the last one, for which the daemon stands still, finds no more. */
+const SYNC_BYTES = 32 * 1024 * 1024;
 
 /** A migration from here, and whose. */
 export interface FencedMigration extends SourceMigration {
@@ -61,6 +61,8 @@ export interface FencedState {
 export interface SpooledContent {
   readonly byteLength: number;
   readonly chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
+  /** What has not come need not come any more: `chunks` ends, or throws `Abandoned`. */
+  readonly cancel?: () => void;
 }
 
 /**
@@ -71,6 +73,7 @@ export class FencedWriter {
   readonly #file: SpoolFile;
   readonly #codec: MigrationCodec;
   readonly #log: EventLog;
+  readonly #cancel: (() => void) | undefined;
   readonly #origin: bigint;
   readonly #onFailure: (cause: unknown) => void;
   #writer: SectionWriter | undefined;
@@ -79,6 +82,8 @@ export class FencedWriter {
   readonly #snapshotWritten = new Promise<void>((resolve) => {
     this.#isSnapshotWritten = resolve;
   });
+  #taken = 0;
+  #onTaken: (() => void) | undefined;
   /** The last logged event that is written. */
   #through = 0n;
   #syncedSize = 0;
@@ -100,6 +105,7 @@ export class FencedWriter {
     this.#file = file;
     this.#codec = codec;
     this.#log = content.log;
+    this.#cancel = content.snapshot.cancel;
     this.#origin = content.migration.origin;
     this.#onFailure = onFailure;
     this.#tail = this.#guarded(() => this.#begin(content.migration, content.snapshot));
@@ -149,6 +155,7 @@ export class FencedWriter {
   /** Writes nothing more, but what is being sealed. Resolves when nothing is under way. Idempotent. */
   async close(): Promise<void> {
     this.#isClosed = true;
+    if (this.#isAbandoned) this.#cancel?.();
     await (this.#sealing?.catch(() => {}) ?? this.#tail);
     await this.#file.close();
   }
@@ -163,6 +170,32 @@ export class FencedWriter {
     await this.#writer!.section(Tag.fenced, record.length, record.parts);
     await this.#file.sync();
     await this.#file.close();
+  }
+
+  /** Bytes of the snapshot that the file has taken; but for the last ones, they are synced. */
+  get taken(): number {
+    return this.#taken;
+  }
+
+  /** Calls `wake` once, when `taken` has changed. One waits at a time. */
+  onTaken(wake: () => void): void {
+    this.#onTaken = () => {
+      this.#onTaken = undefined;
+      wake();
+    };
+  }
+
+  /**
+   * Resolves when little is left to be written, so that the daemon may stand still.
+   *
+   * @throws what the storage refused with
+   */
+  async caughtUp(): Promise<void> {
+    for (let tail: unknown; tail !== this.#tail; ) {
+      tail = this.#tail;
+      await tail;
+    }
+    if (this.#failure) throw this.#failure.cause;
   }
 
   /** The snapshot's bytes from `from` to `to`, once all of it stands in the file. */
@@ -188,9 +221,20 @@ export class FencedWriter {
 
   /** Of a migration that is over the rest is not needed. */
   async *#whileOpen(chunks: SpooledContent['chunks']): AsyncIterable<Uint8Array> {
+    let unsynced = 0;
     for await (const chunk of chunks) {
-      if (this.#isAbandoned) return;
-      yield chunk;
+      for (let at = 0; at < chunk.length; at += SYNC_BYTES) {
+        if (this.#isAbandoned) return;
+        const piece = chunk.subarray(at, at + SYNC_BYTES);
+        yield piece;
+        unsynced += piece.length;
+        if (unsynced >= SYNC_BYTES) {
+          await this.#file.sync();
+          unsynced = 0;
+        }
+        this.#taken += piece.length;
+        this.#onTaken?.();
+      }
     }
   }
 

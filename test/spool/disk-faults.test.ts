@@ -27,6 +27,7 @@ async function moveOver(
   return failure as MigrationError | undefined;
 }
 
+const MIB = 1024 * 1024;
 const faults = suite('a disk that fails');
 
 for (const [code, kind] of [
@@ -79,7 +80,7 @@ for (const [code, kind] of [
 }
 
 faults('while a large state is on its way ends that at once', () =>
-  inSpoolWorld({ daemon: () => new Large() }, async (world) => {
+  inSpoolWorld({ daemon: () => new Large(8) }, async (world) => {
     let sent = 0;
     world.point = (node, what) => {
       if (node === SOURCE && what === 'send 1') sent++;
@@ -108,10 +109,45 @@ faults('that is slow: the offer waits for it, and nothing is lost', () =>
   }),
 );
 
-/** Eight megabytes beside what it has seen. */
+faults('that takes nothing for a while holds a large snapshot back, and the daemon is not stopped for it', () =>
+  inSpoolWorld({ daemon: () => new Large(72) }, async (world) => {
+    let open = () => {};
+    const opened = new Promise<void>((resolve) => {
+      open = resolve;
+    });
+    let writes = 0;
+    world.disk(SOURCE).delay = ({ kind }) => (kind === 'write' && ++writes > 3 ? opened : Promise.resolve());
+    let sent = 0;
+    world.point = (node, what) => {
+      if (node === SOURCE && what === 'send 1') sent++;
+    };
+    await world.publish(5);
+    world.move();
+    await world.elapse(800);
+    assert.ok(sent > 5_000 && sent * 7_000 < 66 * MIB, `${sent} chunks`);
+    await world.publish(3);
+    assert.is(world.accepted.length, 8);
+    open();
+    await world.elapse(3_000);
+    assert.is(world.whole(), TARGET);
+  }),
+);
+
+/** So many megabytes beside what it has seen. */
 class Large extends Recorder {
+  readonly #megabytes: number;
+
+  constructor(megabytes: number) {
+    super();
+    this.#megabytes = megabytes;
+  }
+
   override snapshot(): Uint8Array {
     const own = super.snapshot() as Uint8Array;
-    return Buffer.concat([own, new Uint8Array(8 * 1024 * 1024)]);
+    return Buffer.concat([own, new Uint8Array(this.#megabytes * MIB)]);
+  }
+
+  override restore(state: Uint8Array): void | Promise<void> {
+    return super.restore(state.subarray(0, state.length - this.#megabytes * MIB));
   }
 }

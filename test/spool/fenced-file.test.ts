@@ -9,6 +9,8 @@ import {
   readMigration,
 } from '../../lib/spool/fenced-file.js';
 import { fencedName, parseFencedName, resumedName } from '../../lib/spool/fenced-name.js';
+import { StatePipe } from '../../lib/spool/state-pipe.js';
+import { settled } from '../runtime/manual-environment.js';
 import { events, refusal, suite } from '../support.js';
 import { MemoryDisk } from './memory-disk.js';
 
@@ -117,6 +119,29 @@ function bounds(bytes: Uint8Array): number[] {
     found.push(found.at(-1)! + 16 + Number(view.getBigUint64(found.at(-1)! + 8, true)) + 32);
   return found;
 }
+
+file('whose state is still to come is closed without waiting for that', async () => {
+  const storage = new MemoryDisk().storage();
+  await storage.take();
+  const pipe = new StatePipe(100, () => {
+    throw new Error('nothing is read back');
+  });
+  const snapshot = { byteLength: 100, chunks: pipe.pieces(), cancel: () => pipe.dispose() };
+  const log = codec.createEventLog();
+  const failures: unknown[] = [];
+  const content = { migration: MIGRATION, snapshot, log };
+  const writer = new FencedWriter(await storage.create('one'), codec, content, (cause) => failures.push(cause));
+  await pipe.append(new Uint8Array(60));
+  await settled();
+  await writer.close();
+  assert.equal(failures, []);
+  try {
+    await pipe.append(new Uint8Array(40));
+    assert.unreachable();
+  } catch (error) {
+    assert.match(String(error), /takes no more/);
+  }
+});
 
 file('cut off anywhere is never taken for whole', async () => {
   const { disk } = await written({ snapshot: new Uint8Array(50), logged: LOG });

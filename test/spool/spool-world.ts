@@ -36,6 +36,8 @@ export interface SpoolWorldOptions {
   readonly runtime?: Partial<DaemonRuntimeOptions>;
   /** Nodes hear at once when one has crashed. Default: they do. */
   readonly isGoneKnown?: boolean;
+  /** The mesh says that node 2 speaks no extensions. */
+  readonly isPlain?: boolean;
   /** Nodes without a spool. */
   readonly bare?: readonly bigint[];
 }
@@ -55,6 +57,8 @@ export class SpoolWorld {
   readonly origin = this.keypair.originHash;
   /** Called at each point at which a node does something that others, its disk or the register see. */
   point: (node: bigint, what: string) => void = () => {};
+  /** Whether a frame of a migration is lost. */
+  loses: (node: bigint, what: string) => boolean = () => false;
   /** The register answers nobody. */
   isRegisterAway = false;
   readonly #mesh = new InProcessMesh();
@@ -257,7 +261,13 @@ export class SpoolWorld {
         get done() {
           return isDone();
         },
-        writeNext: (target, at) => (seen('send 1') ? frames.writeNext(target, at) : 0),
+        writeNext: (target, at) => {
+          if (!seen('send 1')) return 0;
+          const length = frames.writeNext(target, at);
+          // The next one in its place.
+          return length > 0 && this.loses(id, 'send 1') ? frames.writeNext(target, at) : length;
+        },
+        onReady: (wake: () => void) => frames.onReady?.(wake),
       });
     };
     const listen: Mesh['listen'] = (subprotocol, listener) =>
@@ -270,7 +280,11 @@ export class SpoolWorld {
     const onPeerGone: Mesh['onPeerGone'] = (listener) => {
       if (this.options.isGoneKnown ?? true) seat.onPeerGone((node) => life.isOver || listener(node));
     };
-    const overrides: Record<string | symbol, unknown> = { register, send, stream, listen, publish, onPeerGone };
+    const peer: Mesh['peer'] = (node) => {
+      const info = seat.peer(node);
+      return info && this.options.isPlain && node === TARGET ? { ...info, extensions: false } : info;
+    };
+    const overrides: Record<string | symbol, unknown> = { peer, register, send, stream, listen, publish, onPeerGone };
     return new Proxy(seat, {
       get(target, name) {
         if (name in overrides) return overrides[name];
