@@ -1,3 +1,4 @@
+import { totalmem } from 'node:os';
 import type { DaemonFactory, DaemonHealth } from '../daemon/daemon.js';
 import { DaemonFactoryRegistry } from '../daemon/factories.js';
 import { type Acceptance, DaemonHost, type DaemonHostOptions, moving } from '../daemon/host.js';
@@ -19,7 +20,8 @@ import { MigrationOrchestrator } from '../migration/orchestrator.js';
 import type { OrchestratorPolicyOptions, ParticipantPolicyOptions } from '../migration/policy.js';
 import { alreadyMigrating } from '../migration/role.js';
 import { MigrationSourceHandler } from '../migration/source.js';
-import { MigrationTargetHandler } from '../migration/target.js';
+import { DEFAULT_PATIENCE_MS, MigrationTargetHandler } from '../migration/target.js';
+import { Arrivals } from '../spool/arrivals.js';
 import { SpoolFolder } from '../spool/folder.js';
 import { spoolError } from '../spool/spool-error.js';
 import type { SpoolStorage } from '../spool/storage.js';
@@ -149,6 +151,7 @@ export class DaemonRuntime {
   readonly #nodeKeys: NodeKeys;
   readonly #ownsNodeKeys: boolean;
   readonly #handler: MigrationSubprotocolHandler;
+  readonly #target: MigrationTargetHandler;
   readonly #delivery: DeliveryEndpoint;
   readonly #pacer: Pacer;
   readonly #drains = new DrainThrottle();
@@ -203,7 +206,7 @@ export class DaemonRuntime {
       report: (error) => this.#complain(error),
       tell: (origin, report) => this.#handler.tellRebind(origin, report),
     });
-    this.#spool = storage && this.#makeSpool(storage);
+    this.#spool = storage && this.#makeSpool(storage, options.policy?.target);
     this.#services = new RuntimeServices({
       subscriptions: this.#subscriptions,
       spool: this.#spool?.fenced,
@@ -215,16 +218,21 @@ export class DaemonRuntime {
       factories: this.#factories,
       ownership: this.#ownership,
       authorize: options.authorize ?? allowList(mesh.nodeId, options.orchestrators ?? []),
-      hooks: { identity, readiness: () => this.#ready },
+      hooks: { identity, readiness: () => this.#isGoingToBeReady() },
       readsCarriedState: (node) => mesh.peer(node)?.extensions ?? false,
+      keep: (arrival) => this.#spool?.arrivals?.keep(arrival),
       turn: () => environment.turn(),
       nowMs: () => environment.nowMs(),
       host: (keypair, kind, daemon) => this.#hostOptions(keypair, kind, daemon),
     });
+    this.#target = new MigrationTargetHandler(this.#registry, this.#factories, {
+      ...options.policy?.target,
+      keepsFiles: this.#spool?.arrivals !== undefined,
+    });
     this.#handler = new MigrationSubprotocolHandler(
       new MigrationOrchestrator(options.policy?.orchestrator),
       new MigrationSourceHandler(this.#registry, options.policy?.source),
-      new MigrationTargetHandler(this.#registry, this.#factories, options.policy?.target),
+      this.#target,
       mesh.nodeId,
       {
         codec: this.#codec,
@@ -265,6 +273,15 @@ export class DaemonRuntime {
     return this.#codec.engine;
   }
 
+  /** Who asks while this node starts hears when it has: what a restarted one is sent on must not end for that. */
+  #isGoingToBeReady(): MaybePromise<boolean> {
+    if (this.#ready || !this.#started || this.#ended) return this.#ready;
+    return this.#started.then(
+      () => this.#ready,
+      () => false,
+    );
+  }
+
   get isReady(): boolean {
     return this.#ready;
   }
@@ -291,10 +308,11 @@ export class DaemonRuntime {
     return Promise.resolve();
   }
 
-  async #startWith({ storage, takeUp }: RuntimeSpool): Promise<void> {
+  async #startWith({ storage, takeUp, arrivals }: RuntimeSpool): Promise<void> {
     try {
       await storage.take();
       const found = await takeUp.find();
+      await arrivals?.find();
       if (this.#ended) return;
       this.#takePart();
       await takeUp.run(found);
@@ -316,7 +334,7 @@ export class DaemonRuntime {
     this.#tick();
   }
 
-  #makeSpool(storage: SpoolStorage): RuntimeSpool {
+  #makeSpool(storage: SpoolStorage, policy: RuntimePolicy['target']): RuntimeSpool {
     const report = (error: MigrationError) => this.#complain(error);
     const common = { storage, codec: this.#codec, localNode: this.nodeId, nodeKeys: this.#nodeKeys, report };
     const fenced = new FencedSpool({
@@ -341,7 +359,7 @@ export class DaemonRuntime {
       },
       goOn: (host, epoch) => this.#goOn(host, epoch),
     });
-    return { storage, fenced, takeUp };
+    return { storage, fenced, takeUp, arrivals: this.#makeArrivals(storage, policy) };
   }
 
   /** A copy that comes from the spool is here, fenced; when it goes on, it reads its channels on where it was. */
@@ -359,6 +377,23 @@ export class DaemonRuntime {
       this.#registry.remove(origin);
       throw error;
     }
+  }
+
+  /** Undefined where snapshots are received in memory: nothing here maps files. */
+  #makeArrivals(storage: SpoolStorage, policy: RuntimePolicy['target'] = {}): Arrivals | undefined {
+    const files = this.#codec.snapshotFiles;
+    if (!files || !hasPaths(storage)) return undefined;
+    return new Arrivals({
+      storage,
+      files,
+      codec: this.#codec,
+      environment: this.#environment,
+      localNode: this.nodeId,
+      arrived: (origin) => this.#target.arrived(origin),
+      maxBytes: policy.maxPendingBytes ?? Math.floor(totalmem() / 2),
+      patienceMs: policy.patienceMs ?? DEFAULT_PATIENCE_MS,
+      report: (error) => this.#complain(error),
+    });
   }
 
   #tick(): void {
@@ -902,18 +937,22 @@ export class DaemonRuntime {
 /** What a runtime has of its spool. */
 interface RuntimeSpool {
   readonly storage: SpoolStorage;
+  readonly arrivals: Arrivals | undefined;
   readonly fenced: FencedSpool;
   readonly takeUp: TakeUp;
 }
 
-function endingSpool({ storage, fenced, takeUp }: RuntimeSpool, starting: Promise<void> | undefined): EndingSpool {
+function endingSpool(
+  { storage, fenced, arrivals, takeUp }: RuntimeSpool,
+  starting: Promise<void> | undefined,
+): EndingSpool {
   return {
     stopTakingUp: () => {
       takeUp.stop();
       return starting?.catch(() => {});
     },
     drop: (origin) => fenced.drop(origin),
-    close: () => fenced.close(),
+    close: () => Promise.all([arrivals?.close(), fenced.close()]).then(() => {}),
     letGo: () => storage.letGo(),
   };
 }
@@ -955,4 +994,8 @@ function requireUsable(keypair: EntityKeypair): void {
     'already-exists',
     `a daemon lives by this very key pair of entity ${keypair.id.hex} already; each runtime wipes its own`,
   );
+}
+
+function hasPaths(storage: SpoolStorage): storage is SpoolStorage & Required<Pick<SpoolStorage, 'path'>> {
+  return storage.path !== undefined;
 }

@@ -94,8 +94,7 @@ export class Shutdown {
       () => this.#seeThrough(),
       () => this.#noteTakenBack(),
       () => handler.handOver(),
-      () => handler.dispose(),
-      () => this.#closeSpool(),
+      () => this.#endDispatcher(),
       () => this.#endTheRest(),
       stop,
       () => this.#lastFrames(),
@@ -142,12 +141,14 @@ export class Shutdown {
       if (role === 'source' && phase === 'resuming') this.#takenBack.add(origin);
   }
 
-  /** Before the copies go, of which it may still write; but their keys first, whatever hangs. */
-  async #closeSpool(): Promise<void> {
-    const { registry, spool } = this.#node;
-    if (!spool) return;
+  /** The spool looks at what is half here before it goes, and may still write of copies; but their keys go first, whatever hangs. */
+  async #endDispatcher(): Promise<void> {
+    const { handler, mesh, registry, spool } = this.#node;
+    const closed = spool?.close();
+    handler.dispose();
+    if (!closed) return;
     for (const { keypair } of registry.close()) this.#wipe(keypair);
-    if (!(await this.#settles(spool.close(), GIVE_UP_AT))) throw spoolHangs(this.#node.mesh.nodeId);
+    if (!(await this.#settles(closed, GIVE_UP_AT))) throw spoolHangs(mesh.nodeId);
   }
 
   #wipe(keypair: EntityKeypair): void {
