@@ -9,7 +9,7 @@ import { NodeKeys } from '../identity/node-keys.js';
 import type { MaybePromise } from '../maybe-promise.js';
 import { whenReady } from '../maybe-promise.js';
 import type { FrameBatch, Mesh } from '../mesh/mesh.js';
-import type { MigrationMode, MigrationReport } from '../migration/core.js';
+import type { MigrationMode, MigrationReport, MigrationStatus } from '../migration/core.js';
 import { asMigrationError } from '../migration/failure.js';
 import { MigrationSubprotocolHandler } from '../migration/handler.js';
 import { type AuthorizeFn, allowList } from '../migration/hooks.js';
@@ -447,6 +447,11 @@ export class DaemonRuntime {
   /** Frames of peers that were refused since the start. */
   get refusedFrames(): number {
     return this.#refusedFrames;
+  }
+
+  /** The migrations that this node takes part in now, one entry per role; a copy. */
+  migrations(): readonly MigrationStatus[] {
+    return this.#handler.list();
   }
 
   /** Whether a live copy is here. */
