@@ -1,0 +1,417 @@
+import { type CausalEvent, createCodec, type MigrationHandle } from '../../lib/index.js';
+import type { OwnershipEntry } from '../../lib/mesh/register.js';
+import { Ledger } from './ledger.js';
+import { NORTH, type NodeState, type Role, SOUTH } from './messages.js';
+import { CHANNEL, Model } from './model.js';
+import type { NetworkWitness, Pass, Passing } from './network.js';
+import type { Blow, MessageSpot, Plan } from './plan.js';
+import { eventOf, Publisher } from './publisher.js';
+import type { World } from './world.js';
+
+/** A blow that has not struck by then does not. */
+const STRIKE_MS = 5_000;
+/** Everything that is under way has ended by then, one way or another. */
+const SETTLE_MS = 20_000;
+/** A copy that waits for a confirmation is brought back by hand when nothing has moved for so long. */
+const RECOVER_MS = 2_500;
+/** Nothing is under way and no copy is live: for so long, then the daemon is gone. */
+const GONE_MS = 400;
+const MOVE_MS = 8_000;
+const CROWD = 1_500;
+const FEED_MS = 6;
+const FEED_EVENTS = 2;
+
+/** What a round has shown. */
+export interface Outcome {
+  readonly kills: number;
+  /** Phases in which nodes were killed, as `source offered`. */
+  readonly phases: readonly string[];
+  /** Spots on messages at which nodes were killed. */
+  readonly spots: readonly string[];
+  /** `goes on`: by itself; `recovered`: by `recover`; `gone`: with the node on which it was live. */
+  readonly end: 'goes on' | 'recovered' | 'gone';
+  /** The migration that was struck had ended before it was. */
+  readonly isMissed: boolean;
+}
+
+/** One daemon, one migration, the kills of its plan, and what must be true behind them. */
+export class Round implements NetworkWitness {
+  readonly trace: string[] = [];
+  readonly #world: World;
+  readonly #plan: Plan;
+  readonly #nodes: Readonly<Record<Role, bigint>>;
+  readonly #startedAt = performance.now();
+  #origin = 0n;
+  #model = new Model(0n);
+  #handle: MigrationHandle | undefined;
+  #blow: Blow | undefined;
+  #passed = 0;
+  #strike: () => void = () => {};
+  #late: Pass[] = [];
+  #acks = 0;
+  #publisher: Publisher | undefined;
+  #fed = 0;
+  #kills = 0;
+  #isRecovered = false;
+  /** Nodes that were killed since they claimed the daemon, or began with it. */
+  readonly #fallen = new Set<bigint>();
+  readonly #phases: string[] = [];
+  readonly #spots: string[] = [];
+
+  constructor(world: World, plan: Plan) {
+    this.#world = world;
+    this.#plan = plan;
+    const [source, target] = plan.isSouthward ? [NORTH, SOUTH] : [SOUTH, NORTH];
+    this.#nodes = { source, target };
+  }
+
+  /** @throws Error with the trace of what happened, where a promise was broken */
+  async run(): Promise<Outcome> {
+    this.#world.witness = this;
+    this.#world.meet = (passing, pass) => this.#meet(passing, pass);
+    this.#world.network.onTrapped = (node) => {
+      this.note(`node ${node} stands still in its trap`);
+      this.#strike();
+    };
+    try {
+      return await this.#run();
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      throw new Error(`${why}\n${this.describe()}`, { cause: error });
+    } finally {
+      this.#world.witness = undefined;
+      this.#world.meet = (_, pass) => pass();
+    }
+  }
+
+  describe(): string {
+    const { seed, detour, mode, downMs, shape } = this.#plan;
+    const { source, target } = this.#nodes;
+    const blows = this.#plan.blows.map(nameOf).join(', then ');
+    const what = `round ${seed}: ${mode}, from node ${source} to ${target}, ${detour}, ${shape.padding} bytes${shape.isAsync ? ', async' : ''}, down ${downMs} ms; ${blows}`;
+    return [what, ...this.trace, this.#world.network.stderr()].join('\n');
+  }
+
+  async #run(): Promise<Outcome> {
+    const { source, target } = this.#nodes;
+    const { network } = this.#world;
+    await this.#world.startAll();
+    const feed = setInterval(() => this.#feed(), FEED_MS);
+    try {
+      const { shape } = this.#plan;
+      this.#origin = await network.process(source).ask<bigint>({ kind: 'spawn', shape, channel: this.#channel });
+      this.#model = new Model(this.#origin);
+      this.#watch();
+      await this.#read();
+      await this.#publish();
+      const struck = await this.#strikeAll(source, target);
+      const live = await this.#settled();
+      if (live !== undefined) await this.#again(live);
+      clearInterval(feed);
+      if (live !== undefined) await this.#check();
+      await this.#end(live);
+      const end = live === undefined ? 'gone' : this.#isRecovered ? 'recovered' : 'goes on';
+      return { kills: this.#kills, phases: this.#phases, spots: this.#spots, end, isMissed: !struck };
+    } finally {
+      clearInterval(feed);
+      await this.#publisher?.giveUp();
+      network.publisher.forget(this.#feedOrigin);
+    }
+  }
+
+  get #channel(): string {
+    return `feed/${this.#plan.seed}`;
+  }
+
+  get #feedOrigin(): bigint {
+    return 800_000n + BigInt(this.#plan.seed);
+  }
+
+  #entry(): OwnershipEntry | undefined {
+    return this.#world.network.register.read(this.#origin)?.entry;
+  }
+
+  note(line: string): void {
+    const ms = (performance.now() - this.#startedAt).toFixed(1).padStart(8);
+    this.trace.push(`${ms}  ${line}`);
+  }
+
+  stands(node: bigint, state: NodeState): void {
+    const other = this.#world.network.state(node === NORTH ? SOUTH : NORTH);
+    if (state.isLive && other.isLive) this.#model.break('two copies are live');
+    if (this.#plan.detour !== 'cancelled' || node !== this.#nodes.source) return;
+    if (state.source === 'transferring' || state.source === 'streaming') void this.#handle?.cancel();
+  }
+
+  published(node: bigint, channel: string, epoch: bigint, _events: readonly CausalEvent[]): void {
+    if (channel === this.#outputs) this.#model.published(node, epoch, this.#entry());
+  }
+
+  wrote(node: bigint, name: string): void {
+    if (name === 'claim' || name === 'create') this.#fallen.delete(node);
+  }
+
+  get #outputs(): string {
+    return `daemon/${this.#origin.toString(16)}`;
+  }
+
+  #feed(): void {
+    const events = Array.from({ length: FEED_EVENTS }, () => eventOf(this.#feedOrigin, CHANNEL, ++this.#fed));
+    this.#world.network.channels.publish(this.#channel, 1n, events);
+  }
+
+  async #read(): Promise<void> {
+    const { leader } = this.#world.network;
+    await leader.subscribe(this.#outputs, { after: new Uint8Array(0) }, (_, outputs) => this.#model.read(outputs));
+  }
+
+  async #publish(): Promise<void> {
+    const { source } = this.#nodes;
+    const deliver = this.#world.delivery.stream(this.#origin);
+    this.#publisher = new Publisher(deliver, 700_000n + BigInt(this.#plan.seed), source, (node, sequence) =>
+      this.#model.accepted(node, sequence, this.#entry()?.epoch ?? 0n),
+    );
+    await until('the daemon takes events', () => this.#publisher!.accepted >= 6);
+  }
+
+  /** Tells the nodes which daemon it is about, and the next victims where they are to stop. */
+  #watch(): void {
+    for (const role of ['source', 'target'] as const) {
+      const spot = this.#blow?.spot;
+      const trap = spot && 'phase' in spot && spot.role === role ? spot : undefined;
+      if (this.#world.network.isUp(this.#nodes[role]))
+        this.#world.network.process(this.#nodes[role]).send({ watch: { origin: this.#origin, trap } });
+    }
+  }
+
+  /** @returns whether all blows struck */
+  async #strikeAll(source: bigint, target: bigint): Promise<boolean> {
+    for (const [i, blow] of this.#plan.blows.entries()) {
+      this.#blow = blow;
+      this.#passed = 0;
+      this.#watch();
+      const struck = new Promise<void>((resolve) => {
+        this.#strike = resolve;
+      });
+      if (i === 0) this.#begin(source, target);
+      const isStruck = await this.#awaitStrike(struck);
+      this.#blow = undefined;
+      if (!isStruck) {
+        this.#watch();
+        return false;
+      }
+      await this.#kill(blow);
+    }
+    await new Promise((resolve) => setTimeout(resolve, this.#plan.downMs));
+    await this.#world.startAll({ origin: this.#origin, trap: undefined });
+    this.#watch();
+    for (const pass of this.#late) pass();
+    return true;
+  }
+
+  #begin(source: bigint, target: bigint): void {
+    const { mode } = this.#plan;
+    this.#handle = this.#world.runtime.startMigration(this.#origin, source, target, { mode, retryNotReady: false });
+    this.#handle.wait({ timeout: SETTLE_MS }).then(
+      () => this.note('the migration is done'),
+      (error) => this.note(`the migration has failed: ${error.message}`),
+    );
+  }
+
+  async #awaitStrike(struck: Promise<void>): Promise<boolean> {
+    let isStruck = false;
+    void struck.then(() => {
+      isStruck = true;
+    });
+    const end = performance.now() + STRIKE_MS;
+    let idleSince = performance.now();
+    while (!isStruck && performance.now() < end) {
+      if (!this.#world.isIdle(this.#origin)) idleSince = performance.now();
+      else if (performance.now() - idleSince > 150) break;
+      await pause(2);
+    }
+    return isStruck;
+  }
+
+  async #kill({ victims, isTold, spot }: Blow): Promise<void> {
+    const nodes = victims.map((role) => this.#nodes[role]).filter((node) => this.#world.network.isUp(node));
+    for (const node of nodes) {
+      const { source, target } = this.#world.network.state(node);
+      if (source) this.#phases.push(`source ${source}`);
+      if (target) this.#phases.push(`target ${target}`);
+      this.#fallen.add(node);
+    }
+    if (!('phase' in spot)) this.#spots.push(`${victims.join(' and ')} ${spot.when} ${spot.kind} ${spot.name}`);
+    this.#kills += nodes.length;
+    await this.#world.network.kill(nodes, isTold);
+  }
+
+  #meet(passing: Passing, pass: Pass): void {
+    const wasOwned = this.#entry();
+    const passOn = () => {
+      pass();
+      this.#wrote(wasOwned, passing);
+    };
+    if (this.#isDiverted(passing)) return;
+    const spot = this.#blow?.spot;
+    if (!spot || 'phase' in spot || !isAt(spot, passing) || ++this.#passed !== spot.nth) {
+      passOn();
+      return;
+    }
+    if (spot.when === 'after') passOn();
+    if (spot.when === 'late') this.#late.push(passOn);
+    this.note(`  (${spot.when} that, the blow falls)`);
+    this.#strike();
+  }
+
+  #wrote(before: OwnershipEntry | undefined, { kind, names, from }: Passing): void {
+    if (kind !== 'operation') return;
+    const entry = this.#entry();
+    if (entry === before) return;
+    if (names[0] !== 'recover' || !before) return;
+    if (!this.#fallen.has(before.owner))
+      this.#model.break(`node ${from} took the daemon from node ${before.owner}, which was not killed`);
+    this.#model.abandoned(before.owner, before.epoch);
+  }
+
+  /** Whether the plan's detour takes that from its way. */
+  #isDiverted({ kind, names, from, to }: Passing): boolean {
+    const { source, target } = this.#nodes;
+    const { detour } = this.#plan;
+    if (detour === 'withdrawn') {
+      if (kind === 'answer' && names[0] === 'offer') setTimeout(() => void this.#handle?.cancel(), 1);
+      return kind === 'frame' && to === target && (names.includes('Offer') || names.includes('ActivateTarget'));
+    }
+    if (detour !== 'crowded' || kind !== 'frame' || from !== target || to !== source) return false;
+    if (!names.includes('EventAck') || ++this.#acks > 1_000) return false;
+    if (this.#acks === 1) this.#publisher!.burst(CROWD);
+    return this.#acks > 1 && this.#blow !== undefined;
+  }
+
+  /** Waits until nothing is under way any more. @returns where the daemon is live; undefined where it is gone */
+  async #settled(): Promise<bigint | undefined> {
+    const { network } = this.#world;
+    const end = performance.now() + SETTLE_MS;
+    let changedAt = performance.now();
+    let last = '';
+    while (performance.now() < end) {
+      const now = JSON.stringify([network.state(NORTH), network.state(SOUTH)]);
+      if (now !== last) changedAt = performance.now();
+      last = now;
+      const stillMs = performance.now() - changedAt;
+      const live = this.#world.live();
+      if (this.#world.isIdle(this.#origin) && stillMs > 30) {
+        if (live.length > 0) return live[0];
+        if (stillMs > GONE_MS) return this.#gone();
+      }
+      if (live.length === 0 && stillMs > RECOVER_MS) {
+        await this.#recover();
+        changedAt = performance.now();
+      }
+      await pause(3);
+    }
+    throw new Error(`nothing has settled in ${SETTLE_MS} ms: ${last}`);
+  }
+
+  #gone(): undefined {
+    const entry = this.#entry();
+    const owner = entry?.owner ?? 0n;
+    this.note(`the daemon is gone; the register has it as that of node ${owner}`);
+    if (!this.#fallen.has(owner))
+      this.#model.break(`the daemon is gone, and node ${owner}, whose it is, was not killed`);
+    return undefined;
+  }
+
+  async #recover(): Promise<void> {
+    for (const node of [NORTH, SOUTH]) {
+      if (!this.#world.network.state(node).source) continue;
+      this.note(`recover on node ${node}`);
+      await this.#world.network
+        .process(node)
+        .ask({ kind: 'recover', origin: this.#origin })
+        .then(
+          () => {
+            this.#isRecovered = true;
+          },
+          (error) => this.note(`recover has failed: ${error.message}`),
+        );
+    }
+  }
+
+  /** The daemon moves once more, to its end. */
+  async #again(live: bigint): Promise<void> {
+    const other = live === NORTH ? SOUTH : NORTH;
+    for (const end = performance.now() + SETTLE_MS; ; ) {
+      try {
+        await this.#world.runtime.startMigration(this.#origin, live, other).wait({ timeout: MOVE_MS });
+        break;
+      } catch (error) {
+        this.note(`it does not move: ${(error as Error).message}`);
+        if (performance.now() > end) throw new Error('the daemon cannot be moved any more', { cause: error });
+        await until('nothing is under way', () => this.#world.isIdle(this.#origin), SETTLE_MS);
+        if (this.#world.live()[0] !== live) return;
+      }
+    }
+    await until('the move is over', () => this.#world.isIdle(this.#origin), SETTLE_MS);
+    await until(`it is live on node ${other}`, () => this.#world.live()[0] === other);
+  }
+
+  async #check(): Promise<void> {
+    await this.#publisher!.finish();
+    this.#model.onChannel(this.#fed);
+    const [live] = this.#world.live();
+    if (live === undefined) throw new Error('the daemon is live no more');
+    let entries: readonly bigint[] = [];
+    const isAll = () => this.#model.hasAll(entries);
+    for (const end = performance.now() + 3_000; performance.now() < end && !isAll(); await pause(10))
+      entries = await this.#entries(live);
+    if (!this.#model.hasForked)
+      await until('outputs are read', () => this.#model.readCount >= entries.length, 2_000).catch(() => {});
+    this.#model.check(entries, createCodec());
+  }
+
+  async #entries(node: bigint): Promise<readonly bigint[]> {
+    const state = await this.#world.network.process(node).ask<Uint8Array>({ kind: 'state', origin: this.#origin });
+    const ledger = new Ledger({ padding: 0, isAsync: false }, () => {});
+    await ledger.restore(state);
+    return ledger.entries;
+  }
+
+  async #end(live: bigint | undefined): Promise<void> {
+    const { network } = this.#world;
+    const [now] = this.#world.live();
+    if (live !== undefined && now !== undefined) await network.process(now).ask({ kind: 'stop', origin: this.#origin });
+    else this.#forget();
+    if (this.#entry()) this.#model.break('a daemon that was stopped is still in the register');
+    if (this.#model.broken.length > 0) throw new Error(this.#model.broken.join('; '));
+  }
+
+  /** What somebody would do who knows that the daemon is gone. */
+  #forget(): void {
+    const { register, channels } = this.#world.network;
+    const standing = register.read(this.#origin);
+    if (standing) register.compareAndSet(this.#origin, standing.revision, undefined);
+    channels.forget(this.#origin);
+  }
+}
+
+function isAt({ kind, name }: MessageSpot, passing: Passing): boolean {
+  return passing.kind === kind && passing.names.includes(name);
+}
+
+function nameOf({ spot, victims, isTold }: Blow): string {
+  const where =
+    'phase' in spot
+      ? `${spot.role} ${spot.phase}, step ${spot.step}`
+      : `${spot.when} ${spot.kind} ${spot.name} ${spot.nth}`;
+  return `${victims.join(' and ')} at ${where}${isTold ? '' : ', silently'}`;
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+async function until(what: string, holds: () => boolean, ms = 10_000): Promise<void> {
+  for (const end = performance.now() + ms; !holds(); await pause(2))
+    if (performance.now() > end) throw new Error(`after ${ms} ms, still not: ${what}`);
+}

@@ -1,0 +1,84 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DaemonRuntime } from '../../lib/index.js';
+import type { DeliveryEndpoint } from '../../lib/runtime/delivery-endpoint.js';
+import type { Chance } from './chance.js';
+import { LEADER, NORTH, type NodeState, SOUTH, type Watch } from './messages.js';
+import type { Meet, NetworkWitness } from './network.js';
+import { Network } from './network.js';
+import { deliveryFrom } from './publisher.js';
+
+/** Who leads is as impatient as the nodes are. */
+const SHORT = { deadlineMs: 1_200, tries: 30 };
+const POLICY = {
+  orchestrator: {
+    phases: {
+      Snapshot: SHORT,
+      Transfer: SHORT,
+      Restore: SHORT,
+      Replay: SHORT,
+      Cutover: SHORT,
+      Rollback: { deadlineMs: 600, tries: 6 },
+    },
+  },
+};
+
+/** Two nodes that are processes, and the one that leads: kept from round to round, so that only who was killed begins anew. */
+export class World {
+  readonly network: Network;
+  readonly runtime: DaemonRuntime;
+  readonly delivery: DeliveryEndpoint;
+  /** Who looks at what happens: the round that is on. */
+  witness: NetworkWitness | undefined;
+  readonly #folder = mkdtempSync(join(tmpdir(), 'daemon-migration-processes-'));
+  readonly #chance: Chance;
+
+  constructor(chance: Chance) {
+    this.#chance = chance;
+    this.network = new Network({
+      note: (line) => this.witness?.note(line),
+      stands: (node: bigint, state: NodeState) => this.witness?.stands(node, state),
+      published: (...what) => this.witness?.published(...what),
+      wrote: (...what) => this.witness?.wrote(...what),
+    });
+    this.runtime = new DaemonRuntime({ mesh: this.network.leader, policy: POLICY, onError: () => {} });
+    this.runtime.start();
+    this.delivery = deliveryFrom(this.network.publisher);
+  }
+
+  set meet(meet: Meet) {
+    this.network.meet = meet;
+  }
+
+  /** Starts every node that does not run; with the key file and the spool that it had. */
+  async startAll(watch?: Watch): Promise<void> {
+    for (const nodeId of [NORTH, SOUTH]) {
+      if (this.network.isUp(nodeId)) continue;
+      const engine = this.#chance.fraction() < 0.8 ? 'native' : 'typescript';
+      const [keyFile, spool] = [join(this.#folder, `${nodeId}.key`), join(this.#folder, `spool-${nodeId}`)];
+      await this.network.start({ nodeId, keyFile, spool, engine }, watch);
+    }
+  }
+
+  /** Nobody but whoever leads here may be left with a migration of that daemon. */
+  isIdle(origin: bigint): boolean {
+    const states = [NORTH, SOUTH].map((node) => this.network.state(node));
+    const isLed = this.runtime.migrations().some((status) => status.origin === origin);
+    return !isLed && states.every(({ source, target }) => source === undefined && target === undefined);
+  }
+
+  live(): bigint[] {
+    return [NORTH, SOUTH].filter((node) => this.network.state(node).isLive);
+  }
+
+  async close(): Promise<void> {
+    await this.runtime.shutdown().catch(() => {});
+    await this.network.close();
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  get leaderId(): bigint {
+    return LEADER;
+  }
+}
