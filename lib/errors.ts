@@ -74,6 +74,17 @@ export const IDENTITY_ERROR_KINDS = [
 
 export type IdentityErrorKind = (typeof IDENTITY_ERROR_KINDS)[number];
 
+/** What a spool refuses with: the folder, what the disk refused, and what a file holds (docs/spool.md). */
+export const SPOOL_ERROR_KINDS = [
+  'spool-unusable',
+  'spool-in-use',
+  'spool-full',
+  'spool-failed',
+  'spool-damaged',
+] as const;
+
+export type SpoolErrorKind = (typeof SPOOL_ERROR_KINDS)[number];
+
 /** What went wrong in a migration (PROTOCOL.md §7, last rules). */
 export type MigrationErrorKind =
   | CodecErrorKind
@@ -105,6 +116,7 @@ export type MigrationErrorKind =
   | 'register-unavailable'
   | 'too-many-migrations'
   | 'extensions-required'
+  | SpoolErrorKind
   | 'unknown-engine'
   | 'engine-unavailable';
 

@@ -239,6 +239,44 @@ export class DaemonHost {
     });
   }
 
+  /**
+   * A copy that was restored stands where the one stood that was fenced: its log is this one's, to be processed by `resume`,
+   * or was processed and published already (in `live` mode).
+   *
+   * @param stood undefined where nobody knows how: then what it has seen is what it was restored with, and its log
+   * @returns the head that the log led to, which is `stood.head` where the daemon answers the same events alike
+   * @throws MigrationError `buffer-full`
+   */
+  async standWhere(
+    stood: { readonly head: CausalLink; readonly carried: CarriedState } | undefined,
+    events: readonly CausalEvent[],
+    isProcessed: boolean,
+  ): Promise<CausalLink> {
+    for (let from = 0; from < events.length; from += SLICE) {
+      const slice = events.slice(from, from + SLICE);
+      for (const event of slice) {
+        this.#append(event);
+        if (!stood) this.#notice(event);
+      }
+      if (isProcessed) await this.#processAll(slice);
+      this.dropHeldOutputs();
+      await this.#options.turn?.();
+    }
+    this.#isLogProcessed = isProcessed;
+    this.#gate = 'fenced';
+    const led = this.head;
+    if (stood) this.#stand(stood.head, stood.carried);
+    return led;
+  }
+
+  #stand(head: CausalLink, { epoch, nextParent, observed, horizon, positions }: CarriedState): void {
+    this.#chain = CausalChain.after(this.#options.codec, head, nextParent);
+    this.epoch = epoch;
+    this.#observed = observed;
+    this.#horizon = horizon;
+    this.positions = new ChannelPositions(positions);
+  }
+
   /** A held copy takes over: what it kept back is published. */
   goLive(epoch: bigint): void {
     this.epoch = epoch;
@@ -290,7 +328,7 @@ export class DaemonHost {
           bindings,
           identityEnvelope: options.seal?.(this.head),
         };
-        const state = options.carry ? [encodeCarriedState(this.#carried()), own] : [own];
+        const state = options.carry ? [encodeCarriedState(this.carried), own] : [own];
         this.#snapshotLength = lengthAround(fields) + state.reduce((sum, part) => sum + part.length, 0);
         if (options.intake) {
           // Nothing else has had a turn since the daemon answered: the log begins right after this state.
@@ -380,7 +418,8 @@ export class DaemonHost {
     return this.#takeUp(own);
   }
 
-  #carried(): CarriedState {
+  /** What this copy has seen and put out, for another one that goes on where it is. */
+  get carried(): CarriedState {
     return {
       epoch: this.epoch,
       nextParent: this.#chain.nextParent,

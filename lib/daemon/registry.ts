@@ -57,6 +57,13 @@ export class DaemonRegistry {
     return this.#hosts.get(origin);
   }
 
+  /** Whether a copy is here in any state: one that is restored, or set aside, too. */
+  keeps(origin: bigint): boolean {
+    if (this.#hosts.has(origin) || this.#backups.has(origin)) return true;
+    for (const host of this.#arriving) if (host.origin === origin) return true;
+    return false;
+  }
+
   /** @throws MigrationError `daemon-not-found` */
   require(origin: bigint): DaemonHost {
     const host = this.#hosts.get(origin);

@@ -58,6 +58,21 @@ export interface LostOwner {
   readonly epoch: bigint;
 }
 
+/** A migration as its source knows it from when it has a number on. */
+export interface SourceMigration {
+  readonly origin: bigint;
+  readonly try: bigint;
+  /** In which the daemon is the source's. */
+  readonly epoch: bigint;
+  /** Node id. */
+  readonly target: bigint;
+  /** Node id. */
+  readonly orchestrator: bigint;
+  /** Undefined from an orchestrator without extensions: then this migration has none. */
+  readonly requestId: Uint8Array | undefined;
+  readonly mode: MigrationMode;
+}
+
 /** What a source sends of a daemon. */
 export interface DaemonSnapshot {
   /** The sequence of the daemon's last output. */
@@ -107,12 +122,7 @@ export interface RequestTypes {
     readonly answer: { readonly try: bigint; readonly epoch: bigint };
   };
   takeSnapshot: {
-    readonly ask: {
-      readonly origin: bigint;
-      readonly target: bigint;
-      readonly identity: IdentityTransport;
-      readonly mode: MigrationMode;
-    };
+    readonly ask: SourceMigration & { readonly identity: IdentityTransport };
     readonly answer: DaemonSnapshot;
   };
   /** Source: stop; nothing is accepted from here on. Answered when the last event is in the log. */
@@ -174,6 +184,11 @@ export interface RequestTypes {
     readonly ask: { readonly origin: bigint; readonly epoch: bigint; readonly mode: MigrationMode };
     readonly answer: undefined;
   };
+  /**
+   * Target: the epoch in which the register has the daemon as this node's, where no copy of it is here and none can come; else
+   * undefined.
+   */
+  missing: { readonly ask: { readonly origin: bigint }; readonly answer: { readonly epoch: bigint } | undefined };
   /** Target: drop the held copy. */
   discard: { readonly ask: { readonly origin: bigint }; readonly answer: undefined };
 }

@@ -180,16 +180,25 @@ export class DaemonServices implements MigrationServices {
     });
   }
 
-  offer = ({ origin, epoch, offer }: Ask<'offer'>): MaybePromise<undefined> =>
-    whenReady(this.#options.ownership.offer(origin, epoch, offer), () => undefined);
+  offer({ origin, epoch, offer }: Ask<'offer'>): MaybePromise<undefined> {
+    return whenReady(this.#options.ownership.offer(origin, epoch, offer), () => undefined);
+  }
 
   withdraw = ({ origin, epoch }: Ask<'withdraw'>) => this.#options.ownership.withdraw(origin, epoch);
 
   resume({ origin, epoch }: Ask<'resume'>): MaybePromise<undefined> {
-    const host = this.#options.registry.require(origin);
-    host.epoch = epoch;
-    return whenReady(host.resume(), () => undefined);
+    return this.#goOn(this.#options.registry.require(origin), epoch);
   }
+
+  #goOn(host: DaemonHost, epoch: bigint): MaybePromise<undefined> {
+    return whenReady(this.beforeGoingOn(host, epoch), () => {
+      host.epoch = epoch;
+      return whenReady(host.resume(), () => undefined);
+    });
+  }
+
+  /** A copy that was fenced is about to be live again. Where this fails, it stays as it is. */
+  protected beforeGoingOn(_host: DaemonHost, _epoch: bigint): MaybePromise<void> {}
 
   release({ origin }: Ask<'release'>): undefined {
     const { registry } = this.#options;
@@ -198,7 +207,7 @@ export class DaemonServices implements MigrationServices {
     host?.dispose();
   }
 
-  setAside = ({ origin, epoch, target }: Ask<'setAside'>): MaybePromise<undefined> => {
+  setAside({ origin, epoch, target }: Ask<'setAside'>): MaybePromise<undefined> {
     const { registry, ownership } = this.#options;
     registry.require(origin);
     return whenReady(ownership.letGo(origin, epoch, target), () => {
@@ -206,11 +215,11 @@ export class DaemonServices implements MigrationServices {
       registry.noteDeparture(origin, target);
       return undefined;
     });
-  };
+  }
 
-  dropBackup = ({ origin }: Ask<'dropBackup'>): undefined => {
+  dropBackup({ origin }: Ask<'dropBackup'>): undefined {
     this.#options.registry.dropBackup(origin);
-  };
+  }
 
   /** A fenced copy stays where it is, for `resume`; one that was set aside comes back here and goes on. */
   recover({ origin, lost }: Ask<'recover'>): MaybePromise<{ readonly epoch: bigint }> {
@@ -219,8 +228,7 @@ export class DaemonServices implements MigrationServices {
       if (registry.get(origin)) return owned;
       const host = registry.takeBackup(origin);
       registry.add(host);
-      host.epoch = owned.epoch;
-      return whenReady(host.resume(), () => owned);
+      return whenReady(this.#goOn(host, owned.epoch), () => owned);
     });
   }
 
@@ -301,6 +309,13 @@ export class DaemonServices implements MigrationServices {
     if (mode === 'live') host.dropHeldOutputs();
     host.goLive(epoch);
     this.#options.factories?.fulfil(origin);
+  }
+
+  /** Where a copy may be, or may come to be, nothing is missing. */
+  missing({ origin }: Ask<'missing'>): MaybePromise<{ readonly epoch: bigint } | undefined> {
+    const { registry, ownership } = this.#options;
+    if (registry.keeps(origin)) return undefined;
+    return whenReady(ownership.standing(origin), (standing) => (registry.keeps(origin) ? undefined : standing));
   }
 
   discard({ origin }: Ask<'discard'>): undefined {

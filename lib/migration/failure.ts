@@ -1,4 +1,4 @@
-import { MigrationError, type MigrationErrorKind, messageOf } from '../errors.js';
+import { MigrationError, type MigrationErrorKind, messageOf, SPOOL_ERROR_KINDS } from '../errors.js';
 import { EnvelopeError, IdentityError } from '../identity/errors.js';
 import { MigrationFailureReason } from '../wire/failure.js';
 
@@ -9,7 +9,7 @@ const REASON_BY_KIND: Partial<Record<MigrationErrorKind, () => MigrationFailureR
   'already-migrating': MigrationFailureReason.alreadyMigrating,
 };
 
-/** What the protocol has no code for goes as StateFailed with a fixed text (PROTOCOL.md §8). */
+/** What the protocol has no code for goes as StateFailed with a fixed text (PROTOCOL.md §8); what a spool refused, behind its kind. */
 const WORD_BY_KIND: Partial<Record<MigrationErrorKind, string>> = {
   'not-authorised': 'not authorised',
   pinned: 'pinned',
@@ -26,6 +26,7 @@ export function reasonOf(error: unknown): MigrationFailureReason {
   if (!(error instanceof MigrationError)) return MigrationFailureReason.stateFailed(shortened(messageOf(error)));
   const told = toldReasons.get(error);
   if (told) return told;
+  if (isSpoolKind(error.kind)) return MigrationFailureReason.stateFailed(shortened(`${error.kind}: ${error.message}`));
   const word = WORD_BY_KIND[error.kind];
   if (word !== undefined) return MigrationFailureReason.stateFailed(word);
   if (error.kind === 'identity-transport-failed' || error instanceof EnvelopeError || error instanceof IdentityError)
@@ -49,13 +50,24 @@ const KIND_BY_REASON = {
 
 /** What a caller is told of a peer's reason. */
 export function errorOf(origin: bigint, reason: MigrationFailureReason): MigrationError {
-  const isPinned = reason.kind === 'StateFailed' && reason.message === WORD_BY_KIND.pinned;
-  const message = isPinned
-    ? `daemon ${origin} is pinned to its node: it says movable: false`
-    : `the migration of daemon ${origin} failed: ${MigrationFailureReason.describe(reason)}`;
-  const error = new MigrationError(isPinned ? 'pinned' : KIND_BY_REASON[reason.kind], message, { details: { origin } });
+  const kind = kindOf(reason);
+  const message =
+    kind === 'pinned'
+      ? `daemon ${origin} is pinned to its node: it says movable: false`
+      : `the migration of daemon ${origin} failed: ${MigrationFailureReason.describe(reason)}`;
+  const error = new MigrationError(kind, message, { details: { origin } });
   toldReasons.set(error, reason);
   return error;
+}
+
+function kindOf(reason: MigrationFailureReason): MigrationErrorKind {
+  if (reason.kind !== 'StateFailed') return KIND_BY_REASON[reason.kind];
+  if (reason.message === WORD_BY_KIND.pinned) return 'pinned';
+  return SPOOL_ERROR_KINDS.find((kind) => reason.message.startsWith(`${kind}: `)) ?? 'state-failed';
+}
+
+function isSpoolKind(kind: MigrationErrorKind): boolean {
+  return (SPOOL_ERROR_KINDS as readonly string[]).includes(kind);
 }
 
 /** Any thrown value as a MigrationError. */

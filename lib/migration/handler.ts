@@ -32,7 +32,7 @@ import type { MigrationObstacle } from './obstacles.js';
 import type { MigrationOrchestrator } from './orchestrator.js';
 import { UnwitnessedOwnership } from './ownership.js';
 import { MigrationProber, type ProbeQuestion } from './probe.js';
-import type { MigrationSourceHandler } from './source.js';
+import type { AdoptedMigration, MigrationSourceHandler } from './source.js';
 import type { MigrationTargetHandler } from './target.js';
 
 const REQUEST_ID_BYTES = 16;
@@ -339,6 +339,23 @@ export class MigrationSubprotocolHandler {
     return found;
   }
 
+  /**
+   * A daemon that was offered from this node before that was started again: its copy is here, fenced, and the migration goes
+   * on where it was.
+   *
+   * @param back why it is not to go on: it is taken back instead
+   */
+  adopt(migration: AdoptedMigration, back?: MigrationError): void {
+    this.#source.adopt(migration, back);
+    this.#settle();
+  }
+
+  /** What this node needs for a migration from here has failed: it ends as if a peer had said so. */
+  failSource(origin: bigint, attempt: bigint, error: MigrationError): void {
+    this.#source.fail(origin, attempt, error);
+    this.#settle();
+  }
+
   /** Events have been logged for a daemon that is moving from here. */
   logged(origin: bigint): void {
     checkU64(origin, 'origin');
@@ -494,6 +511,9 @@ export class MigrationSubprotocolHandler {
         break;
       case 'EventAck':
         this.#source.eventAck(origin, from, trailer);
+        break;
+      case 'CopyMissing':
+        this.#source.copyMissing(origin, from, trailer);
         break;
       case 'ActivationConfirmed':
         this.#source.activationConfirmed(origin, from, trailer);

@@ -16,6 +16,8 @@ export interface DaemonOwnership {
    * @throws MigrationError `ownership-lost`, `register-unavailable`
    */
   claim(origin: bigint, offer: Offer, epoch: bigint | undefined): MaybePromise<{ readonly epoch: bigint }>;
+  /** The epoch in which a daemon is this node's and offered to nobody; undefined where it is not, or nobody can say. */
+  standing(origin: bigint): MaybePromise<{ readonly epoch: bigint } | undefined>;
   /** Source: lets go without an offer, to a target that may take the daemon without naming a try. */
   letGo(origin: bigint, epoch: bigint, target: bigint): MaybePromise<void>;
   /**
@@ -57,6 +59,8 @@ export class UnwitnessedOwnership implements DaemonOwnership {
     this.#standing.set(origin, { epoch: claimed, tries: own.tries > offer.try ? own.tries : offer.try });
     return { epoch: claimed };
   }
+
+  standing(): undefined {}
 
   letGo(): void {}
 

@@ -12,6 +12,7 @@ import type {
   MigrationMode,
   MigrationStatus,
   RequestTypes,
+  SourceMigration,
 } from './core.js';
 import { asMigrationError, errorOf, extensionsRequired, reasonOf, toItself } from './failure.js';
 import { BoundedMemory } from './memory.js';
@@ -111,6 +112,11 @@ interface Ended {
   readonly failure: MigrationFailureReason | undefined;
 }
 
+/** A migration that a source takes up again after its node was started again. */
+export interface AdoptedMigration extends SourceMigration {
+  readonly seqThrough: bigint;
+}
+
 type Answered<K extends keyof RequestTypes> = RequestTypes[K]['answer'];
 
 interface SourceInputs {
@@ -119,6 +125,7 @@ interface SourceInputs {
   ChunkStatus: { readonly missing: Uint32Array };
   EventAck: { readonly ackThrough: bigint };
   ActivationConfirmed: { readonly epoch: bigint };
+  CopyMissing: { readonly epoch: bigint };
   authorize: Answered<'authorize'>;
   beginTry: Answered<'beginTry'>;
   takeSnapshot: Answered<'takeSnapshot'>;
@@ -256,6 +263,32 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     const record = this.#require(origin, 'ActivationConfirmed');
     requirePeer(origin, 'ActivationConfirmed', from, record.target);
     this.apply(record, 'ActivationConfirmed', { epoch: trailer?.epoch ?? 0n });
+  }
+
+  /** The target has the daemon, as the register says, and has no copy of it: it never goes live in that epoch. */
+  copyMissing(origin: bigint, from: bigint, trailer: Trailer | undefined): void {
+    const record = this.#require(origin, 'CopyMissing');
+    requirePeer(origin, 'CopyMissing', from, record.target);
+    if (trailer?.try !== record.try) return;
+    this.apply(record, 'CopyMissing', { epoch: trailer.epoch ?? 0n });
+  }
+
+  /** What this node needs for that try has failed. */
+  fail(origin: bigint, attempt: bigint, error: MigrationError): void {
+    const record = this.records.get(origin);
+    if (record?.try === attempt) this.apply(record, 'MigrationFailed', { reason: reasonOf(error) });
+  }
+
+  /** Goes on with a migration whose offer may be out; the daemon's copy is here, fenced. */
+  adopt({ seqThrough, ...migration }: AdoptedMigration, back: MigrationError | undefined): void {
+    const { origin } = migration;
+    const record = this.#newRecord({ ...migration, identity: 'where-possible', phase: 'offered' });
+    record.seqThrough = seqThrough;
+    // The target may acknowledge any of them: all may have been sent.
+    record.sentThrough = this.ctx.log(origin).nextNumber - 1n;
+    this.add(record, this.#policy.repeatMs);
+    record.abort = back;
+    this.#enterOffered(record);
   }
 
   /** @returns whether the sender takes part in a migration from here, so that the frame meant this half */
@@ -428,11 +461,14 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
         // A failure only prompts a withdrawal: once stopped, the source listens to the register alone.
         MigrationFailed: (r, i) => this.#withdraw(r, errorOf(r.origin, i.reason)),
         ActivationConfirmed: (r, i) => this.#confirmed(r, i),
+        CopyMissing: (r, i) => this.#takeBack(r, i),
         due: (r) => this.#remindTarget(r),
       },
       withdrawing: {
         ...late,
         ActivationConfirmed: (r, i) => this.#confirmed(r, i),
+        // It is heard again where the withdrawal comes too late.
+        CopyMissing: pass,
         withdraw: (r, outcome) => this.#withdrawn(r, outcome),
         // Out of reach: asked again when it is due.
         refused: pass,
@@ -441,12 +477,14 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       recovering: {
         ...late,
         ActivationConfirmed: pass,
+        CopyMissing: pass,
         recover: (r, recovered) => this.#recovered(r, recovered),
         refused: (r, error) => this.#notRecovered(r, error),
       },
       releasing: {
         ...late,
         ActivationConfirmed: pass,
+        CopyMissing: pass,
         release: (r) => this.#released(r),
         setAside: (r) => this.#handedOver(r),
         refused: (r, error) => this.#notReleased(r, error),
@@ -473,8 +511,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   }
 
   #open(origin: bigint, target: bigint, from: bigint, trailer: Trailer | undefined): void {
-    const { now, localNode } = this.ctx;
-    const record: SourceRecord = {
+    const record = this.#newRecord({
       origin,
       orchestrator: from,
       target,
@@ -482,15 +519,34 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       identity: identityTransport(trailer?.transportIdentity),
       // A target that holds no outputs back would publish all of them again.
       mode: trailer?.mode === 1n && this.ctx.speaks(target) === true ? 'live' : 'pause',
-      byOffer: trailer?.requestId !== undefined,
-      startedAt: now,
+      try: 0n,
+      epoch: 0n,
       phase: 'authorising',
+    });
+    this.add(record, this.#policy.repeatMs);
+    const ask = { role: 'source', origin, orchestrator: from, source: this.ctx.localNode, target } as const;
+    record.awaiting = this.ctx.request('source', 'authorize', ask);
+  }
+
+  /** Written out, because it is kept per migration. */
+  #newRecord(begun: SourceMigration & Pick<SourceRecord, 'identity' | 'phase'>): SourceRecord {
+    const { now } = this.ctx;
+    return {
+      origin: begun.origin,
+      orchestrator: begun.orchestrator,
+      target: begun.target,
+      requestId: begun.requestId,
+      identity: begun.identity,
+      mode: begun.mode,
+      byOffer: begun.requestId !== undefined,
+      startedAt: now,
+      phase: begun.phase,
       phaseSince: now,
       progressAt: now,
       dueAt: 0,
       awaiting: undefined,
-      try: 0n,
-      epoch: 0n,
+      try: begun.try,
+      epoch: begun.epoch,
       seqThrough: 0n,
       snapshot: undefined,
       ackThrough: 0n,
@@ -505,9 +561,6 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       isTargetGone: false,
       isRecovering: false,
     };
-    this.add(record, this.#policy.repeatMs);
-    const ask = { role: 'source', origin, orchestrator: from, source: localNode, target } as const;
-    record.awaiting = this.ctx.request('source', 'authorize', ask);
   }
 
   /** A refusal is answered, never silent: whoever asks must not wait. */
@@ -558,8 +611,9 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       this.#refuse(record, record.abort);
       return;
     }
-    const { origin, target, identity, mode } = record;
-    this.enter(record, 'snapshotting', this.ctx.request('source', 'takeSnapshot', { origin, target, identity, mode }));
+    const { origin, epoch, target, orchestrator, requestId, identity, mode } = record;
+    const ask = { origin, try: begun.try, epoch, target, orchestrator, requestId, identity, mode };
+    this.enter(record, 'snapshotting', this.ctx.request('source', 'takeSnapshot', ask));
   }
 
   #transfer(record: SourceRecord, taken: Answered<'takeSnapshot'>): void {
@@ -837,6 +891,11 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     const { origin, target, abort } = record;
     const message = `daemon ${origin} has been offered to node ${target}, and without an ownership register only node ${target} can say whether it is live there (${abort?.message}); it stays stopped here until that node confirms, or until recover(${origin}n) is called by somebody who knows that it will not`;
     this.ctx.fault(new MigrationError('register-unavailable', message, { details: { origin, target }, cause: abort }));
+  }
+
+  /** Its claim landed when it was gone already, or it has lost the copy since: this one is the newest that is left. */
+  #takeBack(record: SourceRecord, { epoch }: SourceInputs['CopyMissing']): void {
+    if (epoch === record.epoch + 1n) this.#recover(record, { node: record.target, epoch });
   }
 
   #recover(record: SourceRecord, lost: LostOwner | undefined): void {

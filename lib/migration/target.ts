@@ -32,6 +32,8 @@ const MISSING_RUNS = 512;
 const MAX_WAITING_FRAMES = 64;
 /** Frames of late events that wait for their sender to be authorised, at the most. */
 const MAX_LATE = 1_024;
+/** Daemons of which the register is asked at once because somebody says that it has offered them, at the most. */
+const MAX_OFFERERS = 256;
 /** How often the reassembler is asked to drop what made no progress. */
 const SWEEP_MS = 1_000;
 
@@ -144,6 +146,8 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   readonly #late = new Map<number, { readonly message: BufferedEvents; readonly from: bigint }>();
   /** Those that were never let in: apart, so that whoever is refused changes nothing for anybody else. */
   readonly #refusals = new BoundedMemory<Ended>(REMEMBERED);
+  /** Who has offered a daemon of which there is no record here, while the register is asked. */
+  readonly #offerers = new Map<bigint, { readonly from: bigint; readonly try: bigint }>();
   /** Ended by a higher try, but not gone yet. */
   readonly #leaving = new Map<bigint, TargetRecord>();
   #sweptAt = 0;
@@ -234,6 +238,9 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
       this.#afterTheEnd(message, from, trailer, ended);
       return;
     }
+    // Refused below, but it may be word of an offer: then the register may have the daemon as this node's.
+    if (!this.records.has(origin) && trailer?.try !== undefined && trailer.logCount !== undefined)
+      this.#askWhetherMissing(origin, from, trailer.try);
     const record = this.#require(origin, 'BufferedEvents');
     if (from !== record.source && from !== record.orchestrator && record.try !== undefined)
       requirePeer(origin, 'BufferedEvents', from, record.orchestrator);
@@ -266,6 +273,10 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   }
 
   answer(answer: MigrationAnswer): void {
+    if (answer.kind === 'missing') {
+      this.#answerMissing(answer);
+      return;
+    }
     if (this.#late.has(answer.id)) {
       this.#answerLate(answer);
       return;
@@ -828,6 +839,21 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     if (source === undefined || attempt === undefined) return;
     const trailer = { try: attempt, epoch: live!.epoch };
     this.ctx.send(source, { kind: 'ActivationConfirmed', daemonOrigin: origin }, trailer);
+  }
+
+  #askWhetherMissing(origin: bigint, from: bigint, attempt: bigint): void {
+    if (this.#offerers.has(origin) || this.#offerers.size === MAX_OFFERERS) return;
+    this.#offerers.set(origin, { from, try: attempt });
+    this.ctx.request('target', 'missing', { origin });
+  }
+
+  /** Unless a migration to here has begun meanwhile. */
+  #answerMissing({ origin, value, error }: MigrationAnswer & { readonly kind: 'missing' }): void {
+    const { from, try: attempt } = this.#offerers.get(origin)!;
+    this.#offerers.delete(origin);
+    if (error) this.ctx.fault(error);
+    if (!value || this.records.has(origin)) return;
+    this.ctx.send(from, { kind: 'CopyMissing', daemonOrigin: origin }, { try: attempt, epoch: value.epoch });
   }
 
   /** Events for a daemon that is live here already. */

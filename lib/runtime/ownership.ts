@@ -85,6 +85,16 @@ export class Ownership implements DaemonOwnership {
     return { epoch: after.epoch };
   }
 
+  async standing(origin: bigint): Promise<{ readonly epoch: bigint } | undefined> {
+    const entry = (await this.#read(origin))?.entry;
+    return entry?.owner === this.#node && !entry.offer ? { epoch: entry.epoch } : undefined;
+  }
+
+  /** What stands in the register. @throws MigrationError `register-unavailable` */
+  async entry(origin: bigint): Promise<OwnershipEntry | undefined> {
+    return (await this.#read(origin))?.entry;
+  }
+
   /** The target may know no register: then the daemon stands here until `recover`, and nobody else can claim it. */
   async letGo(origin: bigint, epoch: bigint, target: bigint): Promise<void> {
     await this.offer(origin, epoch, openOffer(target));

@@ -20,6 +20,9 @@ import type { OrchestratorPolicyOptions, ParticipantPolicyOptions } from '../mig
 import { alreadyMigrating } from '../migration/role.js';
 import { MigrationSourceHandler } from '../migration/source.js';
 import { MigrationTargetHandler } from '../migration/target.js';
+import { SpoolFolder } from '../spool/folder.js';
+import { spoolError } from '../spool/spool-error.js';
+import type { SpoolStorage } from '../spool/storage.js';
 import { MAX_POSITION_BYTES } from '../state/channel-positions.js';
 import { checkBytes } from '../wire/arguments.js';
 import type { MigrationCodec } from '../wire/codec.js';
@@ -33,6 +36,7 @@ import { type CanMigrateOptions, livesNowhere, notRunning, requireTimeout } from
 import { DeliveryEndpoint } from './delivery-endpoint.js';
 import { DrainThrottle } from './drain.js';
 import { type Environment, systemEnvironment } from './environment.js';
+import { FencedSpool } from './fenced-spool.js';
 import { MigrationHandle } from './handle.js';
 import { Ownership } from './ownership.js';
 import { Pacer } from './pacer.js';
@@ -45,6 +49,7 @@ import { RuntimeServices } from './services.js';
 import { Slots } from './slots.js';
 import { joined } from './snapshot-bytes.js';
 import { Subscriptions } from './subscriptions.js';
+import { type Recovery, TakeUp } from './take-up.js';
 
 const TICK_MS = 20;
 const DEFAULT_CONCURRENT_MIGRATIONS = 256;
@@ -68,6 +73,12 @@ export interface DaemonRuntimeOptions {
   readonly environment?: Environment;
   /** This node's keys: daemons' keys are sealed to them. The caller's to dispose. Default: new ones, for this run. */
   readonly nodeKeys?: NodeKeys;
+  /**
+   * Where daemons that are being moved are kept across a restart of this node (docs/spool.md): a folder of this node's own,
+   * made where it is not there, or what stands for one. Needs `nodeKeys`, the same after the restart: the daemons' keys in there
+   * are sealed to them. Default: nothing is kept.
+   */
+  readonly spool?: string | SpoolStorage;
   /**
    * Bytes of snapshots per second that leave this node, over all migrations from here; at least 7,000 (one chunk). It is the
    * source's to say, because it sends; whoever leads. Logged events are not held back. Default: as fast as the mesh takes them.
@@ -144,6 +155,8 @@ export class DaemonRuntime {
   readonly #handles = new Map<bigint, MigrationHandle>();
   readonly #lastHandles = new BoundedMemory<MigrationHandle>(REMEMBERED_HANDLES);
   readonly #subscriptions: Subscriptions;
+  readonly #services: RuntimeServices;
+  readonly #spool: RuntimeSpool | undefined;
   readonly #onError: (error: MigrationError) => void;
   /** Nodes to which frames have been sent while the current batch was handled. */
   readonly #sentTo = new Set<bigint>();
@@ -152,10 +165,12 @@ export class DaemonRuntime {
   #ready = false;
   #refusedFrames = 0;
   #stopTicking: (() => void) | undefined;
+  #started: Promise<void> | undefined;
   #ended: Promise<void> | undefined;
 
   constructor(options: DaemonRuntimeOptions) {
     const { mesh, environment = systemEnvironment } = options;
+    const storage = spoolStorage(options);
     this.#mesh = mesh;
     this.#environment = environment;
     this.#slots = new Slots(options.maxConcurrentMigrations ?? DEFAULT_CONCURRENT_MIGRATIONS);
@@ -186,8 +201,11 @@ export class DaemonRuntime {
       report: (error) => this.#complain(error),
       tell: (origin, report) => this.#handler.tellRebind(origin, report),
     });
-    const services = new RuntimeServices({
+    this.#spool = storage && this.#makeSpool(storage);
+    this.#services = new RuntimeServices({
       subscriptions: this.#subscriptions,
+      spool: this.#spool?.fenced,
+      mayComeBack: (origin, epoch) => !this.#ready || this.#spool?.takeUp.mayComeBack(origin, epoch) === true,
       localNode: mesh.nodeId,
       codec: this.#codec,
       mesh,
@@ -208,7 +226,7 @@ export class DaemonRuntime {
       mesh.nodeId,
       {
         codec: this.#codec,
-        services,
+        services: this.#services,
         speaksExtensions: (node) => mesh.peer(node)?.extensions,
         isPeer: (node) => mesh.peer(node) !== undefined,
         transport: {
@@ -254,9 +272,39 @@ export class DaemonRuntime {
     this.#factories.register(kind, factory);
   }
 
-  /** Begins to take part in the mesh. Idempotent. */
-  start(): void {
-    if (this.#ready) return;
+  /**
+   * Begins to take part in the mesh. Idempotent. Without a spool all is done when this returns; with one, this node is ready
+   * when the promise resolves: it has taken up the daemons that are in there. Register the factories before.
+   *
+   * @throws MigrationError `spool-in-use`, `spool-unusable`, `spool-failed`; may be called again then
+   */
+  start(): Promise<void> {
+    this.#started ??= this.#spool ? this.#startWith(this.#spool) : this.#startNow();
+    return this.#started;
+  }
+
+  #startNow(): Promise<void> {
+    this.#takePart();
+    this.#ready = true;
+    return Promise.resolve();
+  }
+
+  async #startWith({ storage, takeUp }: RuntimeSpool): Promise<void> {
+    try {
+      await storage.take();
+      const found = await takeUp.find();
+      if (this.#ended) return;
+      this.#takePart();
+      await takeUp.run(found);
+      this.#ready = !this.#ended;
+    } catch (cause) {
+      this.#started = undefined;
+      await storage.letGo();
+      throw spoolError(storage.label, 'starting', cause);
+    }
+  }
+
+  #takePart(): void {
     this.#mesh.onPeerGone((nodeId) => {
       this.#handler.peerGone(nodeId);
       this.#delivery.peerGone(nodeId);
@@ -264,7 +312,50 @@ export class DaemonRuntime {
     this.#delivery.listen();
     this.#stopTicking = this.#environment.every(TICK_MS, () => this.#tick());
     this.#tick();
-    this.#ready = true;
+  }
+
+  #makeSpool(storage: SpoolStorage): RuntimeSpool {
+    const report = (error: MigrationError) => this.#complain(error);
+    const common = { storage, codec: this.#codec, localNode: this.nodeId, nodeKeys: this.#nodeKeys, report };
+    const fenced = new FencedSpool({
+      ...common,
+      outdate: (origin) => this.#ownership.beginTry(origin),
+      onFailure: (origin, attempt, error) => {
+        this.#complain(error);
+        this.#handler.failSource(origin, attempt, error);
+      },
+    });
+    const takeUp = new TakeUp({
+      ...common,
+      spool: fenced,
+      factories: this.#factories,
+      ownership: this.#ownership,
+      environment: this.#environment,
+      hostOptions: (keypair, kind, daemon) => this.#hostOptions(keypair, kind, daemon),
+      adopt: (host, migration, back) => {
+        this.#stand(host);
+        this.#handler.adopt(migration, back);
+      },
+      goOn: (host, epoch) => this.#goOn(host, epoch),
+    });
+    return { storage, fenced, takeUp };
+  }
+
+  /** A copy that comes from the spool is here, fenced; when it goes on, it reads its channels on where it was. */
+  #stand(host: DaemonHost): void {
+    this.#registry.add(host);
+    this.#subscriptions.leave(host);
+  }
+
+  async #goOn(host: DaemonHost, epoch: bigint): Promise<void> {
+    const { origin } = host;
+    this.#stand(host);
+    try {
+      await this.#services.resume({ origin, epoch });
+    } catch (error) {
+      this.#registry.remove(origin);
+      throw error;
+    }
   }
 
   #tick(): void {
@@ -279,7 +370,10 @@ export class DaemonRuntime {
   }
 
   async #shutDown(): Promise<void> {
+    const isStarting = !this.#ready;
     this.#ready = false;
+    this.#spool?.takeUp.stop();
+    if (this.#spool && isStarting) await this.#started?.catch(() => {});
     this.#stopTicking?.();
     const gone = new MigrationError('cancelled', `node ${this.nodeId} shut down`);
     for (const handle of [...this.#handles.values()]) handle.settle(gone);
@@ -287,6 +381,7 @@ export class DaemonRuntime {
     this.#pacer.stop();
     const hosts = this.#registry.close();
     const lived = hosts.filter(isLive).map(({ origin }) => origin);
+    if (this.#spool) await this.#closeSpool(this.#spool.fenced, hosts, lived);
     // Keys first, and without waiting for anything: whatever hangs or fails later, no secret stays.
     for (const host of hosts) {
       this.#subscriptions.leave(host);
@@ -297,7 +392,23 @@ export class DaemonRuntime {
     const removed = await Promise.allSettled(lived.map((origin) => this.#ownership.remove(origin)));
     for (const origin of lived) this.#mesh.forget(origin);
     await this.#mesh.close();
+    await this.#spool?.storage.letGo();
     for (const outcome of removed) if (outcome.status === 'rejected') throw outcome.reason;
+  }
+
+  /** Daemons that stand still stay in there for the next start; what was being written of them is. */
+  async #closeSpool(fenced: FencedSpool, hosts: readonly DaemonHost[], lived: readonly bigint[]): Promise<void> {
+    for (const { keypair } of hosts) this.#wipe(keypair);
+    for (const origin of lived) fenced.drop(origin);
+    await fenced.close();
+  }
+
+  #wipe(keypair: EntityKeypair): void {
+    try {
+      keypair.wipeSecret();
+    } catch (error) {
+      this.#onError(asMigrationError(error));
+    }
   }
 
   /** Whatever one key's memory refuses, the others are wiped. */
@@ -402,13 +513,14 @@ export class DaemonRuntime {
 
   /**
    * Brings a daemon back whose copy here waits for a confirmation that will not come: its node is gone for good
-   * (ARCHITECTURE.md, promise 2). Resolves when it is live here, with every event that it had accepted here.
+   * (ARCHITECTURE.md, promise 2); or one that waits in this node's spool, because nobody but the caller can say that it lives
+   * nowhere (docs/spool.md). Resolves when it is live here: with every event that it had accepted here, where `isWhole` says so.
    *
    * @param options `force`: the owner is still in the mesh, and the caller answers for its copy never being live again
    * @throws MigrationError `daemon-not-found` where no copy is here, `already-exists` where its owner is in the mesh,
-   * `ownership-lost` where it lives on elsewhere
+   * `ownership-lost` where it lives on elsewhere; of one in the spool also `spool-damaged`, `factory-not-found`, `state-failed`
    */
-  async recover(origin: bigint, options: { readonly force?: boolean } = {}): Promise<void> {
+  async recover(origin: bigint, options: { readonly force?: boolean } = {}): Promise<Recovery> {
     this.#requireReady('recover');
     const owner = await this.#ownership.holder(origin);
     if (owner && owner.node !== this.nodeId && !options.force && this.#mesh.peer(owner.node)) {
@@ -423,11 +535,14 @@ export class DaemonRuntime {
     });
     if (!this.#handler.recover(origin, owner)) {
       this.#recoveries.delete(origin);
+      if (this.#spool?.takeUp.waits(origin) && !this.#registry.get(origin))
+        return this.#spool.takeUp.recover(origin, owner);
       throw new MigrationError('daemon-not-found', `no copy of daemon ${origin} waits on node ${this.nodeId}`, {
         details: { origin },
       });
     }
     await recovered;
+    return { epoch: this.#registry.require(origin).epoch, isWhole: true };
   }
 
   /** The register keeps only what may live elsewhere. */
@@ -442,6 +557,7 @@ export class DaemonRuntime {
       this.#mesh.forget(origin);
     }
     this.#registry.remove(origin)?.dispose();
+    this.#spool?.fenced.drop(origin);
   }
 
   /** Frames of peers that were refused since the start. */
@@ -516,6 +632,7 @@ export class DaemonRuntime {
     if (departedTo !== undefined) return { accepted: 0, duplicates: 0, refusal: moving(origin, departedTo) };
     return whenReady(this.#registry.require(origin).accept(events), (acceptance) => {
       this.#handler.logged(origin);
+      this.#spool?.fenced.logged(origin);
       return whenReady(this.#drains.admit(origin, acceptance.accepted), () => acceptance);
     });
   }
@@ -764,6 +881,24 @@ export class DaemonRuntime {
       },
     };
   }
+}
+
+/** What a runtime has of its spool. */
+interface RuntimeSpool {
+  readonly storage: SpoolStorage;
+  readonly fenced: FencedSpool;
+  readonly takeUp: TakeUp;
+}
+
+/** @throws TypeError */
+function spoolStorage({ spool, nodeKeys }: DaemonRuntimeOptions): SpoolStorage | undefined {
+  if (spool === undefined) return undefined;
+  if (nodeKeys === undefined) {
+    throw new TypeError(
+      'nodeKeys must be given where spool is: daemons in there are sealed to them, so they must be the same after a restart (NodeKeys.save, NodeKeys.load)',
+    );
+  }
+  return typeof spool === 'string' ? new SpoolFolder(spool) : spool;
 }
 
 /** Full key pairs that a daemon of this thread lives by: a runtime wipes its daemons' keys, so none may have two. */

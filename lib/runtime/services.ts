@@ -1,7 +1,9 @@
+import type { DaemonHost } from '../daemon/host.js';
 import { type MaybePromise, whenReady } from '../maybe-promise.js';
 import type { Mesh } from '../mesh/mesh.js';
 import type { DaemonSnapshot, RequestTypes } from '../migration/core.js';
 import { DaemonServices, type DaemonServicesOptions } from '../migration/daemon-services.js';
+import type { FencedSpool } from './fenced-spool.js';
 import type { Subscriptions } from './subscriptions.js';
 
 /** How long a target's key is waited for. */
@@ -10,6 +12,10 @@ const KEY_PATIENCE_MS = 500;
 export interface RuntimeServicesOptions extends DaemonServicesOptions {
   readonly mesh: Mesh;
   readonly subscriptions: Subscriptions;
+  /** What is kept across a restart; undefined: nothing. */
+  readonly spool: FencedSpool | undefined;
+  /** Whether a copy of that epoch may yet come to life here, which is in no registry. */
+  readonly mayComeBack: (origin: bigint, epoch: bigint) => boolean;
   readonly nowMs: () => number;
   readonly turn: () => Promise<void>;
 }
@@ -26,7 +32,46 @@ export class RuntimeServices extends DaemonServices {
   }
 
   override takeSnapshot(ask: Ask<'takeSnapshot'>): MaybePromise<DaemonSnapshot> {
-    return whenReady(this.#awaitKey(ask), () => super.takeSnapshot(ask));
+    const { spool, registry } = this.#options;
+    return whenReady(this.#awaitKey(ask), () =>
+      whenReady(super.takeSnapshot(ask), (taken) => {
+        if (!spool) return taken;
+        return spool.begin(registry.require(ask.origin), ask, taken).then(() => taken);
+      }),
+    );
+  }
+
+  /** Only what would survive a crash of this node is offered. */
+  override offer(ask: Ask<'offer'>): MaybePromise<undefined> {
+    return whenReady(this.#sealed(ask.origin), () => super.offer(ask));
+  }
+
+  override setAside(ask: Ask<'setAside'>): MaybePromise<undefined> {
+    return whenReady(this.#sealed(ask.origin), () => super.setAside(ask));
+  }
+
+  #sealed(origin: bigint): MaybePromise<void> {
+    return this.#options.spool?.seal(this.#options.registry.require(origin));
+  }
+
+  protected override beforeGoingOn(host: DaemonHost, epoch: bigint): MaybePromise<void> {
+    return this.#options.spool?.mark(host, epoch);
+  }
+
+  override release(ask: Ask<'release'>): undefined {
+    super.release(ask);
+    this.#options.spool?.drop(ask.origin);
+  }
+
+  override dropBackup(ask: Ask<'dropBackup'>): undefined {
+    super.dropBackup(ask);
+    this.#options.spool?.drop(ask.origin);
+  }
+
+  override missing(ask: Ask<'missing'>): MaybePromise<{ readonly epoch: bigint } | undefined> {
+    return whenReady(super.missing(ask), (missing) =>
+      missing && this.#options.mayComeBack(ask.origin, missing.epoch) ? undefined : missing,
+    );
   }
 
   /** The copy reads its channels before its source stops reading them. */
@@ -45,6 +90,8 @@ export class RuntimeServices extends DaemonServices {
 
   override activate(ask: Ask<'activate'>): undefined {
     super.activate(ask);
+    // What was left of earlier moves from here is older than this.
+    this.#options.spool?.drop(ask.origin);
     void this.#subscriptions('activated', ask.origin);
   }
 

@@ -23,6 +23,8 @@ export const ExtensionType = {
   SourceStatus: 0x86,
   /** Target → orchestrator: what has become of the daemon's subscriptions (`rebind`); before ActivateAck, and when it changes. */
   RebindStatus: 0x88,
+  /** Target → source: the register says that the daemon is its own, in that `epoch`, and no copy of it is there. */
+  CopyMissing: 0x89,
 } as const;
 
 export type ExtensionKind = keyof typeof ExtensionType;
