@@ -14,7 +14,7 @@ const seeds = process.argv
   });
 if (seeds.length === 0 || seeds.some((seed) => !Number.isSafeInteger(seed)))
   throw new TypeError('give seeds, as whole numbers or as first..last');
-const world = new World(new Chance(seeds[0]!));
+let world = new World(new Chance(seeds[0]!));
 try {
   for (const seed of seeds) {
     const round = new Round(world, planOf(seed));
@@ -26,6 +26,9 @@ try {
     } catch (error) {
       console.log(`round ${seed} FAILED: ${(error as Error).message}`);
       process.exitCode = 1;
+      // What a broken round has left must not trouble the next.
+      await world.close();
+      world = new World(new Chance(seed));
     }
   }
 } finally {

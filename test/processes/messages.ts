@@ -40,6 +40,8 @@ export interface Watch {
 
 /** What a node says of the daemon that is watched. */
 export interface NodeState {
+  /** Of which daemon this is said: of one that was watched before, where that is another. */
+  readonly origin: string;
   readonly isLive: boolean;
   readonly source: string | undefined;
   readonly target: string | undefined;

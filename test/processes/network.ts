@@ -37,7 +37,7 @@ export interface NetworkWitness {
   stands(node: bigint, state: NodeState): void;
   published(node: bigint, channel: string, epoch: bigint, events: readonly CausalEvent[]): void;
   /** A compare-and-set has been written. */
-  wrote(node: bigint, name: string): void;
+  wrote(node: bigint, name: string, isDead: boolean): void;
 }
 
 interface Seat {
@@ -48,7 +48,7 @@ interface Seat {
   isDead: boolean;
 }
 
-const SILENT: NodeState = { isLive: false, source: undefined, target: undefined };
+const SILENT: NodeState = { origin: '', isLive: false, source: undefined, target: undefined };
 const NODES = [LEADER, PUBLISHER, NORTH, SOUTH];
 
 /**
@@ -242,7 +242,7 @@ export class Network {
       return;
     }
     seat.operations.delete(message.id);
-    if (message.value === true) this.#witness.wrote(node, name);
+    if (message.value === true) this.#witness.wrote(node, name, seat.isDead);
     this.#witness.note(`register → ${node}: ${name} ${message.value === true ? 'is written' : 'is refused'}`);
     this.meet({ kind: 'answer', from: 0n, to: node, names: [name] }, pass);
   }

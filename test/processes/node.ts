@@ -5,6 +5,7 @@ import { takeSeat } from '../../lib/mesh/remote-hub.js';
 import type { HubMessage, HubRequest, LinkMessage, LinkPort, Port } from '../../lib/mesh/worker-protocol.js';
 import { refusalOf } from '../../lib/mesh/worker-protocol.js';
 import { systemEnvironment } from '../../lib/runtime/environment.js';
+import { SpoolFolder } from '../../lib/spool/folder.js';
 import { Ledger } from './ledger.js';
 import {
   type Command,
@@ -32,12 +33,11 @@ let isLooking = false;
 let told = '';
 
 function state(): NodeState {
-  const none: NodeState = { isLive: false, source: undefined, target: undefined };
-  if (!runtime || !watched) return none;
+  if (!runtime || !watched) return { origin: '', isLive: false, source: undefined, target: undefined };
   const { origin } = watched;
   const phaseOf = (role: string) =>
     runtime!.migrations().find((status) => status.origin === origin && status.role === role)?.phase;
-  return { isLive: runtime.has(origin), source: phaseOf('source'), target: phaseOf('target') };
+  return { origin: String(origin), isLive: runtime.has(origin), source: phaseOf('source'), target: phaseOf('target') };
 }
 
 /** Called wherever the node does something of its own: here it stops dead, where it is to. */
@@ -115,6 +115,28 @@ const policy: RuntimePolicy = {
   target: { patienceMs: 1_800, repeatMs: 40 },
 };
 
+/** The disk, and each of its calls is a step, before it and behind it. */
+function stepping<T extends object>(disk: T): T {
+  const call = async (run: () => Promise<unknown>) => {
+    step();
+    const result = await run();
+    step();
+    return isFile(result) ? stepping(result) : result;
+  };
+  return new Proxy(disk, {
+    get(target, name) {
+      const value = Reflect.get(target, name, target) as unknown;
+      if (typeof value !== 'function') return value;
+      if (name === 'path') return value.bind(target);
+      return (...args: unknown[]) => call(() => value.apply(target, args));
+    },
+  });
+}
+
+function isFile(result: unknown): result is object {
+  return typeof result === 'object' && result !== null && 'sync' in result;
+}
+
 function keysOf(file: string): NodeKeys {
   if (existsSync(file)) return NodeKeys.load(file);
   const keys = NodeKeys.generate();
@@ -122,7 +144,7 @@ function keysOf(file: string): NodeKeys {
   return keys;
 }
 
-function start({ nodeId, peers, keyFile, engine }: StartOptions): void {
+async function start({ nodeId, peers, keyFile, spool, engine }: StartOptions): Promise<void> {
   const mesh = takeSeat({ nodeId, hub, peers: peers.map((peer) => ({ nodeId: peer, port: wayTo(peer) })) });
   runtime = new DaemonRuntime({
     mesh,
@@ -130,6 +152,7 @@ function start({ nodeId, peers, keyFile, engine }: StartOptions): void {
     environment,
     policy,
     nodeKeys: keysOf(keyFile),
+    spool: stepping(new SpoolFolder(spool)),
     authorize: ({ orchestrator }) => {
       step();
       return orchestrator === LEADER;
@@ -137,7 +160,7 @@ function start({ nodeId, peers, keyFile, engine }: StartOptions): void {
     onError: (error) => send({ fault: `${error.kind}: ${error.message}` }),
   });
   runtime.registerFactory('ledger', (config) => new Ledger((config as DaemonShape | undefined) ?? PLAIN, step));
-  runtime.start();
+  await runtime.start();
   setInterval(() => {
     if (JSON.stringify(state()) !== told) send({ state: true });
   }, STATE_MS);
@@ -162,7 +185,7 @@ function take(message: ToNode): void {
     watched = message.watch;
     steps = 0;
   }
-  if ('start' in message) start(message.start);
+  if ('start' in message) void start(message.start);
   else if ('hub' in message) hub.receive(message.hub);
   else if ('joined' in message) hub.receive({ op: 'joined', nodeId: message.joined, port: wayTo(message.joined) });
   else if ('from' in message) ways.get(message.from)?.receive(message.link);

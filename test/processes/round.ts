@@ -1,5 +1,6 @@
 import { type CausalEvent, createCodec, type MigrationHandle } from '../../lib/index.js';
 import type { OwnershipEntry } from '../../lib/mesh/register.js';
+import type { Recovery } from '../../lib/runtime/take-up.js';
 import { Ledger } from './ledger.js';
 import { NORTH, type NodeState, type Role, SOUTH } from './messages.js';
 import { CHANNEL, Model } from './model.js';
@@ -48,6 +49,8 @@ export class Round implements NetworkWitness {
   #passed = 0;
   #strike: () => void = () => {};
   #late: Pass[] = [];
+  /** Nothing is led off its way any more. */
+  #isOver = false;
   #acks = 0;
   #publisher: Publisher | undefined;
   #fed = 0;
@@ -55,6 +58,10 @@ export class Round implements NetworkWitness {
   #isRecovered = false;
   /** Nodes that were killed since they claimed the daemon, or began with it. */
   readonly #fallen = new Set<bigint>();
+  /** The node that was about to offer: all of the daemon is in its spool. */
+  #sealedBy: bigint | undefined;
+  /** The target has told its source that it is live. */
+  #isConfirmed = false;
   readonly #phases: string[] = [];
   readonly #spots: string[] = [];
 
@@ -105,6 +112,7 @@ export class Round implements NetworkWitness {
       await this.#read();
       await this.#publish();
       const struck = await this.#strikeAll(source, target);
+      this.#isOver = true;
       const live = await this.#settled();
       if (live !== undefined) await this.#again(live);
       clearInterval(feed);
@@ -137,8 +145,10 @@ export class Round implements NetworkWitness {
   }
 
   stands(node: bigint, state: NodeState): void {
+    if (state.origin !== String(this.#origin)) return;
     const other = this.#world.network.state(node === NORTH ? SOUTH : NORTH);
-    if (state.isLive && other.isLive) this.#model.break('two copies are live');
+    if (state.isLive && other.isLive && other.origin === state.origin) this.#model.break('two copies are live');
+    if (state.isLive && this.#sealedBy === node) this.#sealedBy = undefined;
     if (this.#plan.detour !== 'cancelled' || node !== this.#nodes.source) return;
     if (state.source === 'transferring' || state.source === 'streaming') void this.#handle?.cancel();
   }
@@ -147,7 +157,8 @@ export class Round implements NetworkWitness {
     if (channel === this.#outputs) this.#model.published(node, epoch, this.#entry());
   }
 
-  wrote(node: bigint, name: string): void {
+  wrote(node: bigint, name: string, isDead: boolean): void {
+    if (isDead) return;
     if (name === 'claim' || name === 'create') this.#fallen.delete(node);
   }
 
@@ -248,6 +259,9 @@ export class Round implements NetworkWitness {
 
   #meet(passing: Passing, pass: Pass): void {
     const wasOwned = this.#entry();
+    const { kind, names, from } = passing;
+    if (kind === 'operation' && names[0] === 'offer') this.#sealedBy = from;
+    if (kind === 'frame' && names.includes('ActivationConfirmed')) this.#isConfirmed = true;
     const passOn = () => {
       pass();
       this.#wrote(wasOwned, passing);
@@ -278,6 +292,7 @@ export class Round implements NetworkWitness {
   #isDiverted({ kind, names, from, to }: Passing): boolean {
     const { source, target } = this.#nodes;
     const { detour } = this.#plan;
+    if (this.#isOver) return false;
     if (detour === 'withdrawn') {
       if (kind === 'answer' && names[0] === 'offer') setTimeout(() => void this.#handle?.cancel(), 1);
       return kind === 'frame' && to === target && (names.includes('Offer') || names.includes('ActivateTarget'));
@@ -293,6 +308,7 @@ export class Round implements NetworkWitness {
     const { network } = this.#world;
     const end = performance.now() + SETTLE_MS;
     let changedAt = performance.now();
+    let noneSince = performance.now();
     let last = '';
     while (performance.now() < end) {
       const now = JSON.stringify([network.state(NORTH), network.state(SOUTH)]);
@@ -302,40 +318,55 @@ export class Round implements NetworkWitness {
       const live = this.#world.live();
       if (this.#world.isIdle(this.#origin) && stillMs > 30) {
         if (live.length > 0) return live[0];
-        if (stillMs > GONE_MS) return this.#gone();
+        if (stillMs > GONE_MS && !(await this.#recoverOlder())) return undefined;
       }
-      if (live.length === 0 && stillMs > RECOVER_MS) {
+      if (live.length > 0) noneSince = performance.now();
+      else if (performance.now() - noneSince > RECOVER_MS) {
         await this.#recover();
-        changedAt = performance.now();
+        noneSince = performance.now();
       }
       await pause(3);
     }
     throw new Error(`nothing has settled in ${SETTLE_MS} ms: ${last}`);
   }
 
-  #gone(): undefined {
-    const entry = this.#entry();
-    const owner = entry?.owner ?? 0n;
-    this.note(`the daemon is gone; the register has it as that of node ${owner}`);
-    if (!this.#fallen.has(owner))
-      this.#model.break(`the daemon is gone, and node ${owner}, whose it is, was not killed`);
-    return undefined;
+  /**
+   * It was live on a node that was killed, and nothing of it goes on by itself. What its node has in the spool is older, and
+   * is asked for as a person would.
+   */
+  async #recoverOlder(): Promise<boolean> {
+    const owner = this.#entry()?.owner ?? 0n;
+    this.note(`no copy is live; the register has it as that of node ${owner}`);
+    if (!this.#fallen.has(owner)) this.#model.break(`no copy is live, and node ${owner}, whose it is, was not killed`);
+    if (this.#sealedBy === owner)
+      this.#model.break(`no copy is live, and node ${owner} had sealed one before its offer`);
+    if (owner === this.#nodes.target && !this.#isConfirmed)
+      this.#model.break(`no copy is live, and node ${owner} had confirmed nothing`);
+    for (const node of [NORTH, SOUTH]) {
+      const epoch = this.#entry()?.epoch ?? 0n;
+      if (await this.#recoverOn(node, owner, epoch)) return true;
+    }
+    return false;
   }
 
-  async #recover(): Promise<void> {
-    for (const node of [NORTH, SOUTH]) {
-      if (!this.#world.network.state(node).source) continue;
-      this.note(`recover on node ${node}`);
-      await this.#world.network
+  async #recoverOn(node: bigint, owner: bigint, epoch: bigint): Promise<boolean> {
+    try {
+      const { isWhole } = await this.#world.network
         .process(node)
-        .ask({ kind: 'recover', origin: this.#origin })
-        .then(
-          () => {
-            this.#isRecovered = true;
-          },
-          (error) => this.note(`recover has failed: ${error.message}`),
-        );
+        .ask<Recovery>({ kind: 'recover', origin: this.#origin });
+      this.note(`recovered on node ${node}, ${isWhole ? 'whole' : 'older'}`);
+      this.#isRecovered = true;
+      if (!isWhole) this.#model.abandoned(owner, epoch);
+      return true;
+    } catch (error) {
+      this.note(`nothing is recovered on node ${node}: ${(error as Error).message}`);
+      return false;
     }
+  }
+
+  /** Something waits for what will not come: a person would bring it back. */
+  async #recover(): Promise<void> {
+    for (const node of [NORTH, SOUTH]) if (this.#world.network.state(node).source) await this.#recoverOn(node, 0n, 0n);
   }
 
   /** The daemon moves once more, to its end. */
@@ -382,6 +413,9 @@ export class Round implements NetworkWitness {
     const [now] = this.#world.live();
     if (live !== undefined && now !== undefined) await network.process(now).ask({ kind: 'stop', origin: this.#origin });
     else this.#forget();
+    await until('the spools are empty', () => this.#world.spooled(this.#origin).length === 0, 2_000).catch(() => {
+      if (live !== undefined) this.#model.break(`left in spools: ${this.#world.spooled(this.#origin).join(', ')}`);
+    });
     if (this.#entry()) this.#model.break('a daemon that was stopped is still in the register');
     if (this.#model.broken.length > 0) throw new Error(this.#model.broken.join('; '));
   }

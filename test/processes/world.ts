@@ -1,10 +1,10 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DaemonRuntime } from '../../lib/index.js';
 import type { DeliveryEndpoint } from '../../lib/runtime/delivery-endpoint.js';
 import type { Chance } from './chance.js';
-import { LEADER, NORTH, type NodeState, SOUTH, type Watch } from './messages.js';
+import { NORTH, type NodeState, SOUTH, type Watch } from './messages.js';
 import type { Meet, NetworkWitness } from './network.js';
 import { Network } from './network.js';
 import { deliveryFrom } from './publisher.js';
@@ -56,8 +56,8 @@ export class World {
     for (const nodeId of [NORTH, SOUTH]) {
       if (this.network.isUp(nodeId)) continue;
       const engine = this.#chance.fraction() < 0.8 ? 'native' : 'typescript';
-      const [keyFile, spool] = [join(this.#folder, `${nodeId}.key`), join(this.#folder, `spool-${nodeId}`)];
-      await this.network.start({ nodeId, keyFile, spool, engine }, watch);
+      const keyFile = join(this.#folder, `${nodeId}.key`);
+      await this.network.start({ nodeId, keyFile, spool: this.#spool(nodeId), engine }, watch);
     }
   }
 
@@ -68,6 +68,16 @@ export class World {
     return !isLed && states.every(({ source, target }) => source === undefined && target === undefined);
   }
 
+  /** Files of a daemon in the nodes' spools. */
+  spooled(origin: bigint): string[] {
+    const digits = origin.toString(16).padStart(16, '0');
+    return [NORTH, SOUTH].flatMap((node) => readdirSync(this.#spool(node)).filter((name) => name.includes(digits)));
+  }
+
+  #spool(node: bigint): string {
+    return join(this.#folder, `spool-${node}`);
+  }
+
   live(): bigint[] {
     return [NORTH, SOUTH].filter((node) => this.network.state(node).isLive);
   }
@@ -76,9 +86,5 @@ export class World {
     await this.runtime.shutdown().catch(() => {});
     await this.network.close();
     rmSync(this.#folder, { recursive: true, force: true });
-  }
-
-  get leaderId(): bigint {
-    return LEADER;
   }
 }
