@@ -5,6 +5,7 @@ import { entryOf } from './messages.js';
 
 /** Publishers of a round: of deliveries, and on the channel that the daemon reads. */
 export const [DELIVERED, CHANNEL] = [1, 2];
+const PUBLISHERS = [DELIVERED, CHANNEL];
 
 interface Accepted {
   readonly node: bigint;
@@ -67,37 +68,34 @@ export class Model {
     if (!this.broken.includes(what)) this.broken.push(what);
   }
 
-  /** Whether a copy has as many events as it must. */
+  /** Whether a copy has all that it must have. */
   hasAll(entries: readonly bigint[]): boolean {
-    const excused = this.#accepted.filter((_, i) => this.#isExcused(i + 1)).length;
-    return entries.length >= this.#accepted.length - excused + this.#onChannel;
+    return PUBLISHERS.every((publisher) => this.#lost(entries, publisher).length === 0);
   }
 
   /** The copy that is left, with nothing under way any more. */
   check(entries: readonly bigint[], codec: MigrationCodec): void {
     const seen = new Set(entries);
     if (seen.size < entries.length) this.break(`applied twice: ${twice(entries).join(', ')}`);
-    this.#checkPublisher(entries, DELIVERED, this.#accepted.length, (sequence) => this.#isExcused(sequence));
-    this.#checkPublisher(entries, CHANNEL, this.#onChannel, () => false);
+    for (const publisher of PUBLISHERS) this.#checkPublisher(entries, publisher);
     if (!this.hasForked) this.#checkOutputs(entries, codec);
   }
 
-  #checkPublisher(
-    entries: readonly bigint[],
-    publisher: number,
-    count: number,
-    isExcused: (sequence: number) => boolean,
-  ) {
-    const base = entryOf(publisher, 0);
-    const own = entries
-      .filter((entry) => entry / 1_000_000n === BigInt(publisher))
-      .map((entry) => Number(entry - base));
-    const here = new Set(own);
-    const lost = Array.from({ length: count }, (_, i) => i + 1).filter((n) => !here.has(n) && !isExcused(n));
+  #checkPublisher(entries: readonly bigint[], publisher: number): void {
     const who = publisher === DELIVERED ? 'delivered' : "the channel's";
-    if (lost.length > 0) this.break(`lost of the ${count} ${who} events: ${shortened(lost)}`);
+    const lost = this.#lost(entries, publisher);
+    if (lost.length > 0) this.break(`lost of ${who} events: ${shortened(lost)}`);
+    const own = sequencesOf(entries, publisher);
     const turned = own.find((sequence, i) => i > 0 && sequence < own[i - 1]!);
     if (turned !== undefined) this.break(`${who} event ${turned} was applied behind a later one`);
+  }
+
+  /** What a copy lacks of what it must have. */
+  #lost(entries: readonly bigint[], publisher: number): number[] {
+    const count = publisher === DELIVERED ? this.#accepted.length : this.#onChannel;
+    const here = new Set(sequencesOf(entries, publisher));
+    const isExcused = (sequence: number) => publisher === DELIVERED && this.#isExcused(sequence);
+    return Array.from({ length: count }, (_, i) => i + 1).filter((n) => !here.has(n) && !isExcused(n));
   }
 
   #isExcused(sequence: number): boolean {
@@ -116,6 +114,13 @@ export class Model {
     const valid = codec.verifyChain(genesis, new Uint8Array(0), this.#outputs);
     if (valid !== this.#outputs.length) this.break(`the chain of outputs breaks behind output ${valid}`);
   }
+}
+
+function sequencesOf(entries: readonly bigint[], publisher: number): number[] {
+  const base = entryOf(publisher, 0);
+  return entries
+    .filter((entry) => entry > base && entry < entryOf(publisher + 1, 0))
+    .map((entry) => Number(entry - base));
 }
 
 function twice(entries: readonly bigint[]): bigint[] {

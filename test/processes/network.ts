@@ -15,7 +15,7 @@ import {
   type Watch,
 } from './messages.js';
 import { namesOfBatch, operationOf } from './names.js';
-import { NodeProcess } from './node-process.js';
+import { bounded, NodeProcess } from './node-process.js';
 
 /** Something that passes through the hub. */
 export interface Passing {
@@ -98,7 +98,7 @@ export class Network {
     return this.#seats.get(node)!.process;
   }
 
-  /** Starts a process as that node. Resolves when it takes part. */
+  /** Starts a process as that node. Resolves when it takes part, or stands still in its trap before that. */
   async start(options: Omit<StartOptions, 'peers'>, watch: Watch | undefined): Promise<void> {
     const { nodeId } = options;
     const process = this.#spare;
@@ -111,11 +111,13 @@ export class Network {
       isDead: false,
     };
     this.#seats.set(nodeId, seat);
-    process.onTrapped = (at) => {
-      seat.state = at;
-      this.onTrapped(nodeId);
-    };
     const started = new Promise<void>((resolve) => {
+      process.onTrapped = (at) => {
+        seat.state = at;
+        this.#witness.stands(nodeId, at);
+        resolve();
+        this.onTrapped(nodeId);
+      };
       process.onMessage = (message) => {
         if ('started' in message.body) resolve();
         this.#receive(nodeId, seat, message);
@@ -127,7 +129,10 @@ export class Network {
       this.#knows.add(`${nodeId} ${peer}`);
       this.#join(peer, nodeId);
     }
-    await started;
+    await bounded(`node ${nodeId} takes part`, (resolve, reject) => {
+      started.then(resolve, reject);
+      process.over().then(() => reject(new Error(`node ${nodeId} has ended while it started: ${process.stderr}`)));
+    });
     this.#witness.note(`node ${nodeId} runs in process ${process.pid}`);
   }
 

@@ -16,6 +16,8 @@ export interface Blow {
   readonly victims: readonly Role[];
   /** Whether the others hear for certain that they are gone. */
   readonly isTold: boolean;
+  /** It falls when the victims of the one before are back, while they take up what they had. */
+  readonly isAfterRestart?: boolean;
 }
 
 /** What leads a migration off its common way. */
@@ -123,30 +125,47 @@ export const SUBJECTS: readonly Subject[] = [
 /** One in so many rounds has no subject but a frame that chance picks. */
 const FRAMES_EVERY = 4;
 
-/** The round of a seed. */
+/** The round of a seed. Seeds that differ by the number of subjects are about the same one, but for every fourth. */
 export function planOf(seed: number): Plan {
   const chance = new Chance(seed);
   const subject = seed % FRAMES_EVERY === 0 ? frameOf(chance) : SUBJECTS[seed % SUBJECTS.length]!;
   const { detour = 'none', first } = subject;
-  const spot = 'phase' in subject.spot ? { ...subject.spot, step: stepOf(chance) } : subject.spot;
+  const spot = 'phase' in subject.spot ? { ...subject.spot, step: stepOf(chance, subject.spot) } : subject.spot;
   const victims = victimsOf(chance, subject);
   const second: Blow = { spot, victims, isTold: chance.fraction() < 0.5 };
-  const isLarge = chance.fraction() < 0.25;
+  const blows = [...(first ? [first] : []), second, ...againOf(chance, spot)];
+  // Only a snapshot of several batches is half here for longer than a turn.
+  const isLarge = ('phase' in spot && spot.phase === 'assembling') || chance.fraction() < 0.25;
   return {
     seed,
-    blows: first ? [first, second] : [second],
+    blows,
     detour,
     shape: { padding: isLarge ? 1_500_000 : chance.between(0, 60_000), isAsync: chance.fraction() < 0.4 },
-    mode: chance.fraction() < 0.3 ? 'live' : 'pause',
+    // In live mode a target that activates has nothing to publish.
+    mode: 'phase' in spot && spot.phase === 'activating' ? 'pause' : chance.fraction() < 0.3 ? 'live' : 'pause',
     isSouthward: chance.fraction() < 0.5,
     downMs: chance.pick([0, 0, 100, 600]),
   };
 }
 
-/** Mostly the first, which is always there. */
-function stepOf(chance: Chance): number {
-  return chance.pick([1, 1, 1, 1, 2, 3]);
+/** Phases in which a node takes several steps of its own. */
+const LONG = new Set(['transferring', 'streaming', 'offering', 'offered', 'withdrawing', 'restoring', 'holding']);
+
+function stepOf(chance: Chance, { phase }: Trap): number {
+  const step = chance.pick([1, 1, 2, 3, 4]);
+  return LONG.has(phase) ? step : 1;
 }
+
+/** A source that has stopped is now and then killed again, while it takes up what it finds in its spool. */
+function againOf(chance: Chance, spot: Trap | MessageSpot): Blow[] {
+  const phase = chance.pick(['offered', 'withdrawing', 'resuming']);
+  const isStopped = 'phase' in spot ? STOPPED.has(spot.phase) : spot.name === 'offer' || spot.name === 'withdraw';
+  if (!isStopped || chance.fraction() < 0.6) return [];
+  const again: Trap = { role: 'source', phase, step: chance.between(1, 3) };
+  return [{ spot: again, victims: ['source'], isTold: chance.fraction() < 0.5, isAfterRestart: true }];
+}
+
+const STOPPED = new Set(['offering', 'offered', 'withdrawing', 'recovering', 'resuming']);
 
 function frameOf(chance: Chance): Subject {
   const when = chance.pick(['before', 'after'] as const);
@@ -159,4 +178,20 @@ function victimsOf(chance: Chance, { spot, victims, first }: Subject): readonly 
   const [victim] = victims ?? ['phase' in spot ? spot.role : 'source'];
   if (victims && victims.length > 1) return victims;
   return !first && chance.fraction() < 0.15 ? ['source', 'target'] : [victim!];
+}
+
+/** What must be struck at least once: each phase of each side, and each step in the register. */
+export const TO_BE_STRUCK: ReadonlyMap<string, number> = new Map(
+  SUBJECTS.map(({ spot }, index) => [
+    'phase' in spot ? `${spot.role} ${spot.phase}` : `${spot.when} ${spot.kind} ${spot.name}`,
+    index,
+  ]),
+);
+
+/** The `n`th seed of the round that is about that subject. */
+export function seedOf(subject: number, n: number): number {
+  let seed = subject;
+  for (let left = n; left > 0 || seed % FRAMES_EVERY === 0; seed += SUBJECTS.length)
+    if (seed % FRAMES_EVERY !== 0) left--;
+  return seed;
 }

@@ -37,6 +37,7 @@ export class Publisher {
   #round = 0;
   #wanted = Number.POSITIVE_INFINITY;
   #burst = 0;
+  #onBurst: (() => void) | undefined;
   #running: Promise<void>;
 
   constructor(
@@ -52,9 +53,12 @@ export class Publisher {
     this.#running = this.#run();
   }
 
-  /** That many in one batch, as soon as may be. */
-  burst(events: number): void {
+  /** That many in one batch, as soon as may be. Resolves when they are accepted, or may never be. */
+  burst(events: number): Promise<void> {
     this.#burst = events;
+    return new Promise((resolve) => {
+      this.#onBurst = resolve;
+    });
   }
 
   /** Sends no more than it has sent. Resolves when all of these are accepted, or when `isGivenUp`. */
@@ -75,6 +79,7 @@ export class Publisher {
       this.#burst = 0;
       const events = Array.from({ length: count }, (_, i) => eventOf(this.#originHash, 1, this.accepted + 1 + i));
       await this.#send(events);
+      if (count > BATCH_EVENTS) this.#onBurst?.();
       await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
     }
   }

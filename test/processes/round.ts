@@ -2,7 +2,7 @@ import { type CausalEvent, createCodec, type MigrationHandle } from '../../lib/i
 import type { OwnershipEntry } from '../../lib/mesh/register.js';
 import type { Recovery } from '../../lib/runtime/take-up.js';
 import { Ledger } from './ledger.js';
-import { NORTH, type NodeState, type Role, SOUTH } from './messages.js';
+import { NORTH, type NodeState, type Role, SOUTH, type Watch } from './messages.js';
 import { CHANNEL, Model } from './model.js';
 import type { NetworkWitness, Pass, Passing } from './network.js';
 import type { Blow, MessageSpot, Plan } from './plan.js';
@@ -52,6 +52,7 @@ export class Round implements NetworkWitness {
   /** Nothing is led off its way any more. */
   #isOver = false;
   #acks = 0;
+  #isBursting = false;
   #publisher: Publisher | undefined;
   #fed = 0;
   #kills = 0;
@@ -148,9 +149,8 @@ export class Round implements NetworkWitness {
     if (state.origin !== String(this.#origin)) return;
     const other = this.#world.network.state(node === NORTH ? SOUTH : NORTH);
     if (state.isLive && other.isLive && other.origin === state.origin) this.#model.break('two copies are live');
-    if (state.isLive && this.#sealedBy === node) this.#sealedBy = undefined;
-    if (this.#plan.detour !== 'cancelled' || node !== this.#nodes.source) return;
-    if (state.source === 'transferring' || state.source === 'streaming') void this.#handle?.cancel();
+    // What goes on is marked as older in the spool, before it does.
+    if ((state.isLive || state.source === 'resuming') && this.#sealedBy === node) this.#sealedBy = undefined;
   }
 
   published(node: bigint, channel: string, epoch: bigint, _events: readonly CausalEvent[]): void {
@@ -159,6 +159,7 @@ export class Round implements NetworkWitness {
 
   wrote(node: bigint, name: string, isDead: boolean): void {
     if (isDead) return;
+    if (name === 'withdraw' || name === 'recover') this.#sealedBy = undefined;
     if (name === 'claim' || name === 'create') this.#fallen.delete(node);
   }
 
@@ -185,14 +186,13 @@ export class Round implements NetworkWitness {
     await until('the daemon takes events', () => this.#publisher!.accepted >= 6);
   }
 
-  /** Tells the nodes which daemon it is about, and the next victims where they are to stop. */
-  #watch(): void {
-    for (const role of ['source', 'target'] as const) {
-      const spot = this.#blow?.spot;
-      const trap = spot && 'phase' in spot && spot.role === role ? spot : undefined;
-      if (this.#world.network.isUp(this.#nodes[role]))
-        this.#world.network.process(this.#nodes[role]).send({ watch: { origin: this.#origin, trap } });
-    }
+  /** What the nodes are told: which daemon it is about, and where the next victim is to stop. */
+  #watch(): Watch {
+    const spot = this.#blow?.spot;
+    const watch = { origin: this.#origin, trap: spot && 'phase' in spot ? spot : undefined };
+    for (const node of [NORTH, SOUTH])
+      if (this.#world.network.isUp(node)) this.#world.network.process(node).send({ watch });
+    return watch;
   }
 
   /** @returns whether all blows struck */
@@ -200,24 +200,29 @@ export class Round implements NetworkWitness {
     for (const [i, blow] of this.#plan.blows.entries()) {
       this.#blow = blow;
       this.#passed = 0;
-      this.#watch();
+      const watch = this.#watch();
       const struck = new Promise<void>((resolve) => {
         this.#strike = resolve;
       });
       if (i === 0) this.#begin(source, target);
+      if (blow.isAfterRestart) await this.#restart(watch);
       const isStruck = await this.#awaitStrike(struck);
       this.#blow = undefined;
-      if (!isStruck) {
+      if (isStruck) await this.#kill(blow);
+      else if (i === 0) {
         this.#watch();
         return false;
       }
-      await this.#kill(blow);
     }
-    await new Promise((resolve) => setTimeout(resolve, this.#plan.downMs));
-    await this.#world.startAll({ origin: this.#origin, trap: undefined });
+    await this.#restart(this.#watch());
     this.#watch();
     for (const pass of this.#late) pass();
     return true;
+  }
+
+  async #restart(watch: Watch): Promise<void> {
+    await pause(this.#plan.downMs);
+    await this.#world.startAll(watch);
   }
 
   #begin(source: bigint, target: bigint): void {
@@ -252,7 +257,7 @@ export class Round implements NetworkWitness {
       if (target) this.#phases.push(`target ${target}`);
       this.#fallen.add(node);
     }
-    if (!('phase' in spot)) this.#spots.push(`${victims.join(' and ')} ${spot.when} ${spot.kind} ${spot.name}`);
+    if (!('phase' in spot)) this.#spots.push(`${spot.when} ${spot.kind} ${spot.name}`);
     this.#kills += nodes.length;
     await this.#world.network.kill(nodes, isTold);
   }
@@ -266,7 +271,7 @@ export class Round implements NetworkWitness {
       pass();
       this.#wrote(wasOwned, passing);
     };
-    if (this.#isDiverted(passing)) return;
+    if (this.#isDiverted(passing, passOn)) return;
     const spot = this.#blow?.spot;
     if (!spot || 'phase' in spot || !isAt(spot, passing) || ++this.#passed !== spot.nth) {
       passOn();
@@ -289,18 +294,25 @@ export class Round implements NetworkWitness {
   }
 
   /** Whether the plan's detour takes that from its way. */
-  #isDiverted({ kind, names, from, to }: Passing): boolean {
-    const { source, target } = this.#nodes;
+  #isDiverted({ kind, names, from, to }: Passing, pass: Pass): boolean {
+    const { target } = this.#nodes;
     const { detour } = this.#plan;
     if (this.#isOver) return false;
+    if (detour === 'cancelled' && kind === 'frame' && names.includes('RestoreComplete')) void this.#handle?.cancel();
     if (detour === 'withdrawn') {
       if (kind === 'answer' && names[0] === 'offer') setTimeout(() => void this.#handle?.cancel(), 1);
       return kind === 'frame' && to === target && (names.includes('Offer') || names.includes('ActivateTarget'));
     }
-    if (detour !== 'crowded' || kind !== 'frame' || from !== target || to !== source) return false;
-    if (!names.includes('EventAck') || ++this.#acks > 1_000) return false;
-    if (this.#acks === 1) this.#publisher!.burst(CROWD);
-    return this.#acks > 1 && this.#blow !== undefined;
+    return detour === 'crowded' && kind === 'frame' && this.#isCrowded(names, from, pass);
+  }
+
+  /** More comes than may be left for the stop, and the source does not hear that any of it is applied. */
+  #isCrowded(names: readonly string[], from: bigint, pass: Pass): boolean {
+    if (from === this.#nodes.target && names.includes('EventAck')) return ++this.#acks > 1;
+    if (!names.includes('CutoverNotify') || this.#isBursting) return false;
+    this.#isBursting = true;
+    void this.#publisher!.burst(CROWD).then(pass);
+    return true;
   }
 
   /** Waits until nothing is under way any more. @returns where the daemon is live; undefined where it is gone */
@@ -433,12 +445,12 @@ function isAt({ kind, name }: MessageSpot, passing: Passing): boolean {
   return passing.kind === kind && passing.names.includes(name);
 }
 
-function nameOf({ spot, victims, isTold }: Blow): string {
+function nameOf({ spot, victims, isTold, isAfterRestart }: Blow): string {
   const where =
     'phase' in spot
       ? `${spot.role} ${spot.phase}, step ${spot.step}`
       : `${spot.when} ${spot.kind} ${spot.name} ${spot.nth}`;
-  return `${victims.join(' and ')} at ${where}${isTold ? '' : ', silently'}`;
+  return `${victims.join(' and ')} at ${where}${isAfterRestart ? ', when it is back' : ''}${isTold ? '' : ', silently'}`;
 }
 
 function pause(ms: number): Promise<void> {
