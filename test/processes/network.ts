@@ -131,7 +131,7 @@ export class Network {
     }
     await bounded(`node ${nodeId} takes part`, (resolve, reject) => {
       started.then(resolve, reject);
-      process.over().then(() => reject(new Error(`node ${nodeId} has ended while it started: ${process.stderr}`)));
+      process.onOver = () => reject(new Error(`node ${nodeId} has ended while it started: ${process.stderr}`));
     });
     this.#witness.note(`node ${nodeId} runs in process ${process.pid}`);
   }

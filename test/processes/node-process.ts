@@ -17,6 +17,7 @@ interface Question {
 /** A process that is one node, or waits to be one. */
 export class NodeProcess {
   onMessage: (message: FromNode) => void = () => {};
+  onOver: () => void = () => {};
   /** It has stopped dead where it was to. */
   onTrapped: (at: NodeState) => void = () => {};
   /** What it wrote for people to read. */
@@ -40,6 +41,7 @@ export class NodeProcess {
     // What has come over the pipe before is read before its end is told.
     this.#over = Promise.all([once(this.#child, 'exit'), once(this.#child, 'disconnect')]);
     void this.#over.then(() => {
+      this.onOver();
       for (const { reject } of this.#asked.values()) reject(new Error('the process has ended'));
       this.#asked.clear();
     });

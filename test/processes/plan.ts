@@ -9,6 +9,10 @@ export interface MessageSpot {
   readonly nth: number;
   /** `before`: it is lost; `after`: it is passed on; `late`: it is passed on once the node is back. */
   readonly when: 'before' | 'after' | 'late';
+  /** Who sends it; undefined: whoever does. */
+  readonly from?: Role;
+  /** How long after it the blow falls. Default: at once. */
+  readonly delayMs?: number;
 }
 
 export interface Blow {
@@ -27,6 +31,8 @@ export type Detour =
   | 'cancelled'
   /** The target hears of no offer, and the migration is cancelled. */
   | 'withdrawn'
+  /** Cancelled when the target has claimed, and the source does not hear of it. */
+  | 'outrun'
   /** The target's acknowledgements are lost while a thousand events and more come. */
   | 'crowded';
 
@@ -68,6 +74,7 @@ const SOURCE_PHASES: ReadonlyArray<readonly [phase: string, detour?: Detour, fir
   ['offering'],
   ['offered'],
   ['withdrawing', 'withdrawn'],
+  ['withdrawing', 'outrun'],
   ['recovering', 'none', TARGET_AFTER_CLAIM],
   ['releasing'],
   ['resuming', 'cancelled'],
@@ -99,6 +106,8 @@ const FRAMES = [
   'ActivationConfirmed',
 ];
 
+const FAILED = { kind: 'frame', name: 'MigrationFailed', nth: 1, when: 'after' } as const;
+
 const OPERATIONS: ReadonlyArray<readonly [name: string, by: Role, detour?: Detour]> = [
   ['begin', 'source'],
   ['offer', 'source'],
@@ -118,6 +127,20 @@ export const SUBJECTS: readonly Subject[] = [
       (when): Subject => ({ spot: { kind: 'operation', name, nth: 1, when }, detour, victims: [by] }),
     ),
   ),
+  // Live again, and it has taken more since.
+  ...(['cancelled', 'withdrawn'] as const).map((detour): Subject => {
+    const spot = {
+      kind: 'frame',
+      name: 'MigrationFailed',
+      nth: 1,
+      when: 'after',
+      from: 'source',
+      delayMs: 60,
+    } as const;
+    return { spot, detour, victims: ['source'] };
+  }),
+  // The source has asked the register, and stays what it is: a backup.
+  { spot: { ...FAILED, delayMs: 80 }, detour: 'outrun', victims: ['target'] },
   { spot: { kind: 'answer', name: 'offer', nth: 1, when: 'after' }, victims: ['source'] },
   { spot: { kind: 'answer', name: 'claim', nth: 1, when: 'after' }, victims: ['target'] },
 ];

@@ -9,6 +9,8 @@ import { entryOf, NORTH, SOUTH } from './messages.js';
 const UNANSWERED_MS = 300;
 const PAUSE_MS = 4;
 const BATCH_EVENTS = 3;
+const AGAIN_EVERY = 5;
+const AGAIN_EVENTS = 7;
 
 /** An event that bears its entry. */
 export function eventOf(originHash: bigint, publisher: number, sequence: number): CausalEvent {
@@ -35,6 +37,7 @@ export class Publisher {
   readonly #onAccepted: (node: bigint, sequence: number) => void;
   #node: bigint;
   #round = 0;
+  #batches = 0;
   #wanted = Number.POSITIVE_INFINITY;
   #burst = 0;
   #onBurst: (() => void) | undefined;
@@ -77,14 +80,18 @@ export class Publisher {
     while (this.accepted < this.#wanted) {
       const count = this.#burst || BATCH_EVENTS;
       this.#burst = 0;
-      const events = Array.from({ length: count }, (_, i) => eventOf(this.#originHash, 1, this.accepted + 1 + i));
-      await this.#send(events);
+      // Now and then what was accepted comes again, as from a publisher that has forgotten.
+      const again = ++this.#batches % AGAIN_EVERY === 0 ? Math.min(this.accepted, AGAIN_EVENTS) : 0;
+      const first = this.accepted - again + 1;
+      const events = Array.from({ length: again + count }, (_, i) => eventOf(this.#originHash, 1, first + i));
+      await this.#send(events, again);
       if (count > BATCH_EVENTS) this.#onBurst?.();
       await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
     }
   }
 
-  async #send(events: readonly CausalEvent[]): Promise<void> {
+  /** @param again how many of them, from the first, were accepted before */
+  async #send(events: readonly CausalEvent[], again: number): Promise<void> {
     const node = this.#node;
     let timer: NodeJS.Timeout | undefined;
     const unanswered = new Promise<undefined>((resolve) => {
@@ -92,7 +99,7 @@ export class Publisher {
     });
     const acceptance = await Promise.race([this.#deliver(node, this.#round, events), unanswered]);
     clearTimeout(timer);
-    for (let i = 0; i < (acceptance?.accepted ?? 0); i++) this.#onAccepted(node, ++this.accepted);
+    for (let i = again; i < (acceptance?.accepted ?? 0); i++) this.#onAccepted(node, ++this.accepted);
     if (acceptance && !acceptance.refusal) return;
     this.#round++;
     const target = acceptance?.refusal?.details.target;

@@ -84,7 +84,9 @@ export class Round implements NetworkWitness {
     try {
       return await this.#run();
     } catch (error) {
-      const why = error instanceof Error ? error.message : String(error);
+      const why = [...new Set([...this.#model.broken, error instanceof Error ? error.message : String(error)])].join(
+        '; ',
+      );
       throw new Error(`${why}\n${this.describe()}`, { cause: error });
     } finally {
       this.#world.witness = undefined;
@@ -273,14 +275,20 @@ export class Round implements NetworkWitness {
     };
     if (this.#isDiverted(passing, passOn)) return;
     const spot = this.#blow?.spot;
-    if (!spot || 'phase' in spot || !isAt(spot, passing) || ++this.#passed !== spot.nth) {
+    if (!spot || 'phase' in spot || !this.#isAt(spot, passing) || ++this.#passed !== spot.nth) {
       passOn();
       return;
     }
     if (spot.when === 'after') passOn();
     if (spot.when === 'late') this.#late.push(passOn);
     this.note(`  (${spot.when} that, the blow falls)`);
-    this.#strike();
+    if (spot.delayMs === undefined) this.#strike();
+    else setTimeout(this.#strike, spot.delayMs);
+  }
+
+  #isAt({ kind, name, from }: MessageSpot, passing: Passing): boolean {
+    if (from !== undefined && passing.from !== this.#nodes[from]) return false;
+    return passing.kind === kind && passing.names.includes(name);
   }
 
   #wrote(before: OwnershipEntry | undefined, { kind, names, from }: Passing): void {
@@ -302,6 +310,10 @@ export class Round implements NetworkWitness {
     if (detour === 'withdrawn') {
       if (kind === 'answer' && names[0] === 'offer') setTimeout(() => void this.#handle?.cancel(), 1);
       return kind === 'frame' && to === target && (names.includes('Offer') || names.includes('ActivateTarget'));
+    }
+    if (detour === 'outrun') {
+      if (kind === 'answer' && names[0] === 'claim') setTimeout(() => void this.#handle?.cancel(), 1);
+      return kind === 'frame' && from === target && /Activat(eAck|ionConfirmed)/.test(names.join());
     }
     return detour === 'crowded' && kind === 'frame' && this.#isCrowded(names, from, pass);
   }
@@ -429,7 +441,7 @@ export class Round implements NetworkWitness {
       if (live !== undefined) this.#model.break(`left in spools: ${this.#world.spooled(this.#origin).join(', ')}`);
     });
     if (this.#entry()) this.#model.break('a daemon that was stopped is still in the register');
-    if (this.#model.broken.length > 0) throw new Error(this.#model.broken.join('; '));
+    if (this.#model.broken.length > 0) throw new Error('a promise was broken');
   }
 
   /** What somebody would do who knows that the daemon is gone. */
@@ -439,10 +451,6 @@ export class Round implements NetworkWitness {
     if (standing) register.compareAndSet(this.#origin, standing.revision, undefined);
     channels.forget(this.#origin);
   }
-}
-
-function isAt({ kind, name }: MessageSpot, passing: Passing): boolean {
-  return passing.kind === kind && passing.names.includes(name);
 }
 
 function nameOf({ spot, victims, isTold, isAfterRestart }: Blow): string {
