@@ -8,7 +8,7 @@ import type { MigrationCodec } from '../wire/codec.js';
 import { createCodec } from '../wire/engine.js';
 import type { EventLog } from '../wire/event-log.js';
 import { decodeMigrationFrame, type ExtensionMessage, encodeMigrationFrame, isExtension } from '../wire/extension.js';
-import { allFrames, type FrameProducer } from '../wire/frame-producer.js';
+import { type FrameProducer, readyFrames } from '../wire/frame-producer.js';
 import type { CausalEvent, CausalLink } from '../wire/link.js';
 import type { MigrationFailed, MigrationMessage } from '../wire/message.js';
 import { appendTrailer, type Trailer } from '../wire/trailer.js';
@@ -149,6 +149,8 @@ export class MigrationSubprotocolHandler {
   /** Daemons of which a half has let its record go since the last look at what has been told. */
   #ended: bigint[] = [];
   #outbox: OutboundMigrationMessage[] = [];
+  /** Without a transport: streams of which frames are still to come. */
+  #streams: Array<{ readonly destNode: bigint; readonly frames: FrameProducer }> = [];
   #nextRequest = 1;
   #now = 0;
   #settling = false;
@@ -243,8 +245,12 @@ export class MigrationSubprotocolHandler {
     return this.takeOutbound();
   }
 
-  /** What is to be sent, where there is no transport. */
+  /**
+   * What is to be sent, where there is no transport. Of a snapshot that a daemon streams asynchronously each call gives what is
+   * here by then: to be called again, or `tick`, until `list` has all of its bytes as done.
+   */
   takeOutbound(): OutboundMigrationMessage[] {
+    this.#collect();
     const outbound = this.#outbox;
     this.#outbox = [];
     return outbound;
@@ -409,11 +415,24 @@ export class MigrationSubprotocolHandler {
     return [...this.#orchestrator.statuses(), ...this.#source.statuses(), ...this.#target.statuses()];
   }
 
-  /** Frees what is half assembled. Nothing is taken or begun any more (`disposed`), and no time passes. Idempotent. */
+  /** Frees what is half assembled, and closes what is streamed. Nothing is taken or begun any more (`disposed`), and no time passes. Idempotent. */
   dispose(): void {
     this.#disposed = true;
     this.#prober.dispose();
+    this.#source.dispose();
     this.#target.dispose();
+  }
+
+  /** Frames that streams have ready; what their failing leads to is settled too. */
+  #collect(): void {
+    const streams = this.#streams;
+    this.#streams = [];
+    for (const { destNode, frames } of streams) this.#drain(destNode, frames);
+  }
+
+  #drain(destNode: bigint, frames: FrameProducer): void {
+    for (const payload of readyFrames(frames)) this.#outbox.push({ destNode, payload });
+    if (!frames.done) this.#streams.push({ destNode, frames });
   }
 
   #requireUsable(): void {
@@ -685,7 +704,7 @@ export class MigrationSubprotocolHandler {
       forward: send,
       stream: (destNode, frames) => {
         if (transport) this.#guarded(() => transport.stream(destNode, frames));
-        else for (const frame of allFrames(frames)) send(destNode, frame);
+        else this.#drain(destNode, frames);
       },
       request: (role, kind, ask) => {
         const id = this.#nextRequest++;
@@ -700,6 +719,10 @@ export class MigrationSubprotocolHandler {
       report: (report) => this.#report(report),
       ended: (origin) => {
         if (this.#failuresTold.has(origin)) this.#ended.push(origin);
+      },
+      run: (brought) => {
+        this.#guarded(brought);
+        this.#settle();
       },
     };
   }

@@ -34,7 +34,7 @@ const CUTOVER_PATIENCE_MS = 10_000;
 const STATUS_MS = 100;
 const DEFAULT_PATIENCE_MS = 30_000;
 /** How long a copy that was let go to a peer without extensions is kept frozen, for `recover`. */
-const BACKUP_MS = 600_000;
+export const BACKUP_MS = 600_000;
 /** Nodes whose TakeSnapshot waits, per daemon, until another's is authorised. */
 const MAX_RIVALS = 64;
 /** Migrations that are over and still answered for. */
@@ -138,6 +138,8 @@ interface SourceInputs {
   setAside: Answered<'setAside'>;
   /** A request was refused. */
   refused: MigrationError;
+  /** The snapshot's bytes cannot be read. */
+  unreadable: MigrationError;
   /** Time has passed. */
   due: undefined;
 }
@@ -156,6 +158,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   readonly #rivals = new Map<bigint, Map<bigint, Rival>>();
   /** Copies kept for `recover`, and until when. Until the same time after each began, so the oldest is first. */
   readonly #backups = new Map<bigint, number>();
+  #isDisposed = false;
 
   constructor(registry: DaemonRegistry, policy: ParticipantPolicyOptions = {}) {
     super();
@@ -304,6 +307,8 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   answer(answer: MigrationAnswer): void {
     const record = this.awaiting(answer);
     if (!record) {
+      // Nobody sends it any more.
+      if (answer.kind === 'takeSnapshot') answer.value?.bytes.close();
       // Of a backup that is recovered there is no record.
       if (answer.kind === 'recover') {
         if (answer.error) this.#backupStays(answer.origin, answer.error);
@@ -355,6 +360,12 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     this.#ended.delete(origin);
     this.ctx.request('source', 'recover', { origin, lost });
     return true;
+  }
+
+  /** Closes what is streamed. */
+  dispose(): void {
+    this.#isDisposed = true;
+    for (const { snapshot } of this.records.values()) snapshot?.cancel();
   }
 
   override tick(): void {
@@ -437,6 +448,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
         EventAck: (r, i) => this.#restored(r, i),
         // The orchestrator has heard of the restore first.
         CutoverNotify: (r, i) => this.#cutover(r, i),
+        unreadable: (r, error) => this.#goBack(r, error),
         due: (r) => this.#poke(r),
       },
       streaming: {
@@ -617,6 +629,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   }
 
   #transfer(record: SourceRecord, taken: Answered<'takeSnapshot'>): void {
+    if (record.abort || this.#isDisposed) taken.bytes.close();
     if (record.abort) {
       this.#goBack(record, record.abort);
       return;
@@ -631,10 +644,17 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
 
   #outgoing(record: SourceRecord, taken: Answered<'takeSnapshot'>): OutgoingSnapshot {
     const { origin, target } = record;
-    const { seqThrough, parts, sign } = taken;
+    const { seqThrough, bytes, sign } = taken;
     const trailer = record.requestId && this.#chunkTrailer(record, record.requestId, taken.daemonKind);
-    return new OutgoingSnapshot(this.ctx.codec, { origin, seqThrough, parts, trailer, target, sign });
+    const onFailed = this.#unreadable;
+    return new OutgoingSnapshot(this.ctx.codec, { origin, seqThrough, bytes, trailer, target, sign, onFailed });
   }
+
+  /** Found by a transport that wants more of a streamed state: not within any call of the dispatcher. */
+  readonly #unreadable = (snapshot: OutgoingSnapshot, error: MigrationError): void => {
+    const record = this.records.get(snapshot.origin);
+    if (record?.snapshot === snapshot) this.ctx.run(() => this.apply(record, 'unreadable', error));
+  };
 
   /** Written out, because it is kept per migration: an object that is put together by spreading takes more. */
   #chunkTrailer(record: SourceRecord, requestId: Uint8Array, daemonKind: string): Trailer {
@@ -656,10 +676,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     const snapshot = record.snapshot!;
     if (!record.requestId || !snapshot.done || !this.#isOverdue(record)) return;
     this.#sentAgain(record);
-    this.ctx.stream(
-      this.#chunksTo(record),
-      snapshot.again(Uint32Array.of(snapshot.totalChunks - 1, snapshot.totalChunks)),
-    );
+    this.ctx.stream(this.#chunksTo(record), snapshot.lastAgain());
   }
 
   #sendAgain(record: SourceRecord, { missing }: SourceInputs['ChunkStatus']): void {
@@ -669,7 +686,8 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     if (count < record.missingSeen) record.progressAt = this.ctx.now;
     record.missingSeen = count;
     this.#sentAgain(record);
-    this.ctx.stream(this.#chunksTo(record), record.snapshot!.again(missing));
+    const again = record.snapshot!.again(missing);
+    if (again) this.ctx.stream(this.#chunksTo(record), again);
   }
 
   #isOverdue(record: SourceRecord): boolean {
@@ -682,8 +700,18 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   }
 
   #restored(record: SourceRecord, input: SourceInputs['EventAck']): void {
+    this.#arrived(record, 'EventAck');
     this.enter(record, 'streaming');
     this.#acknowledged(record, input);
+  }
+
+  /** The target has all of the snapshot: none of it is needed here any more. @throws MigrationError `wrong-phase` where it cannot */
+  #arrived({ origin, snapshot }: SourceRecord, what: string): void {
+    if (!snapshot!.digest) {
+      const text = `${what} for daemon ${origin} says that its snapshot was restored, and not all of that has left`;
+      throw new MigrationError('wrong-phase', text, { details: { origin, got: what } });
+    }
+    snapshot!.cancel();
   }
 
   #acknowledged(record: SourceRecord, input: SourceInputs['EventAck']): void {
@@ -765,6 +793,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   }
 
   #cutover(record: SourceRecord, { trailer }: SourceInputs['CutoverNotify']): void {
+    this.#arrived(record, 'CutoverNotify');
     const { target } = record;
     record.byOffer &&= this.ctx.speaks(target) ?? trailer?.targetExtensions !== 0n;
     this.enter(record, 'draining');

@@ -1,14 +1,17 @@
 import type { DaemonHost } from '../daemon/host.js';
-import type { MigrationError } from '../errors.js';
+import { MigrationError } from '../errors.js';
 import { sealSnapshot } from '../identity/identity-context.js';
 import type { NodeKeys } from '../identity/node-keys.js';
 import type { DaemonSnapshot, SourceMigration } from '../migration/core.js';
+import { lengthOf, type SnapshotBytes, SnapshotParts, StreamedSnapshot } from '../migration/snapshot-bytes.js';
 import { FencedWriter, type SpooledContent, sealLink } from '../spool/fenced-file.js';
 import { type FencedName, fencedName, resumedName } from '../spool/fenced-name.js';
 import { spoolError } from '../spool/spool-error.js';
+import { StatePipe } from '../spool/state-pipe.js';
 import type { SpoolStorage } from '../spool/storage.js';
 import { encodeCarriedState } from '../state/carried-state.js';
 import type { MigrationCodec } from '../wire/codec.js';
+import { AHEAD_BYTES, PacedSnapshot } from './paced-snapshot.js';
 
 export interface FencedSpoolOptions {
   readonly storage: SpoolStorage;
@@ -21,6 +24,8 @@ export interface FencedSpoolOptions {
   /** Writing in the background has failed: that migration must end. */
   readonly onFailure: (origin: bigint, attempt: bigint, error: MigrationError) => void;
   readonly report: (error: MigrationError) => void;
+  /** Resolves in a later turn of the event loop. */
+  readonly turn: () => Promise<void>;
 }
 
 /** The file of a daemon that moves from here. */
@@ -38,6 +43,7 @@ export class FencedSpool {
   readonly #files = new Map<bigint, Map<string, FencedName>>();
   /** What is under way, and nobody waits for. */
   readonly #pending = new Set<Promise<void>>();
+  #isClosed = false;
 
   constructor(options: FencedSpoolOptions) {
     this.#options = options;
@@ -46,9 +52,10 @@ export class FencedSpool {
   /**
    * A snapshot has been taken, and the daemon's log has begun: both are written from now on, in the background.
    *
+   * @returns the snapshot as it is to leave
    * @throws MigrationError `spool-full`, `spool-failed`
    */
-  async begin(host: DaemonHost, migration: SourceMigration, snapshot: DaemonSnapshot): Promise<void> {
+  async begin(host: DaemonHost, migration: SourceMigration, snapshot: DaemonSnapshot): Promise<DaemonSnapshot> {
     const { storage, codec, localNode: source } = this.#options;
     const { origin, try: attempt } = migration;
     const file = fencedName(migration);
@@ -64,10 +71,22 @@ export class FencedSpool {
     const failed = (cause: unknown) =>
       this.#options.onFailure(origin, attempt, spoolError(storage.label, `writing ${file.name}`, cause));
     this.note(file);
-    const created = await this.#attempt(`creating ${file.name}`, () => storage.create(file.name));
-    const content = { migration: record, snapshot: contentOf(snapshot), log: host.log };
-    const writer = new FencedWriter(created, codec, content, failed);
+    const created = await this.#reported(() => this.#attempt(`creating ${file.name}`, () => storage.create(file.name)));
+    if (this.#isClosed) throw new MigrationError('cancelled', `node ${source} shut down`);
+    const readBack = (from: number, to: number) => writer.readBack(from, to);
+    const content = { migration: record, snapshot: contentOf(snapshot.bytes, readBack), log: host.log };
+    const writer: FencedWriter = new FencedWriter(created, codec, content, failed);
     this.#standing.set(origin, { file, writer });
+    const { bytes } = snapshot;
+    // A state that is streamed is paced already: it leaves when the file has taken it.
+    const isPaced = bytes instanceof SnapshotParts && bytes.byteLength > AHEAD_BYTES;
+    return isPaced ? { ...snapshot, bytes: new PacedSnapshot(bytes, writer) } : snapshot;
+  }
+
+  /** Resolves when a daemon may stand still: little is left to be written of it. @throws MigrationError `spool-full`, `spool-failed` */
+  async caughtUp(origin: bigint): Promise<void> {
+    const { writer, file } = this.#standing.get(origin) ?? {};
+    if (writer) await this.#attempt(`writing ${file!.name}`, () => writer.caughtUp());
   }
 
   #sealKey({ keypair }: DaemonHost, migration: SourceMigration): Uint8Array | undefined {
@@ -87,16 +106,18 @@ export class FencedSpool {
    * @throws MigrationError `spool-full`, `spool-failed`
    */
   async seal(host: DaemonHost): Promise<void> {
-    const { origin, log, head, carried } = host;
+    const { origin, log, head } = host;
     const standing = this.#standing.get(origin);
-    if (!standing?.writer) return;
+    const writer = standing?.writer;
+    if (!writer) return;
     const state = {
       logCount: log.nextNumber - 1n,
       logDigest: log.digest(),
       head,
-      carried: encodeCarriedState(carried),
+      carried: await encodeCarriedState(host.carried, this.#options.turn),
     };
-    await this.#attempt(`writing ${standing.file.name}`, () => standing.writer!.seal(state));
+    const sealed = () => this.#attempt(`writing ${standing.file.name}`, () => writer.seal(state));
+    await (writer.hasFailed ? sealed() : this.#reported(sealed));
     standing.writer = undefined;
     this.#removeAll(origin, standing.file.name);
   }
@@ -142,6 +163,11 @@ export class FencedSpool {
     this.#removeAll(origin, undefined);
   }
 
+  /** Whether a file is there and needed, as far as is known. */
+  keeps({ origin, name }: FencedName): boolean {
+    return this.#files.get(origin)?.has(name) === true;
+  }
+
   /** A file is there. */
   note(file: FencedName): void {
     const files = this.#files.get(file.origin) ?? new Map<string, FencedName>();
@@ -157,6 +183,7 @@ export class FencedSpool {
 
   /** Resolves when nothing is under way any more; of daemons that still move, nothing more is written. */
   async close(): Promise<void> {
+    this.#isClosed = true;
     for (const standing of this.#standing.values()) this.#close(standing);
     while (this.#pending.size > 0) await Promise.all(this.#pending);
   }
@@ -188,6 +215,16 @@ export class FencedSpool {
     this.#pending.add(pending);
   }
 
+  /** Whoever leads the migration hears of it; so does this node, whose disk it is. */
+  async #reported<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      this.#options.report(error as MigrationError);
+      throw error;
+    }
+  }
+
   async #attempt<T>(doing: string, work: () => Promise<T>): Promise<T> {
     try {
       return await work();
@@ -197,7 +234,26 @@ export class FencedSpool {
   }
 }
 
-/** What is sent is what is kept. */
-function contentOf({ parts }: DaemonSnapshot): SpooledContent {
-  return { byteLength: parts.reduce((sum, part) => sum + part.length, 0), chunks: parts };
+/**
+ * What is sent is what is kept. A state that is streamed is read once: on its way into the file.
+ *
+ * @param readBack the snapshot's bytes from there to there, out of the file
+ */
+function contentOf(
+  bytes: SnapshotBytes,
+  readBack: (from: number, to: number) => AsyncIterable<Uint8Array>,
+): SpooledContent {
+  const { byteLength } = bytes;
+  if (bytes instanceof SnapshotParts) return { byteLength, chunks: bytes.parts };
+  if (!(bytes instanceof StreamedSnapshot)) throw new TypeError('bytes must be SnapshotParts or a StreamedSnapshot');
+  const { before, state, behind } = bytes.fields;
+  const begin = lengthOf(before);
+  const pipe = new StatePipe(state.byteLength, (from) => readBack(begin + from, begin + state.byteLength));
+  bytes.keepIn(() => pipe);
+  const chunks = async function* () {
+    yield* before;
+    yield* pipe.pieces();
+    yield* behind;
+  };
+  return { byteLength, chunks: chunks(), cancel: () => pipe.dispose() };
 }

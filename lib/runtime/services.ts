@@ -36,7 +36,10 @@ export class RuntimeServices extends DaemonServices {
     return whenReady(this.#awaitKey(ask), () =>
       whenReady(super.takeSnapshot(ask), (taken) => {
         if (!spool) return taken;
-        return spool.begin(registry.require(ask.origin), ask, taken).then(() => taken);
+        return spool.begin(registry.require(ask.origin), ask, taken).catch((error: unknown) => {
+          taken.bytes.close();
+          throw error;
+        });
       }),
     );
   }
@@ -102,8 +105,12 @@ export class RuntimeServices extends DaemonServices {
   }
 
   override fence(ask: Ask<'fence'>): MaybePromise<undefined> {
-    void this.#subscriptions('leave', ask.origin);
-    return super.fence(ask);
+    const stop = () => {
+      void this.#subscriptions('leave', ask.origin);
+      return super.fence(ask);
+    };
+    const { spool } = this.#options;
+    return spool ? spool.caughtUp(ask.origin).then(stop) : stop();
   }
 
   override resume(ask: Ask<'resume'>): MaybePromise<undefined> {

@@ -8,7 +8,7 @@ import type { NodeKeys } from '../identity/node-keys.js';
 import type { OwnershipEntry } from '../mesh/register.js';
 import type { LostOwner } from '../migration/core.js';
 import { asMigrationError } from '../migration/failure.js';
-import type { AdoptedMigration } from '../migration/source.js';
+import { type AdoptedMigration, BACKUP_MS } from '../migration/source.js';
 import { type FencedMigration, type FencedRecord, readFenced, readMigration, sealLink } from '../spool/fenced-file.js';
 import { type FencedName, parseFencedName } from '../spool/fenced-name.js';
 import { setAside } from '../spool/set-aside.js';
@@ -102,12 +102,17 @@ export class TakeUp {
   /** Whether a copy of that epoch, or a later one, may come back here. */
   mayComeBack(origin: bigint, epoch: bigint): boolean {
     if (this.#undecided.has(origin)) return true;
-    return (this.#waiting.get(origin) ?? []).some(({ file }) => (file.resumedIn ?? file.epoch) >= epoch);
+    return this.#of(origin).some(({ file }) => (file.resumedIn ?? file.epoch) >= epoch);
   }
 
   /** Whether `recover` has something here to bring back. */
   waits(origin: bigint): boolean {
-    return this.#waiting.has(origin);
+    return this.#of(origin).length > 0;
+  }
+
+  /** What waits of a daemon, and has not been dropped since because it lives elsewhere. */
+  #of(origin: bigint): readonly Waiting[] {
+    return (this.#waiting.get(origin) ?? []).filter(({ file }) => this.#options.spool.keeps(file));
   }
 
   /**
@@ -118,9 +123,8 @@ export class TakeUp {
    * `state-failed`
    */
   async recover(origin: bigint, owner: LostOwner | undefined): Promise<Recovery> {
-    const waiting = this.#waiting.get(origin)!;
     let failure: unknown;
-    for (const found of [...waiting]) {
+    for (const found of this.#of(origin)) {
       try {
         const record = await this.#read(found.file, readFenced);
         const host = await this.#make(record);
@@ -224,7 +228,15 @@ export class TakeUp {
         if (outcome !== 'lost') waiting.push({ ...found, isOlder: outcome === 'older' });
       }
     }
-    if (waiting.length > 0) this.#waiting.set(origin, waiting);
+    if (waiting.length === 0) return;
+    this.#waiting.set(origin, waiting);
+    // Let go to a peer without extensions: kept no longer than in memory.
+    if (entry?.offer?.try === 0n) this.#options.environment.after(BACKUP_MS, () => this.#dropBackup(origin));
+  }
+
+  #dropBackup(origin: bigint): void {
+    this.#waiting.delete(origin);
+    if (!this.#isStopped) this.#options.spool.drop(origin);
   }
 
   /**
@@ -305,9 +317,9 @@ export class TakeUp {
 
   /** The daemon as it stood, in a copy that is fenced. */
   async #make(record: FencedRecord): Promise<DaemonHost> {
-    const { codec, factories, hostOptions } = this.#options;
+    const { codec, environment, factories, hostOptions } = this.#options;
     const { migration, state } = record;
-    const carried = state && splitState(state.carried).carried;
+    const carried = state && (await splitState(state.carried[0]!, () => environment.turn())).carried;
     const expected = factories.expected(migration.origin, migration.daemonKind);
     const daemon = factories.create(expected?.kind ?? migration.daemonKind, expected?.config);
     const keypair = this.#openKey(migration);

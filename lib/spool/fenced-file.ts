@@ -6,8 +6,9 @@ import { CAUSAL_LINK_SIZE, type CausalEvent, type CausalLink } from '../wire/lin
 import { MAX_SNAPSHOT_CHUNK_SIZE } from '../wire/message.js';
 import { IDENTITY_ENVELOPE_SIZE } from '../wire/snapshot.js';
 import { ByteReader, ByteWriter } from './bytes.js';
-import { DIGEST_SIZE, type SectionHead, SectionReader, SectionWriter } from './sections.js';
+import { DIGEST_SIZE, SECTION_HEAD_SIZE, type SectionHead, SectionReader, SectionWriter } from './sections.js';
 import { damaged } from './spool-error.js';
+import { Abandoned } from './state-pipe.js';
 import type { SpoolFile } from './storage.js';
 
 /** What the file's head says it is. */
@@ -21,10 +22,12 @@ const ENTITY_ID_SIZE = 32;
 /** Of one section of events. */
 const EVENTS_BYTES = 256 * 1024;
 const EVENTS_COUNT = 1_000;
+/** Read back at once. */
+const READ_BYTES = 256 * 1024;
 /** Events that wait to be written while the daemon moves: fewer are left for the end. */
 const BACKLOG = 500n;
-/** Bytes between two syncs in the background: so many the last one, for which the daemon stands still, may find. */
-const SYNC_BYTES = 8 * 1024 * 1024;
+/** Bytes between two syncs in the background: the last one, for which the daemon stands still, finds no more. */
+const SYNC_BYTES = 32 * 1024 * 1024;
 
 /** A migration from here, and whose. */
 export interface FencedMigration extends SourceMigration {
@@ -51,13 +54,15 @@ export interface FencedState {
   readonly logDigest: Uint8Array;
   readonly head: CausalLink;
   /** What the host carries: horizon, positions, what the next link names (`encodeCarriedState`). */
-  readonly carried: Uint8Array;
+  readonly carried: readonly Uint8Array[];
 }
 
-/** Bytes that are written as they are: all are there when they are asked for, and none changes. */
+/** Bytes that are written as they are, and do not change. */
 export interface SpooledContent {
   readonly byteLength: number;
   readonly chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
+  /** What has not come need not come any more: `chunks` ends, or throws `Abandoned`. */
+  readonly cancel?: () => void;
 }
 
 /**
@@ -68,9 +73,17 @@ export class FencedWriter {
   readonly #file: SpoolFile;
   readonly #codec: MigrationCodec;
   readonly #log: EventLog;
+  readonly #cancel: (() => void) | undefined;
   readonly #origin: bigint;
   readonly #onFailure: (cause: unknown) => void;
   #writer: SectionWriter | undefined;
+  #snapshotAt = 0;
+  #isSnapshotWritten = () => {};
+  readonly #snapshotWritten = new Promise<void>((resolve) => {
+    this.#isSnapshotWritten = resolve;
+  });
+  #taken = 0;
+  #onTaken: (() => void) | undefined;
   /** The last logged event that is written. */
   #through = 0n;
   #syncedSize = 0;
@@ -92,6 +105,7 @@ export class FencedWriter {
     this.#file = file;
     this.#codec = codec;
     this.#log = content.log;
+    this.#cancel = content.snapshot.cancel;
     this.#origin = content.migration.origin;
     this.#onFailure = onFailure;
     this.#tail = this.#guarded(() => this.#begin(content.migration, content.snapshot));
@@ -118,6 +132,11 @@ export class FencedWriter {
     return this.#isClosed && this.#sealing === undefined;
   }
 
+  /** Whether the storage has refused something in the background. */
+  get hasFailed(): boolean {
+    return this.#failure !== undefined;
+  }
+
   /** Whether all of it may be on disk, whatever `seal` said. */
   get mayBeWhole(): boolean {
     return this.#mayBeWhole;
@@ -136,6 +155,7 @@ export class FencedWriter {
   /** Writes nothing more, but what is being sealed. Resolves when nothing is under way. Idempotent. */
   async close(): Promise<void> {
     this.#isClosed = true;
+    if (this.#isAbandoned) this.#cancel?.();
     await (this.#sealing?.catch(() => {}) ?? this.#tail);
     await this.#file.close();
   }
@@ -144,27 +164,77 @@ export class FencedWriter {
     await this.#tail;
     if (this.#failure) throw this.#failure.cause;
     await this.#writeLog(1n);
-    const record = new ByteWriter().u64(logCount).bytes(logDigest).bytes(this.#codec.encodeLink(head)).bytes(carried);
+    const record = new ByteWriter().u64(logCount).bytes(logDigest).bytes(this.#codec.encodeLink(head));
+    for (const part of carried) record.bytes(part);
     this.#mayBeWhole = true;
     await this.#writer!.section(Tag.fenced, record.length, record.parts);
     await this.#file.sync();
     await this.#file.close();
   }
 
+  /** Bytes of the snapshot that the file has taken; but for the last ones, they are synced. */
+  get taken(): number {
+    return this.#taken;
+  }
+
+  /** Calls `wake` once, when `taken` has changed. One waits at a time. */
+  onTaken(wake: () => void): void {
+    this.#onTaken = () => {
+      this.#onTaken = undefined;
+      wake();
+    };
+  }
+
+  /**
+   * Resolves when little is left to be written, so that the daemon may stand still.
+   *
+   * @throws what the storage refused with
+   */
+  async caughtUp(): Promise<void> {
+    for (let tail: unknown; tail !== this.#tail; ) {
+      tail = this.#tail;
+      await tail;
+    }
+    if (this.#failure) throw this.#failure.cause;
+  }
+
+  /** The snapshot's bytes from `from` to `to`, once all of it stands in the file. */
+  async *readBack(from: number, to: number): AsyncIterable<Uint8Array> {
+    await this.#snapshotWritten;
+    for (let at = from; at < to; at += READ_BYTES) {
+      const slice = new Uint8Array(Math.min(READ_BYTES, to - at));
+      await this.#file.read(this.#snapshotAt + at, slice);
+      yield slice;
+    }
+  }
+
   async #begin(migration: FencedMigration, snapshot: SpooledContent): Promise<void> {
     this.#writer = await SectionWriter.begin(this.#file, KIND, () => this.#codec.createBlake3());
     const record = encodeMigration(migration);
     await this.#writer.section(Tag.migration, record.length, record.parts);
+    this.#snapshotAt = this.#writer.size + SECTION_HEAD_SIZE;
     await this.#writer.section(Tag.snapshot, snapshot.byteLength, this.#whileOpen(snapshot.chunks));
+    this.#isSnapshotWritten();
     await this.#writeLog(BACKLOG);
     await this.#syncSome();
   }
 
   /** Of a migration that is over the rest is not needed. */
   async *#whileOpen(chunks: SpooledContent['chunks']): AsyncIterable<Uint8Array> {
+    let unsynced = 0;
     for await (const chunk of chunks) {
-      if (this.#isAbandoned) return;
-      yield chunk;
+      for (let at = 0; at < chunk.length; at += SYNC_BYTES) {
+        if (this.#isAbandoned) return;
+        const piece = chunk.subarray(at, at + SYNC_BYTES);
+        yield piece;
+        unsynced += piece.length;
+        if (unsynced >= SYNC_BYTES) {
+          await this.#file.sync();
+          unsynced = 0;
+        }
+        this.#taken += piece.length;
+        this.#onTaken?.();
+      }
     }
   }
 
@@ -200,9 +270,8 @@ export class FencedWriter {
       await work();
     } catch (cause) {
       // What was cut short is nobody's loss.
-      if (this.#isAbandoned) return;
       this.#failure = { cause };
-      this.#onFailure(cause);
+      if (!this.#isAbandoned && !(cause instanceof Abandoned)) this.#onFailure(cause);
     }
   }
 }
@@ -342,7 +411,7 @@ function stateOf(codec: MigrationCodec, bytes: Uint8Array, logged: number): Fenc
     logCount,
     logDigest: reader.bytes(DIGEST_SIZE),
     head: codec.decodeLink(reader.bytes(CAUSAL_LINK_SIZE)),
-    carried: reader.rest(),
+    carried: [reader.rest()],
   };
 }
 

@@ -9,8 +9,8 @@ import type { SpoolFile } from './storage.js';
  *   magic 8 | version u16 | kind u16 | zeros 4
  *   then sections:  tag u32 | zeros u32 | length u64 | that many bytes | BLAKE3-256 32
  *
- * A section's digest is taken over the digest before it (over the file's first 16 bytes, for the first one), its header and
- * its bytes: so a section that is whole says that all before it is, in this order.
+ * A section's digest is taken over the digest before it (for the first one: over that of the file's first 16 bytes), its header
+ * and its bytes: so a section that is whole says that all before it is, in this order.
  */
 const MAGIC = Uint8Array.of(0x89, 0x44, 0x4d, 0x53, 0x50, 0x0d, 0x0a, 0x1a);
 const VERSION = 1;

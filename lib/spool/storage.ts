@@ -33,7 +33,7 @@ export interface SpoolStorage {
   path?(name: string): string;
 }
 
-/** One open file. Its calls are not to overlap. */
+/** One open file. Its calls do not overlap, but that bytes may be read while others are written. */
 export interface SpoolFile {
   /** Bytes. */
   size(): Promise<number>;

@@ -17,7 +17,10 @@ async function dieAt(world: SpoolWorld, point: number, mode: MigrationMode, fate
   let points = 0;
   let struck: Struck | undefined;
   world.point = (node, what) => {
-    if (node !== SOURCE || struck || points++ !== point) return;
+    if (node !== SOURCE || struck) return;
+    // While it moves: into its log.
+    if (what.startsWith('create') || what === 'send 1' || what === 'send 7') void world.publish(2);
+    if (points++ !== point) return;
     struck = { at: what, wasOffered: world.entry?.offer !== undefined || world.entry?.owner !== SOURCE };
     world.crash(SOURCE, fate, seeded(point));
   };
@@ -110,4 +113,53 @@ function seeded(seed: number): () => number {
     state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
     return state / 2 ** 32;
   };
+}
+
+const again = suite('a source that dies again while it takes up what it finds');
+for (const isTargetThere of [true, false]) {
+  again(`${isTargetThere ? 'and has a target that claims' : 'and goes on itself'}: at any point`, async () => {
+    const homes = new Set<bigint>();
+    for (let point = 0, more = true; more; point++) {
+      await inSpoolWorld({ isGoneKnown: false }, async (world) => {
+        await world.publish(5);
+        world.point = (node, what) => {
+          if (node !== SOURCE) return;
+          if (what.startsWith('create')) void world.publish(3);
+          if (what !== 'written' || world.entry?.offer === undefined) return;
+          for (const id of isTargetThere ? [SOURCE] : [SOURCE, TARGET]) world.crash(id);
+        };
+        world.move();
+        await world.elapse(200);
+        let points = 0;
+        let at: string | undefined;
+        world.point = (node, what) => {
+          if (node !== SOURCE || at !== undefined || points++ !== point) return;
+          at = what;
+          world.crash(SOURCE, 'kept');
+        };
+        // Where the node dies in it, its start never ends.
+        await Promise.race([world.boot(SOURCE), world.elapse(100)]);
+        await world.elapse(3_000);
+        more = at !== undefined;
+        world.point = () => {};
+        if (more) await world.boot(SOURCE);
+        await world.elapse(5_000);
+        try {
+          if (world.live.length > 0) homes.add(world.whole());
+          else {
+            // It was live when it died again, and said so first.
+            assert.is((await world.runtime(SOURCE).recover(world.origin)).isWhole, false);
+            assert.equal(world.seen(SOURCE), world.accepted);
+            homes.add(0n);
+          }
+        } catch (error) {
+          throw new Error(`point ${point} (${at}): ${error instanceof Error ? error.message : error}`, {
+            cause: error,
+          });
+        }
+      });
+    }
+    const expected = isTargetThere ? [TARGET, SOURCE] : [SOURCE, 0n];
+    assert.equal([...homes].sort(), expected.sort(), [...homes].join());
+  });
 }

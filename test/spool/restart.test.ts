@@ -1,6 +1,6 @@
 import * as assert from 'uvu/assert';
-import { NodeKeys } from '../../lib/index.js';
-import { Recorder, refusal, suite } from '../support.js';
+import { DaemonRuntime, EntityKeypair, InProcessMesh, NodeKeys } from '../../lib/index.js';
+import { events, Recorder, refusal, suite } from '../support.js';
 import { inSpoolWorld, ORCHESTRATOR, SOURCE, type SpoolWorld, TARGET } from './spool-world.js';
 
 /** Runs a migration until what `holds` says, and lets the source die there. */
@@ -313,5 +313,133 @@ restart('in live mode replays the log, and says so where that puts out something
     await world.publish(2);
     await world.elapse(100);
     assert.is(world.whole(), SOURCE, 'its chain goes on behind what was published');
+  }),
+);
+
+restart('sets a damaged file aside, says which, and lets nothing of it live', () =>
+  inSpoolWorld({}, async (world) => {
+    await crashWhen(world, written, [SOURCE, TARGET]);
+    const [name] = [...world.disk(SOURCE).contents().keys()];
+    const { length } = world.disk(SOURCE).contents().get(name!)!;
+    for (const at of [3, 40, 300, length - 40, length - 1]) {
+      world.disk(SOURCE).edit(name!, (bytes) => {
+        bytes[at]! ^= 4;
+        return bytes;
+      });
+      world.errors.length = 0;
+      const runtime = await world.boot(SOURCE);
+      await world.elapse(3_000);
+      assert.equal(world.live, []);
+      const [error, ...others] = world.errors;
+      assert.equal(others, []);
+      assert.is(error!.kind, 'spool-damaged');
+      assert.is(error!.details.file, name);
+      assert.match(error!.message, new RegExp(`${name} is damaged: .* kept as damaged-${name}`));
+      assert.equal([...world.disk(SOURCE).contents().keys()], [`damaged-${name}`]);
+      await refusal('daemon-not-found', () => runtime.recover(world.origin));
+      await runtime.shutdown();
+      world.lives.delete(SOURCE);
+      // Put back by hand, whole again.
+      await putBack(world, `damaged-${name}`, name!);
+      world.disk(SOURCE).edit(name!, (bytes) => {
+        bytes[at]! ^= 4;
+        return bytes;
+      });
+    }
+    await world.boot(SOURCE);
+    await world.elapse(3_000);
+    assert.is(world.whole(), SOURCE);
+  }),
+);
+
+async function putBack(world: SpoolWorld, from: string, to: string): Promise<void> {
+  const storage = world.disk(SOURCE).storage();
+  await storage.take();
+  await storage.rename(from, to);
+  await storage.letGo();
+}
+
+restart('leaves a file alone that a later version wrote, or that is another node’s', () =>
+  inSpoolWorld({}, async (world) => {
+    await crashWhen(world, written, [SOURCE, TARGET]);
+    const [name] = [...world.disk(SOURCE).contents().keys()];
+    const version = (value: number) =>
+      world.disk(SOURCE).edit(name!, (bytes) => {
+        bytes[8] = value;
+        return bytes;
+      });
+    version(2);
+    const runtime = await world.boot(SOURCE);
+    assert.match(world.errors.at(-1)!.message, /version 2 of the spool.*start the node with the package that wrote it/);
+    assert.equal([...world.disk(SOURCE).contents().keys()], [name]);
+    await runtime.shutdown();
+    version(1);
+    const other = new DaemonRuntime({
+      mesh: new InProcessMesh().join(9n),
+      nodeKeys: world.keys.get(SOURCE)!,
+      spool: world.disk(SOURCE).storage(),
+      onError: (error) => world.errors.push(error),
+    });
+    await other.start();
+    assert.match(world.errors.at(-1)!.message, /is node 1's.*Give each node a spool of its own/);
+    await other.shutdown();
+    await world.boot(SOURCE);
+    await world.elapse(3_000);
+    assert.is(world.whole(), SOURCE);
+  }),
+);
+
+restart('reads its channels on from where the daemon stood', () =>
+  inSpoolWorld({}, async (world) => {
+    const feeder = world.runtime(ORCHESTRATOR);
+    const feed = await feeder.spawn('recorder', EntityKeypair.generate());
+    Object.assign(world.options, { daemon: () => new Recorder('other') });
+    const origin = await world.runtime(SOURCE).spawn('recorder', EntityKeypair.generate());
+    const reader = world.lives.get(SOURCE)!.made.at(-1)!;
+    await world.runtime(SOURCE).subscribeChannel(origin, ORCHESTRATOR, 'recorder', { after: new Uint8Array(0) });
+    await feeder.deliver(feed, events(78n, 1, 20));
+    await world.elapse(40);
+    assert.is(reader.seen.length, 20);
+    world.point = (node, what) => {
+      const standing = world.seat(ORCHESTRATOR).register.read(origin) as { entry: { offer?: unknown } } | undefined;
+      if (node === SOURCE && what === 'written' && standing?.entry.offer)
+        for (const id of [SOURCE, TARGET]) world.crash(id);
+    };
+    feeder
+      .startMigration(origin, SOURCE, TARGET)
+      .wait()
+      .catch(() => {});
+    await world.elapse(400);
+    world.point = () => {};
+    await feeder.deliver(feed, events(78n, 21, 20));
+    const runtime = await world.boot(SOURCE);
+    await world.elapse(3_000);
+    assert.is(runtime.has(origin), true);
+    await feeder.deliver(feed, events(78n, 41, 10));
+    await world.elapse(100);
+    const { seen } = world.lives.get(SOURCE)!.made.at(-1)!;
+    assert.equal(
+      seen,
+      Array.from({ length: 50 }, (_, i) => BigInt(i + 1)),
+    );
+  }),
+);
+
+restart('keeps a daemon that was let go to a peer without extensions for `recover`, for its time', () =>
+  inSpoolWorld({ isGoneKnown: false, isPlain: true }, async (world) => {
+    world.point = (node, what) => {
+      if (node === SOURCE && written(what, world)) for (const id of [SOURCE, TARGET]) world.crash(id);
+    };
+    await world.publish(10);
+    world.move({ transportIdentity: false });
+    await world.elapse(1_000);
+    world.point = () => {};
+    assert.is(world.lives.has(SOURCE), false);
+    assert.is((world.entry!.offer as { try: bigint }).try, 0n);
+    const runtime = await world.boot(SOURCE);
+    await world.elapse(5_000);
+    assert.equal(world.live, []);
+    assert.is((await runtime.recover(world.origin)).isWhole, true);
+    assert.equal(world.seen(SOURCE), world.accepted);
   }),
 );

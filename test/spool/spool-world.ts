@@ -12,7 +12,6 @@ import {
   NodeKeys,
   type StartMigrationOptions,
 } from '../../lib/index.js';
-import { allFrames, type FrameProducer } from '../../lib/wire/frame-producer.js';
 import { SUBPROTOCOL_MIGRATION } from '../../lib/wire/message.js';
 import { ManualEnvironment, settled } from '../runtime/manual-environment.js';
 import { events, Recorder } from '../support.js';
@@ -37,6 +36,8 @@ export interface SpoolWorldOptions {
   readonly runtime?: Partial<DaemonRuntimeOptions>;
   /** Nodes hear at once when one has crashed. Default: they do. */
   readonly isGoneKnown?: boolean;
+  /** The mesh says that node 2 speaks no extensions. */
+  readonly isPlain?: boolean;
   /** Nodes without a spool. */
   readonly bare?: readonly bigint[];
 }
@@ -56,10 +57,13 @@ export class SpoolWorld {
   readonly origin = this.keypair.originHash;
   /** Called at each point at which a node does something that others, its disk or the register see. */
   point: (node: bigint, what: string) => void = () => {};
+  /** Whether a frame of a migration is lost. */
+  loses: (node: bigint, what: string) => boolean = () => false;
   /** The register answers nobody. */
   isRegisterAway = false;
   readonly #mesh = new InProcessMesh();
   #next = 1;
+  #publishing = Promise.resolve();
   readonly options: SpoolWorldOptions;
 
   constructor(options: SpoolWorldOptions = {}) {
@@ -143,8 +147,13 @@ export class SpoolWorld {
     return handle;
   }
 
-  /** Offers the publisher's next events to whoever takes them. */
-  async publish(count: number): Promise<void> {
+  /** Offers the publisher's next events to whoever takes them, one after the other. */
+  publish(count: number): Promise<void> {
+    this.#publishing = this.#publishing.then(() => this.#publish(count));
+    return this.#publishing;
+  }
+
+  async #publish(count: number): Promise<void> {
     for (let i = 0; i < count; i++) {
       const [event] = events(PUBLISHER, this.#next, 1);
       for (const life of [...this.lives.values()]) {
@@ -244,8 +253,22 @@ export class SpoolWorld {
       if (subprotocol === SUBPROTOCOL_MIGRATION && !seen(`send ${frame[0]}`)) return;
       if (!life.isOver && seat.peer(to)) seat.send(to, subprotocol, frame);
     };
-    const stream = (to: bigint, subprotocol: number, frames: FrameProducer) => {
-      for (const frame of allFrames(frames)) send(to, subprotocol, frame);
+    const stream: Mesh['stream'] = (to, subprotocol, frames) => {
+      if (life.isOver || !seat.peer(to)) return;
+      const isDone = () => life.isOver || frames.done;
+      seat.stream(to, subprotocol, {
+        maxFrameLength: frames.maxFrameLength,
+        get done() {
+          return isDone();
+        },
+        writeNext: (target, at) => {
+          if (!seen('send 1')) return 0;
+          const length = frames.writeNext(target, at);
+          // The next one in its place.
+          return length > 0 && this.loses(id, 'send 1') ? frames.writeNext(target, at) : length;
+        },
+        onReady: (wake: () => void) => frames.onReady?.(wake),
+      });
     };
     const listen: Mesh['listen'] = (subprotocol, listener) =>
       seat.listen(subprotocol, (from, batch) => {
@@ -257,7 +280,11 @@ export class SpoolWorld {
     const onPeerGone: Mesh['onPeerGone'] = (listener) => {
       if (this.options.isGoneKnown ?? true) seat.onPeerGone((node) => life.isOver || listener(node));
     };
-    const overrides: Record<string | symbol, unknown> = { register, send, stream, listen, publish, onPeerGone };
+    const peer: Mesh['peer'] = (node) => {
+      const info = seat.peer(node);
+      return info && this.options.isPlain && node === TARGET ? { ...info, extensions: false } : info;
+    };
+    const overrides: Record<string | symbol, unknown> = { peer, register, send, stream, listen, publish, onPeerGone };
     return new Proxy(seat, {
       get(target, name) {
         if (name in overrides) return overrides[name];
