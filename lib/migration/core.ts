@@ -5,7 +5,7 @@ import type { ExtensionMessage } from '../wire/extension.js';
 import type { FrameProducer } from '../wire/frame-producer.js';
 import type { CausalEvent, CausalLink } from '../wire/link.js';
 import type { MigrationMessage } from '../wire/message.js';
-import type { AssembledSnapshot } from '../wire/reassembler.js';
+import type { AssembledSnapshot, SnapshotFile } from '../wire/reassembler.js';
 import type { Trailer } from '../wire/trailer.js';
 import type { SnapshotAttestation } from './attestation.js';
 import type { Offer } from './offer.js';
@@ -85,6 +85,21 @@ export interface DaemonSnapshot {
   readonly sign: (message: Uint8Array) => Uint8Array | undefined;
 }
 
+/** A snapshot on its way to this node. What has come of it is taken up again only for exactly the same. */
+export interface SnapshotArrival {
+  readonly origin: bigint;
+  readonly try: bigint;
+  /** Node id, as is `source`. */
+  readonly orchestrator: bigint;
+  readonly source: bigint;
+  readonly seqThrough: bigint;
+  readonly totalChunks: number;
+  readonly byteLength: number;
+}
+
+/** What is here of a snapshot in a file: a bit per chunk, or all of it, which the daemon has not taken up yet. */
+export type ArrivedChunks = Uint8Array | 'whole';
+
 /** What stands in the way of a migration at one of its sides, as far as the daemons and factories there tell. */
 export interface Examination {
   /** What an attempt would be refused with. */
@@ -155,6 +170,17 @@ export interface RequestTypes {
   recover: {
     readonly ask: { readonly origin: bigint; readonly lost: LostOwner | undefined };
     readonly answer: { readonly epoch: bigint };
+  };
+  /**
+   * Target: a file in which to go on receiving a snapshot, with what came of it before this node was started again. Asked
+   * for once its orchestrator is known to be allowed. Undefined: go on in memory.
+   */
+  keep: {
+    readonly ask: SnapshotArrival & {
+      /** Of all snapshots that are being received here. */
+      readonly pendingBytes: number;
+    };
+    readonly answer: { readonly file: SnapshotFile | undefined };
   };
   /** Target: build the daemon and restore it, held. */
   restore: {

@@ -10,6 +10,7 @@ import { type MissingPrerequisite, transportPrerequisites } from '../identity/tr
 import { isPromise, type MaybePromise, whenReady } from '../maybe-promise.js';
 import type { MigrationCodec } from '../wire/codec.js';
 import type { CausalLink } from '../wire/link.js';
+import type { SnapshotFile } from '../wire/reassembler.js';
 import type { StateSnapshot } from '../wire/snapshot.js';
 import { verifyAttestation } from './attestation.js';
 import type { AuthorizationRequest, DaemonSnapshot, Examination, RequestTypes } from './core.js';
@@ -17,6 +18,8 @@ import type { MigrationServices } from './handler.js';
 import type { AuthorizeFn, MigrationHandlerHooks } from './hooks.js';
 import type { DaemonOwnership } from './ownership.js';
 import { type SnapshotBytes, SnapshotParts, StreamedSnapshot } from './snapshot-bytes.js';
+
+type Ask<K extends keyof RequestTypes> = RequestTypes[K]['ask'];
 
 export interface DaemonServicesOptions {
   readonly localNode: bigint;
@@ -30,13 +33,13 @@ export interface DaemonServicesOptions {
   /** Whether a node can read what our host carries in front of the state (PROTOCOL.md §8). */
   readonly readsCarriedState: (node: bigint) => boolean;
   readonly host: (keypair: EntityKeypair, kind: string, daemon: MeshDaemon) => DaemonHostOptions;
+  /** Where snapshots are received that are to outlive this node; without one, in memory. */
+  readonly keep?: ((ask: Ask<'keep'>) => MaybePromise<SnapshotFile | undefined>) | undefined;
   /** Resolves in a later turn of the event loop, after a slice of a replay; without it all is done at once. */
   readonly turn?: (() => Promise<void>) | undefined;
   /** Where a streamed state that can be read only once is kept until its target has it. Default: in memory. */
   readonly keepState?: KeepState | undefined;
 }
-
-type Ask<K extends keyof RequestTypes> = RequestTypes[K]['ask'];
 
 /** What the dispatcher's core asks for, done on the daemons of this node. At once, where everything it calls is. */
 export class DaemonServices implements MigrationServices {
@@ -244,6 +247,8 @@ export class DaemonServices implements MigrationServices {
       return whenReady(this.#goOn(host, owned.epoch), () => owned);
     });
   }
+
+  keep = (ask: Ask<'keep'>) => whenReady(this.#options.keep?.(ask), (file) => ({ file }));
 
   restore(ask: Ask<'restore'>): MaybePromise<{ readonly restoredSeq: bigint }> {
     const { codec, factories, registry } = this.#options;

@@ -1,3 +1,4 @@
+import { totalmem } from 'node:os';
 import type { DaemonFactory, DaemonHealth } from '../daemon/daemon.js';
 import { DaemonFactoryRegistry } from '../daemon/factories.js';
 import { type Acceptance, DaemonHost, type DaemonHostOptions, moving } from '../daemon/host.js';
@@ -19,7 +20,8 @@ import { MigrationOrchestrator } from '../migration/orchestrator.js';
 import type { OrchestratorPolicyOptions, ParticipantPolicyOptions } from '../migration/policy.js';
 import { alreadyMigrating } from '../migration/role.js';
 import { MigrationSourceHandler } from '../migration/source.js';
-import { MigrationTargetHandler } from '../migration/target.js';
+import { DEFAULT_PATIENCE_MS, MigrationTargetHandler } from '../migration/target.js';
+import { Arrivals } from '../spool/arrivals.js';
 import { SpoolFolder } from '../spool/folder.js';
 import { spoolError } from '../spool/spool-error.js';
 import type { SpoolStorage } from '../spool/storage.js';
@@ -148,6 +150,7 @@ export class DaemonRuntime {
   readonly #nodeKeys: NodeKeys;
   readonly #ownsNodeKeys: boolean;
   readonly #handler: MigrationSubprotocolHandler;
+  readonly #target: MigrationTargetHandler;
   readonly #delivery: DeliveryEndpoint;
   readonly #pacer: Pacer;
   readonly #drains = new DrainThrottle();
@@ -201,7 +204,7 @@ export class DaemonRuntime {
       report: (error) => this.#complain(error),
       tell: (origin, report) => this.#handler.tellRebind(origin, report),
     });
-    this.#spool = storage && this.#makeSpool(storage);
+    this.#spool = storage && this.#makeSpool(storage, options.policy?.target);
     this.#services = new RuntimeServices({
       subscriptions: this.#subscriptions,
       spool: this.#spool?.fenced,
@@ -213,16 +216,21 @@ export class DaemonRuntime {
       factories: this.#factories,
       ownership: this.#ownership,
       authorize: options.authorize ?? allowList(mesh.nodeId, options.orchestrators ?? []),
-      hooks: { identity, readiness: () => this.#ready },
+      hooks: { identity, readiness: () => this.#isGoingToBeReady() },
       readsCarriedState: (node) => mesh.peer(node)?.extensions ?? false,
+      keep: (arrival) => this.#spool?.arrivals?.keep(arrival),
       turn: () => environment.turn(),
       nowMs: () => environment.nowMs(),
       host: (keypair, kind, daemon) => this.#hostOptions(keypair, kind, daemon),
     });
+    this.#target = new MigrationTargetHandler(this.#registry, this.#factories, {
+      ...options.policy?.target,
+      keepsFiles: this.#spool?.arrivals !== undefined,
+    });
     this.#handler = new MigrationSubprotocolHandler(
       new MigrationOrchestrator(options.policy?.orchestrator),
       new MigrationSourceHandler(this.#registry, options.policy?.source),
-      new MigrationTargetHandler(this.#registry, this.#factories, options.policy?.target),
+      this.#target,
       mesh.nodeId,
       {
         codec: this.#codec,
@@ -263,6 +271,15 @@ export class DaemonRuntime {
     return this.#codec.engine;
   }
 
+  /** Who asks while this node starts hears when it has: what a restarted one is sent on must not end for that. */
+  #isGoingToBeReady(): MaybePromise<boolean> {
+    if (this.#ready || !this.#started || this.#ended) return this.#ready;
+    return this.#started.then(
+      () => this.#ready,
+      () => false,
+    );
+  }
+
   get isReady(): boolean {
     return this.#ready;
   }
@@ -289,10 +306,11 @@ export class DaemonRuntime {
     return Promise.resolve();
   }
 
-  async #startWith({ storage, takeUp }: RuntimeSpool): Promise<void> {
+  async #startWith({ storage, takeUp, arrivals }: RuntimeSpool): Promise<void> {
     try {
       await storage.take();
       const found = await takeUp.find();
+      await arrivals?.find();
       if (this.#ended) return;
       this.#takePart();
       await takeUp.run(found);
@@ -314,7 +332,7 @@ export class DaemonRuntime {
     this.#tick();
   }
 
-  #makeSpool(storage: SpoolStorage): RuntimeSpool {
+  #makeSpool(storage: SpoolStorage, policy: RuntimePolicy['target']): RuntimeSpool {
     const report = (error: MigrationError) => this.#complain(error);
     const common = { storage, codec: this.#codec, localNode: this.nodeId, nodeKeys: this.#nodeKeys, report };
     const fenced = new FencedSpool({
@@ -339,7 +357,7 @@ export class DaemonRuntime {
       },
       goOn: (host, epoch) => this.#goOn(host, epoch),
     });
-    return { storage, fenced, takeUp };
+    return { storage, fenced, takeUp, arrivals: this.#makeArrivals(storage, policy) };
   }
 
   /** A copy that comes from the spool is here, fenced; when it goes on, it reads its channels on where it was. */
@@ -357,6 +375,23 @@ export class DaemonRuntime {
       this.#registry.remove(origin);
       throw error;
     }
+  }
+
+  /** Undefined where snapshots are received in memory: nothing here maps files. */
+  #makeArrivals(storage: SpoolStorage, policy: RuntimePolicy['target'] = {}): Arrivals | undefined {
+    const files = this.#codec.snapshotFiles;
+    if (!files || !hasPaths(storage)) return undefined;
+    return new Arrivals({
+      storage,
+      files,
+      codec: this.#codec,
+      environment: this.#environment,
+      localNode: this.nodeId,
+      arrived: (origin) => this.#target.arrived(origin),
+      maxBytes: policy.maxPendingBytes ?? Math.floor(totalmem() / 2),
+      patienceMs: policy.patienceMs ?? DEFAULT_PATIENCE_MS,
+      report: (error) => this.#complain(error),
+    });
   }
 
   #tick(): void {
@@ -378,6 +413,8 @@ export class DaemonRuntime {
     this.#stopTicking?.();
     const gone = new MigrationError('cancelled', `node ${this.nodeId} shut down`);
     for (const handle of [...this.#handles.values()]) handle.settle(gone);
+    // What is half here is looked at before it goes.
+    const kept = this.#spool?.arrivals?.close();
     this.#handler.dispose();
     this.#pacer.stop();
     const hosts = this.#registry.close();
@@ -393,7 +430,7 @@ export class DaemonRuntime {
     if (this.#ownsNodeKeys) this.#nodeKeys.dispose();
     const removed = await Promise.allSettled(lived.map((origin) => this.#ownership.remove(origin)));
     for (const origin of lived) this.#mesh.forget(origin);
-    await Promise.allSettled(leaving);
+    await Promise.allSettled([...leaving, kept]);
     await this.#mesh.close();
     await this.#spool?.storage.letGo();
     for (const outcome of removed) if (outcome.status === 'rejected') throw outcome.reason;
@@ -834,6 +871,8 @@ export class DaemonRuntime {
   }
 
   #receive(from: bigint, batch: FrameBatch): MaybePromise<void> {
+    // What comes while a shutdown waits for its end.
+    if (this.#ended) return undefined;
     this.#sentTo.clear();
     this.#handler.handleBatch(batch, from);
     // The sender gets room for more when what it made us send on has room too: a slow target slows the source.
@@ -890,6 +929,7 @@ export class DaemonRuntime {
 /** What a runtime has of its spool. */
 interface RuntimeSpool {
   readonly storage: SpoolStorage;
+  readonly arrivals: Arrivals | undefined;
   readonly fenced: FencedSpool;
   readonly takeUp: TakeUp;
 }
@@ -935,4 +975,8 @@ function requireUsable(keypair: EntityKeypair): void {
 
 function isLive({ gate }: DaemonHost): boolean {
   return gate === 'live' || gate === 'logging' || gate === 'mirroring';
+}
+
+function hasPaths(storage: SpoolStorage): storage is SpoolStorage & Required<Pick<SpoolStorage, 'path'>> {
+  return storage.path !== undefined;
 }
