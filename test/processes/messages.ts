@@ -21,6 +21,8 @@ export interface DaemonShape {
   readonly padding: number;
   /** Answers `process`, `snapshot` and `restore` in a later turn. */
   readonly isAsync: boolean;
+  /** Gives its state piece by piece. */
+  readonly isStreamed: boolean;
 }
 
 export interface StartOptions {

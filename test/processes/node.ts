@@ -24,7 +24,7 @@ import {
 const TRAPPED_MS = 20_000;
 const STATE_MS = 5;
 /** Until a restore says otherwise. */
-const PLAIN: DaemonShape = { padding: 0, isAsync: false };
+const PLAIN: DaemonShape = { padding: 0, isAsync: false, isStreamed: false };
 
 let runtime: DaemonRuntime | undefined;
 let watched: Watch | undefined;

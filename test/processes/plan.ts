@@ -163,7 +163,11 @@ export function planOf(seed: number): Plan {
     seed,
     blows,
     detour,
-    shape: { padding: isLarge ? 1_500_000 : chance.between(0, 60_000), isAsync: chance.fraction() < 0.4 },
+    shape: {
+      padding: isLarge ? 1_500_000 : chance.between(0, 60_000),
+      isAsync: chance.fraction() < 0.4,
+      isStreamed: chance.fraction() < 0.3,
+    },
     // In live mode a target that activates has nothing to publish.
     mode: 'phase' in spot && spot.phase === 'activating' ? 'pause' : chance.fraction() < 0.3 ? 'live' : 'pause',
     isSouthward: chance.fraction() < 0.5,

@@ -10,7 +10,7 @@ import { eventOf, Publisher } from './publisher.js';
 import type { World } from './world.js';
 
 /** A blow that has not struck by then does not. */
-const STRIKE_MS = 5_000;
+const STRIKE_MS = 3_000;
 /** Everything that is under way has ended by then, one way or another. */
 const SETTLE_MS = 20_000;
 /** A copy that waits for a confirmation is brought back by hand when nothing has moved for so long. */
@@ -98,7 +98,7 @@ export class Round implements NetworkWitness {
     const { seed, detour, mode, downMs, shape } = this.#plan;
     const { source, target } = this.#nodes;
     const blows = this.#plan.blows.map(nameOf).join(', then ');
-    const what = `round ${seed}: ${mode}, from node ${source} to ${target}, ${detour}, ${shape.padding} bytes${shape.isAsync ? ', async' : ''}, down ${downMs} ms; ${blows}`;
+    const what = `round ${seed}: ${mode}, from node ${source} to ${target}, ${detour}, ${shape.padding} bytes${shape.isAsync ? ', async' : ''}${shape.isStreamed ? ', streamed' : ''}, down ${downMs} ms; ${blows}`;
     return [what, ...this.trace, this.#world.network.stderr()].join('\n');
   }
 
@@ -427,7 +427,7 @@ export class Round implements NetworkWitness {
 
   async #entries(node: bigint): Promise<readonly bigint[]> {
     const state = await this.#world.network.process(node).ask<Uint8Array>({ kind: 'state', origin: this.#origin });
-    const ledger = new Ledger({ padding: 0, isAsync: false }, () => {});
+    const ledger = new Ledger({ padding: 0, isAsync: false, isStreamed: false }, () => {});
     await ledger.restore(state);
     return ledger.entries;
   }
