@@ -1,20 +1,21 @@
-// Plays rounds of killed processes: `npm run kills -- SEED [SEED …]`. Time is real, so a seed says what is tried, not how it goes.
-import { Chance } from './chance.js';
+// Plays rounds of killed processes: `npm run kills -- SEED… [--trace] [--typescript]`, with seeds as numbers or first..last, and
+// one node on that engine. Time is real, so a seed says what is tried, not how it goes.
 import { planOf } from './plan.js';
 import { Round } from './round.js';
 import { World } from './world.js';
 
-const isTold = process.argv.includes('--trace');
-const seeds = process.argv
-  .slice(2)
-  .filter((word) => word !== '--trace')
+const words = process.argv.slice(2);
+const [isTold, isTypescript] = ['--trace', '--typescript'].map((flag) => words.includes(flag));
+const seeds = words
+  .filter((word) => !word.startsWith('--'))
   .flatMap((word) => {
     const [first, last = first] = word.split('..').map(Number);
     return Array.from({ length: last! - first! + 1 }, (_, i) => first! + i);
   });
-if (seeds.length === 0 || seeds.some((seed) => !Number.isSafeInteger(seed)))
-  throw new TypeError('give seeds, as whole numbers or as first..last');
-let world = new World(new Chance(seeds[0]!));
+if (seeds.length === 0 || seeds.some((seed) => !Number.isSafeInteger(seed) || seed < 1))
+  throw new TypeError('give seeds, as whole numbers from 1 or as first..last');
+const newWorld = () => new World(isTypescript ? 'typescript' : 'native');
+let world = newWorld();
 try {
   for (const seed of seeds) {
     const round = new Round(world, planOf(seed));
@@ -28,7 +29,7 @@ try {
       process.exitCode = 1;
       // What a broken round has left must not trouble the next.
       await world.close();
-      world = new World(new Chance(seed));
+      world = newWorld();
     }
   }
 } finally {

@@ -171,7 +171,7 @@ export function planOf(seed: number): Plan {
     // In live mode a target that activates has nothing to publish.
     mode: 'phase' in spot && spot.phase === 'activating' ? 'pause' : chance.fraction() < 0.3 ? 'live' : 'pause',
     isSouthward: chance.fraction() < 0.5,
-    downMs: chance.pick([0, 0, 100, 600]),
+    downMs: chance.pick([0, 0, 50, 400]),
   };
 }
 
@@ -204,7 +204,7 @@ function frameOf(chance: Chance): Subject {
 function victimsOf(chance: Chance, { spot, victims, first }: Subject): readonly Role[] {
   const [victim] = victims ?? ['phase' in spot ? spot.role : 'source'];
   if (victims && victims.length > 1) return victims;
-  return !first && chance.fraction() < 0.15 ? ['source', 'target'] : [victim!];
+  return !first && chance.fraction() < 0.3 ? ['source', 'target'] : [victim!];
 }
 
 /** What must be struck at least once: each phase of each side, and each step in the register. */

@@ -18,6 +18,8 @@ const RECOVER_MS = 2_500;
 /** Nothing is under way and no copy is live: for so long, then the daemon is gone. */
 const GONE_MS = 400;
 const MOVE_MS = 8_000;
+/** Files that nobody needs any more are gone by then; those of snapshots are looked at once a second. */
+const EMPTY_MS = 4_000;
 const CROWD = 1_500;
 const FEED_MS = 6;
 const FEED_EVENTS = 2;
@@ -437,7 +439,7 @@ export class Round implements NetworkWitness {
     const [now] = this.#world.live();
     if (live !== undefined && now !== undefined) await network.process(now).ask({ kind: 'stop', origin: this.#origin });
     else this.#forget();
-    await until('the spools are empty', () => this.#world.spooled(this.#origin).length === 0, 2_000).catch(() => {
+    await until('the spools are empty', () => this.#world.spooled(this.#origin).length === 0, EMPTY_MS).catch(() => {
       if (live !== undefined) this.#model.break(`left in spools: ${this.#world.spooled(this.#origin).join(', ')}`);
     });
     if (this.#entry()) this.#model.break('a daemon that was stopped is still in the register');

@@ -3,11 +3,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DaemonRuntime } from '../../lib/index.js';
 import type { DeliveryEndpoint } from '../../lib/runtime/delivery-endpoint.js';
-import type { Chance } from './chance.js';
 import { NORTH, type NodeState, SOUTH, type Watch } from './messages.js';
 import type { Meet, NetworkWitness } from './network.js';
 import { Network } from './network.js';
 import { deliveryFrom } from './publisher.js';
+
+export type Engine = DaemonRuntime['engine'];
 
 /** Who leads is as impatient as the nodes are. */
 const SHORT = { deadlineMs: 1_200, tries: 30 };
@@ -32,10 +33,14 @@ export class World {
   /** Who looks at what happens: the round that is on. */
   witness: NetworkWitness | undefined;
   readonly #folder = mkdtempSync(join(tmpdir(), 'daemon-migration-processes-'));
-  readonly #chance: Chance;
+  readonly #engines: ReadonlyMap<bigint, Engine>;
 
-  constructor(chance: Chance) {
-    this.#chance = chance;
+  /** @param south the engine of one of the two; a node has the same one whenever it is started again */
+  constructor(south: Engine = 'native') {
+    this.#engines = new Map([
+      [NORTH, 'native'],
+      [SOUTH, south],
+    ]);
     this.network = new Network({
       note: (line) => this.witness?.note(line),
       stands: (node: bigint, state: NodeState) => this.witness?.stands(node, state),
@@ -55,7 +60,7 @@ export class World {
   async startAll(watch?: Watch): Promise<void> {
     for (const nodeId of [NORTH, SOUTH]) {
       if (this.network.isUp(nodeId)) continue;
-      const engine = this.#chance.fraction() < 0.8 ? 'native' : 'typescript';
+      const engine = this.#engines.get(nodeId)!;
       const keyFile = join(this.#folder, `${nodeId}.key`);
       await this.network.start({ nodeId, keyFile, spool: this.#spool(nodeId), engine }, watch);
     }
