@@ -57,11 +57,12 @@ export class DaemonRegistry {
     return this.#hosts.get(origin);
   }
 
-  /** Whether a copy is here in any state: one that is restored, or set aside, too. */
-  keeps(origin: bigint): boolean {
-    if (this.#hosts.has(origin) || this.#backups.has(origin)) return true;
-    for (const host of this.#arriving) if (host.origin === origin) return true;
-    return false;
+  /** Whether a copy here is of that epoch, or may come to be: any but one that stopped in an earlier one. */
+  mayBeIn(origin: bigint, epoch: bigint): boolean {
+    const host = this.#hosts.get(origin);
+    if (host && (host.gate !== 'fenced' || host.epoch >= epoch)) return true;
+    for (const arriving of this.#arriving) if (arriving.origin === origin) return true;
+    return this.#backups.has(origin);
   }
 
   /** @throws MigrationError `daemon-not-found` */

@@ -9,6 +9,7 @@ import type { AssembledSnapshot, SnapshotFile } from '../wire/reassembler.js';
 import type { Trailer } from '../wire/trailer.js';
 import type { SnapshotAttestation } from './attestation.js';
 import type { Offer } from './offer.js';
+import type { WithdrawalOutcome } from './ownership.js';
 import type { SnapshotBytes } from './snapshot-bytes.js';
 
 /**
@@ -148,12 +149,11 @@ export interface RequestTypes {
     readonly answer: undefined;
   };
   /**
-   * Source: take the offer back. `claimed`: too late, the target has the daemon. `undecided`: nobody can say; only
-   * `recover` brings the daemon back.
+   * Source: take the offer back. Where that is undecided, only `recover` brings the daemon back.
    */
   withdraw: {
-    readonly ask: { readonly origin: bigint; readonly epoch: bigint };
-    readonly answer: 'withdrawn' | 'claimed' | 'undecided';
+    readonly ask: { readonly origin: bigint; readonly epoch: bigint; readonly try: bigint };
+    readonly answer: WithdrawalOutcome;
   };
   /** Source: go on; the log is processed first. */
   resume: { readonly ask: { readonly origin: bigint; readonly epoch: bigint }; readonly answer: undefined };
@@ -212,10 +212,13 @@ export interface RequestTypes {
     readonly answer: undefined;
   };
   /**
-   * Target: the epoch in which the register has the daemon as this node's, where no copy of it is here and none can come; else
-   * undefined.
+   * Target: the epoch in which the register has the daemon as this node's since that try, where no copy of that epoch is here
+   * and none can come; else undefined.
    */
-  missing: { readonly ask: { readonly origin: bigint }; readonly answer: { readonly epoch: bigint } | undefined };
+  missing: {
+    readonly ask: { readonly origin: bigint; readonly try: bigint };
+    readonly answer: { readonly epoch: bigint } | undefined;
+  };
   /** Target: drop the held copy. */
   discard: { readonly ask: { readonly origin: bigint }; readonly answer: undefined };
 }

@@ -200,7 +200,8 @@ export class DaemonServices implements MigrationServices {
     return whenReady(this.#options.ownership.offer(origin, epoch, offer), () => undefined);
   }
 
-  withdraw = ({ origin, epoch }: Ask<'withdraw'>) => this.#options.ownership.withdraw(origin, epoch);
+  withdraw = ({ origin, epoch, try: attempt }: Ask<'withdraw'>) =>
+    this.#options.ownership.withdraw(origin, epoch, attempt);
 
   resume({ origin, epoch }: Ask<'resume'>): MaybePromise<undefined> {
     return this.#goOn(this.#options.registry.require(origin), epoch);
@@ -329,11 +330,12 @@ export class DaemonServices implements MigrationServices {
     this.#options.factories?.fulfil(origin);
   }
 
-  /** Where a copy may be, or may come to be, nothing is missing. */
-  missing({ origin }: Ask<'missing'>): MaybePromise<{ readonly epoch: bigint } | undefined> {
+  /** Where a copy of that epoch may be, or may come to be, nothing is missing. */
+  missing({ origin, try: attempt }: Ask<'missing'>): MaybePromise<{ readonly epoch: bigint } | undefined> {
     const { registry, ownership } = this.#options;
-    if (registry.keeps(origin)) return undefined;
-    return whenReady(ownership.standing(origin), (standing) => (registry.keeps(origin) ? undefined : standing));
+    return whenReady(ownership.claimedIn(origin, attempt), (epoch) =>
+      epoch === undefined || registry.mayBeIn(origin, epoch) ? undefined : { epoch },
+    );
   }
 
   discard({ origin }: Ask<'discard'>): undefined {

@@ -892,7 +892,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   #withdraw(record: SourceRecord, error: MigrationError): void {
     record.abort = error;
     const { origin, epoch } = record;
-    this.enter(record, 'withdrawing', this.ctx.request('source', 'withdraw', { origin, epoch }));
+    this.enter(record, 'withdrawing', this.ctx.request('source', 'withdraw', { origin, epoch, try: record.try }));
   }
 
   #withdrawAgain(record: SourceRecord): void {
@@ -903,6 +903,15 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     if (outcome === 'withdrawn') {
       record.epoch += 1n;
       this.#goBack(record, record.abort!);
+      return;
+    }
+    if (typeof outcome === 'object') {
+      record.epoch = outcome.epoch;
+      this.#goBack(record, record.abort!);
+      return;
+    }
+    if (outcome === 'superseded') {
+      this.enter(record, 'releasing', this.ctx.request('source', 'release', { origin: record.origin }));
       return;
     }
     if (outcome === 'claimed' && record.isTargetGone) {

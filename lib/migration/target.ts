@@ -940,7 +940,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   #askWhetherMissing(origin: bigint, from: bigint, attempt: bigint): void {
     if (this.#offerers.has(origin) || this.#offerers.size === MAX_OFFERERS) return;
     this.#offerers.set(origin, { from, try: attempt });
-    this.ctx.request('target', 'missing', { origin });
+    this.ctx.request('target', 'missing', { origin, try: attempt });
   }
 
   /** Unless a migration to here has begun meanwhile. */

@@ -2,7 +2,7 @@ import { MigrationError } from '../errors.js';
 import type { OwnershipEntry, OwnershipRegister, RegisteredOwnership } from '../mesh/register.js';
 import type { LostOwner } from '../migration/core.js';
 import { mayClaim, type Offer, openOffer } from '../migration/offer.js';
-import type { DaemonOwnership } from '../migration/ownership.js';
+import type { DaemonOwnership, WithdrawalOutcome } from '../migration/ownership.js';
 
 /** A compare-and-set is tried this often against others who write the same entry. */
 const ROUNDS = 16;
@@ -32,6 +32,9 @@ export class Ownership implements DaemonOwnership {
   async create(origin: bigint, { epoch = 1n, tries = 0n } = {}): Promise<bigint> {
     if (await this.#write(origin, 0n, { epoch, owner: this.#node, tries })) return epoch;
     const standing = await this.#read(origin);
+    // Without an answer it may be what was written here: no other daemon of this origin has begun with that number.
+    const isOwn = standing?.entry.owner === this.#node && standing.entry.epoch === epoch;
+    if (isOwn && tries > 0n && standing.entry.tries === tries) return epoch;
     throw new MigrationError(
       'already-exists',
       `daemon ${origin} lives on node ${standing?.entry.owner} already; a daemon cannot be spawned twice`,
@@ -63,12 +66,16 @@ export class Ownership implements DaemonOwnership {
   }
 
   /** Takes the offer back, unless the target was faster. */
-  async withdraw(origin: bigint, epoch: bigint): Promise<'withdrawn' | 'claimed'> {
+  async withdraw(origin: bigint, epoch: bigint, attempt: bigint): Promise<WithdrawalOutcome> {
     const after = await this.#change(origin, (entry) => {
       if (entry.owner !== this.#node || entry.epoch !== epoch) return entry;
       return { epoch: epoch + 1n, owner: this.#node, tries: entry.tries };
     });
-    return after.owner === this.#node && after.epoch === epoch + 1n ? 'withdrawn' : 'claimed';
+    const isOwn = after.owner === this.#node;
+    if (isOwn && after.epoch === epoch + 1n) return 'withdrawn';
+    if (after.epoch <= epoch + 1n) return 'claimed';
+    // Without a further try only a recovery from here can have made it this node's.
+    return isOwn && after.tries === attempt ? { epoch: after.epoch } : 'superseded';
   }
 
   /** Becomes the owner, where exactly this was offered. @throws MigrationError `ownership-lost` */
@@ -85,9 +92,9 @@ export class Ownership implements DaemonOwnership {
     return { epoch: after.epoch };
   }
 
-  async standing(origin: bigint): Promise<{ readonly epoch: bigint } | undefined> {
+  async claimedIn(origin: bigint, attempt: bigint): Promise<bigint | undefined> {
     const entry = (await this.#read(origin))?.entry;
-    return entry?.owner === this.#node && !entry.offer ? { epoch: entry.epoch } : undefined;
+    return entry?.owner === this.#node && entry.tries === attempt && !entry.offer ? entry.epoch : undefined;
   }
 
   /** What stands in the register. @throws MigrationError `register-unavailable` */
@@ -102,9 +109,12 @@ export class Ownership implements DaemonOwnership {
 
   /** Becomes the owner again. The caller knows that no other copy is live, or which one is not. */
   async recover(origin: bigint, lost: LostOwner | undefined): Promise<{ epoch: bigint }> {
+    let written: OwnershipEntry | undefined;
     const { epoch } = await this.#change(origin, (entry) => {
+      if (entry.owner === this.#node && entry.epoch === written?.epoch) return entry;
       if (lost && (entry.owner !== lost.node || entry.epoch !== lost.epoch)) throw lostTo(origin, entry);
-      return { epoch: entry.epoch + 1n, owner: this.#node, tries: entry.tries };
+      written = { epoch: entry.epoch + 1n, owner: this.#node, tries: entry.tries };
+      return written;
     });
     return { epoch };
   }

@@ -89,7 +89,7 @@ ownership('every change asks for a daemon that stands there', async () => {
   const source = new Ownership(new Shared(), SOURCE);
   await refusal('daemon-not-found', () => source.beginTry(DAEMON));
   await refusal('daemon-not-found', () => source.offer(DAEMON, 1n, OFFER));
-  await refusal('daemon-not-found', () => source.withdraw(DAEMON, 1n));
+  await refusal('daemon-not-found', () => source.withdraw(DAEMON, 1n, 1n));
   await refusal('daemon-not-found', () => source.claim(DAEMON, OFFER));
 });
 
@@ -134,7 +134,7 @@ ownership('an offer is not written over another owner that came between read and
 
 ownership('a withdrawal takes the offer back, in a new epoch', async () => {
   const { register, source, target } = standing(OFFERED);
-  assert.is(await source.withdraw(DAEMON, 1n), 'withdrawn');
+  assert.is(await source.withdraw(DAEMON, 1n, 1n), 'withdrawn');
   assert.equal(register.entry, WITHDRAWN);
   await refusal('ownership-lost', () => target.claim(DAEMON, OFFER));
   assert.equal(register.entry, WITHDRAWN);
@@ -142,14 +142,14 @@ ownership('a withdrawal takes the offer back, in a new epoch', async () => {
 
 ownership('a withdrawal after the claim learns of it and changes nothing', async () => {
   const { register, source } = standing(CLAIMED);
-  assert.is(await source.withdraw(DAEMON, 1n), 'claimed');
+  assert.is(await source.withdraw(DAEMON, 1n, 1n), 'claimed');
   assert.equal(register.entry, CLAIMED);
 });
 
 ownership('a withdrawal that the claim overtakes reads again and learns of it', async () => {
   const { register, source } = standing(OFFERED);
   register.between = () => register.put(CLAIMED);
-  assert.is(await source.withdraw(DAEMON, 1n), 'claimed');
+  assert.is(await source.withdraw(DAEMON, 1n, 1n), 'claimed');
   assert.equal(register.entry, CLAIMED);
 });
 
@@ -206,7 +206,7 @@ for (const fault of ['answers false', 'rejects'] as const) {
   ownership(`a withdrawal that took effect and ${fault} is one`, async () => {
     const { register, source } = standing(OFFERED);
     register.fault = fault;
-    assert.is(await source.withdraw(DAEMON, 1n), 'withdrawn');
+    assert.is(await source.withdraw(DAEMON, 1n, 1n), 'withdrawn');
     assert.equal(register.entry, WITHDRAWN);
     assert.is(register.writes, 1);
   });
@@ -219,7 +219,7 @@ ownership('what had no answer and no effect is written again', async () => {
   assert.equal(register.entry, CLAIMED);
   register.put(OFFERED);
   register.fault = 'rejects before it lands';
-  assert.is(await source.withdraw(DAEMON, 1n), 'withdrawn');
+  assert.is(await source.withdraw(DAEMON, 1n, 1n), 'withdrawn');
   assert.equal(register.entry, WITHDRAWN);
 });
 
@@ -236,4 +236,36 @@ ownership('a register that never takes a change is given up', async () => {
   const always = { read: () => register.table.read(DAEMON), compareAndSet: () => false };
   await refusal('register-unavailable', () => new Ownership(always, SOURCE).beginTry(DAEMON));
   assert.is((await source.beginTry(DAEMON)).try, 2n);
+});
+
+ownership('a withdrawal says where the daemon has gone further than its target', async () => {
+  const { register, source } = standing({ epoch: 3n, owner: 3n, tries: 2n });
+  assert.is(await source.withdraw(DAEMON, 1n, 1n), 'superseded');
+  register.put({ epoch: 3n, owner: SOURCE, tries: 2n });
+  assert.is(await source.withdraw(DAEMON, 1n, 1n), 'superseded', 'by a further try');
+  register.put({ epoch: 3n, owner: SOURCE, tries: 1n });
+  assert.equal(await source.withdraw(DAEMON, 1n, 1n), { epoch: 3n }, 'a recovery that had no answer');
+});
+
+ownership('a recovery and a creation that had no answer are won where they stand', async () => {
+  for (const fault of ['answers false', 'rejects'] as const) {
+    const { register, source } = standing(CLAIMED);
+    register.fault = fault;
+    assert.equal(await source.recover(DAEMON, { node: TARGET, epoch: 2n }), { epoch: 3n });
+    assert.equal(register.entry, { epoch: 3n, owner: SOURCE, tries: 1n });
+    const fresh = new Shared();
+    fresh.fault = fault;
+    assert.is(await new Ownership(fresh, SOURCE).create(DAEMON, { epoch: 1n, tries: 77n }), 1n);
+    await refusal('already-exists', () => new Ownership(fresh, SOURCE).create(DAEMON, { epoch: 1n, tries: 78n }));
+  }
+});
+
+ownership('a claim shows as that of its try, until the daemon goes further', async () => {
+  const { register, target } = standing(CLAIMED);
+  assert.is(await target.claimedIn(DAEMON, 1n), 2n);
+  assert.is(await target.claimedIn(DAEMON, 2n), undefined);
+  register.put({ ...CLAIMED, offer: OFFER });
+  assert.is(await target.claimedIn(DAEMON, 1n), undefined);
+  register.put(WITHDRAWN);
+  assert.is(await target.claimedIn(DAEMON, 1n), undefined);
 });

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { chmod, mkdir, mkdtemp, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
 import * as assert from 'uvu/assert';
 import { SpoolFolder } from '../../lib/spool/folder.js';
 import { refusal, suite } from '../support.js';
@@ -134,6 +135,25 @@ folder('is free again when the process that had it was killed, and not before', 
     assert.is((await readdir(path)).length, 1, 'its lock is still there');
     await spool.take();
     assert.is((await readdir(path)).length, 1);
+    await spool.letGo();
+  }),
+);
+
+folder('is free again when the thread that had it was terminated', () =>
+  inTemporary(async (parent) => {
+    const path = join(parent, 'a');
+    const script = `const { parentPort } = require('node:worker_threads');
+      import(${JSON.stringify(new URL('../../lib/spool/folder.js', import.meta.url).href)}).then(async ({ SpoolFolder }) => {
+        await new SpoolFolder(${JSON.stringify(path)}).take();
+        parentPort.postMessage('taken');
+        setInterval(() => {}, 1000);
+      });`;
+    const worker = new Worker(script, { eval: true });
+    await once(worker, 'message');
+    const spool = new SpoolFolder(path);
+    await refusal('spool-in-use', () => spool.take());
+    await worker.terminate();
+    await spool.take();
     await spool.letGo();
   }),
 );

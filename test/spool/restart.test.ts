@@ -443,3 +443,56 @@ restart('keeps a daemon that was let go to a peer without extensions for `recove
     assert.equal(world.seen(SOURCE), world.accepted);
   }),
 );
+
+for (const landsLate of [false, true]) {
+  const when = landsLate ? 'after it was started again' : 'when it had died';
+  restart(`whose claim lands ${when} says that it has no copy, whatever old file has come back`, () =>
+    inSpoolWorld({ isGoneKnown: false }, async (world) => {
+      let [name, content]: [string, Uint8Array] = ['', new Uint8Array(0)];
+      world.point = (node, what) => {
+        if (node !== SOURCE || !written(what, world)) return;
+        const [[fileName, bytes]] = [...world.disk(SOURCE).contents()] as [[string, Uint8Array]];
+        [name, content] = [fileName, bytes.slice()];
+      };
+      await world.publish(10);
+      world.move();
+      await world.elapse(1_000);
+      assert.is(world.whole(), TARGET);
+      await world.publish(5);
+      assert.match(name, /^fenced-/);
+      world.point = (node, what) => {
+        if (node === SOURCE && what === (landsLate ? 'write' : 'written')) world.crash(SOURCE);
+      };
+      world
+        .runtime(ORCHESTRATOR)
+        .startMigration(world.origin, TARGET, SOURCE)
+        .wait()
+        .catch(() => {});
+      await world.elapse(300);
+      world.point = () => {};
+      assert.is(world.entry!.owner, landsLate ? TARGET : SOURCE);
+      assert.is(world.lives.has(SOURCE), false);
+      const storage = world.disk(SOURCE).storage();
+      await storage.take();
+      await storage.replace(name, [content]);
+      await storage.letGo();
+      await world.boot(SOURCE);
+      if (landsLate) await landClaim(world);
+      // Before anybody loses patience.
+      await world.elapse(500);
+      assert.is(world.whole(), TARGET);
+      await world.elapse(3_000);
+      assert.is(world.whole(), TARGET);
+      await refusal('daemon-not-found', () => world.runtime(SOURCE).counts(world.origin));
+    }),
+  );
+}
+
+/** The claim of a node that has forgotten it. */
+async function landClaim(world: SpoolWorld): Promise<void> {
+  const { register } = world.seat(ORCHESTRATOR);
+  const { entry, revision } = (await register.read(world.origin))!;
+  assert.ok(entry.offer);
+  const claimed = { epoch: entry.epoch + 1n, owner: SOURCE, tries: entry.tries };
+  assert.ok(await register.compareAndSet(world.origin, revision, claimed));
+}
