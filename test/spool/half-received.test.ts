@@ -230,8 +230,15 @@ test('another try begins with nothing', () =>
   inWorld(async (world) => {
     const handle = await world.halfWay(200, 200);
     await handle.cancel();
-    await world.live().started;
-    await world.arrived(world.source.startMigration(world.origin, SOURCE, TARGET));
+    const before = (await fileIn(world.folder, '.chunks')).path;
+    const life = world.live();
+    await life.started;
+    life.takes = (index) => index < 250;
+    const next = world.source.startMigration(world.origin, SOURCE, TARGET);
+    await world.recordNames(250);
+    assert.is.not((await fileIn(world.folder, '.chunks')).path, before);
+    life.takes = () => true;
+    await world.arrived(next);
     cameOnce(world, 0, world.totalChunks);
   }));
 
