@@ -36,8 +36,8 @@ export interface NetworkWitness {
   /** A node has said how things stand there. */
   stands(node: bigint, state: NodeState): void;
   published(node: bigint, channel: string, epoch: bigint, events: readonly CausalEvent[]): void;
-  /** A compare-and-set has been written. */
-  wrote(node: bigint, name: string, isDead: boolean): void;
+  /** A compare-and-set has been written; of a node that has been killed, without it ever knowing. */
+  wrote(node: bigint, name: string, isKilled: boolean): void;
 }
 
 interface Seat {
@@ -45,6 +45,9 @@ interface Seat {
   readonly service: HubService;
   readonly operations: Map<number, string>;
   state: NodeState;
+  /** It has been killed; what it had sent before is still read. */
+  isKilled: boolean;
+  /** And that has been read. */
   isDead: boolean;
 }
 
@@ -108,6 +111,7 @@ export class Network {
       service: new HubService(this.register, this.channels, (message) => this.#answer(nodeId, seat, message)),
       operations: new Map(),
       state: SILENT,
+      isKilled: false,
       isDead: false,
     };
     this.#seats.set(nodeId, seat);
@@ -174,6 +178,7 @@ export class Network {
       killed.map(({ node, seat }) => {
         const { source = '-', target = '-' } = seat.state;
         this.#witness.note(`KILL node ${node} (source ${source}, target ${target})${isTold ? '' : ', silently'}`);
+        seat.isKilled = true;
         return seat.process.kill();
       }),
     );
@@ -247,7 +252,7 @@ export class Network {
       return;
     }
     seat.operations.delete(message.id);
-    if (message.value === true) this.#witness.wrote(node, name, seat.isDead);
+    if (message.value === true) this.#witness.wrote(node, name, seat.isKilled);
     this.#witness.note(`register → ${node}: ${name} ${message.value === true ? 'is written' : 'is refused'}`);
     this.meet({ kind: 'answer', from: 0n, to: node, names: [name] }, pass);
   }

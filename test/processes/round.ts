@@ -161,8 +161,8 @@ export class Round implements NetworkWitness {
     if (channel === this.#outputs) this.#model.published(node, epoch, this.#entry());
   }
 
-  wrote(node: bigint, name: string, isDead: boolean): void {
-    if (isDead) return;
+  wrote(node: bigint, name: string, isKilled: boolean): void {
+    if (isKilled) return;
     if (name === 'withdraw' || name === 'recover') this.#sealedBy = undefined;
     if (name === 'claim' || name === 'create') this.#fallen.delete(node);
   }
