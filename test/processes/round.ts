@@ -1,26 +1,26 @@
 import { type CausalEvent, createCodec, type MigrationHandle } from '../../lib/index.js';
+import type { MaybePromise } from '../../lib/maybe-promise.js';
+import type { ChannelSubscription } from '../../lib/mesh/mesh.js';
 import type { OwnershipEntry } from '../../lib/mesh/register.js';
 import type { Recovery } from '../../lib/runtime/take-up.js';
+import { Detours } from './detours.js';
 import { Ledger } from './ledger.js';
-import { NORTH, type NodeState, type Role, SOUTH, type Watch } from './messages.js';
+import { NORTH, type NodeState, type Role, SOUTH } from './messages.js';
 import { CHANNEL, Model } from './model.js';
 import type { NetworkWitness, Pass, Passing } from './network.js';
-import type { Blow, MessageSpot, Plan } from './plan.js';
+import type { Blow, Plan } from './plan.js';
 import { eventOf, Publisher } from './publisher.js';
+import { Strikes } from './strikes.js';
+import { pause, until } from './waiting.js';
 import type { World } from './world.js';
 
-/** A blow that has not struck by then does not. */
-const STRIKE_MS = 3_000;
 /** Everything that is under way has ended by then, one way or another. */
 const SETTLE_MS = 20_000;
-/** A copy that waits for a confirmation is brought back by hand when nothing has moved for so long. */
-const RECOVER_MS = 2_500;
 /** Nothing is under way and no copy is live: for so long, then the daemon is gone. */
 const GONE_MS = 400;
 const MOVE_MS = 8_000;
 /** Files that nobody needs any more are gone by then; those of snapshots are looked at once a second. */
 const EMPTY_MS = 4_000;
-const CROWD = 1_500;
 const FEED_MS = 6;
 const FEED_EVENTS = 2;
 
@@ -46,43 +46,37 @@ export class Round implements NetworkWitness {
   readonly #startedAt = performance.now();
   #origin = 0n;
   #model = new Model(0n);
+  #strikes: Strikes;
+  readonly #detours: Detours;
   #handle: MigrationHandle | undefined;
-  #blow: Blow | undefined;
-  #passed = 0;
-  #strike: () => void = () => {};
-  #late: Pass[] = [];
-  /** Nothing is led off its way any more. */
-  #isOver = false;
-  #acks = 0;
-  #isBursting = false;
   #publisher: Publisher | undefined;
   #fed = 0;
-  #kills = 0;
   #isRecovered = false;
-  /** Nodes that were killed since they claimed the daemon, or began with it. */
-  readonly #fallen = new Set<bigint>();
   /** The node that was about to offer: all of the daemon is in its spool. */
   #sealedBy: bigint | undefined;
   /** The target has told its source that it is live. */
   #isConfirmed = false;
-  readonly #phases: string[] = [];
-  readonly #spots: string[] = [];
 
   constructor(world: World, plan: Plan) {
     this.#world = world;
     this.#plan = plan;
     const [source, target] = plan.isSouthward ? [NORTH, SOUTH] : [SOUTH, NORTH];
     this.#nodes = { source, target };
+    this.#strikes = this.#newStrikes();
+    this.#detours = new Detours(plan.detour, this.#nodes, {
+      cancel: () => void this.#handle?.cancel(),
+      burst: (events) => this.#publisher!.burst(events),
+    });
+  }
+
+  #newStrikes(): Strikes {
+    return new Strikes(this.#world, this.#plan, this.#nodes, this.#origin, (line) => this.note(line));
   }
 
   /** @throws Error with the trace of what happened, where a promise was broken */
   async run(): Promise<Outcome> {
     this.#world.witness = this;
     this.#world.meet = (passing, pass) => this.#meet(passing, pass);
-    this.#world.network.onTrapped = (node) => {
-      this.note(`node ${node} stands still in its trap`);
-      this.#strike();
-    };
     try {
       return await this.#run();
     } catch (error) {
@@ -105,28 +99,33 @@ export class Round implements NetworkWitness {
   }
 
   async #run(): Promise<Outcome> {
-    const { source, target } = this.#nodes;
     const { network } = this.#world;
     await this.#world.startAll();
     const feed = setInterval(() => this.#feed(), FEED_MS);
+    let reading: ChannelSubscription | undefined;
     try {
       const { shape } = this.#plan;
-      this.#origin = await network.process(source).ask<bigint>({ kind: 'spawn', shape, channel: this.#channel });
+      this.#origin = await network
+        .process(this.#nodes.source)
+        .ask<bigint>({ kind: 'spawn', shape, channel: this.#channel });
       this.#model = new Model(this.#origin);
-      this.#watch();
-      await this.#read();
+      this.#strikes = this.#newStrikes();
+      this.#strikes.watch();
+      reading = await this.#read();
       await this.#publish();
-      const struck = await this.#strikeAll(source, target);
-      this.#isOver = true;
+      const isStruck = await this.#strikes.run(() => this.#begin());
+      this.#detours.isOver = true;
       const live = await this.#settled();
       if (live !== undefined) await this.#again(live);
       clearInterval(feed);
       if (live !== undefined) await this.#check();
       await this.#end(live);
       const end = live === undefined ? 'gone' : this.#isRecovered ? 'recovered' : 'goes on';
-      return { kills: this.#kills, phases: this.#phases, spots: this.#spots, end, isMissed: !struck };
+      const { kills, phases, spots } = this.#strikes;
+      return { kills, phases, spots, end, isMissed: !isStruck };
     } finally {
       clearInterval(feed);
+      reading?.unsubscribe();
       await this.#publisher?.giveUp();
       network.publisher.forget(this.#feedOrigin);
     }
@@ -164,7 +163,7 @@ export class Round implements NetworkWitness {
   wrote(node: bigint, name: string, isKilled: boolean): void {
     if (isKilled) return;
     if (name === 'withdraw' || name === 'recover') this.#sealedBy = undefined;
-    if (name === 'claim' || name === 'create') this.#fallen.delete(node);
+    if (name === 'claim' || name === 'create') this.#strikes.fallen.delete(node);
   }
 
   get #outputs(): string {
@@ -176,9 +175,9 @@ export class Round implements NetworkWitness {
     this.#world.network.channels.publish(this.#channel, 1n, events);
   }
 
-  async #read(): Promise<void> {
+  #read(): MaybePromise<ChannelSubscription> {
     const { leader } = this.#world.network;
-    await leader.subscribe(this.#outputs, { after: new Uint8Array(0) }, (_, outputs) => this.#model.read(outputs));
+    return leader.subscribe(this.#outputs, { after: new Uint8Array(0) }, (_, outputs) => this.#model.read(outputs));
   }
 
   async #publish(): Promise<void> {
@@ -190,80 +189,14 @@ export class Round implements NetworkWitness {
     await until('the daemon takes events', () => this.#publisher!.accepted >= 6);
   }
 
-  /** What the nodes are told: which daemon it is about, and where the next victim is to stop. */
-  #watch(): Watch {
-    const spot = this.#blow?.spot;
-    const watch = { origin: this.#origin, trap: spot && 'phase' in spot ? spot : undefined };
-    for (const node of [NORTH, SOUTH])
-      if (this.#world.network.isUp(node)) this.#world.network.process(node).send({ watch });
-    return watch;
-  }
-
-  /** @returns whether all blows struck */
-  async #strikeAll(source: bigint, target: bigint): Promise<boolean> {
-    for (const [i, blow] of this.#plan.blows.entries()) {
-      this.#blow = blow;
-      this.#passed = 0;
-      const watch = this.#watch();
-      const struck = new Promise<void>((resolve) => {
-        this.#strike = resolve;
-      });
-      if (i === 0) this.#begin(source, target);
-      if (blow.isAfterRestart) await this.#restart(watch);
-      const isStruck = await this.#awaitStrike(struck);
-      this.#blow = undefined;
-      if (isStruck) await this.#kill(blow);
-      else if (i === 0) {
-        this.#watch();
-        return false;
-      }
-    }
-    await this.#restart(this.#watch());
-    this.#watch();
-    for (const pass of this.#late) pass();
-    return true;
-  }
-
-  async #restart(watch: Watch): Promise<void> {
-    await pause(this.#plan.downMs);
-    await this.#world.startAll(watch);
-  }
-
-  #begin(source: bigint, target: bigint): void {
+  #begin(): void {
     const { mode } = this.#plan;
+    const { source, target } = this.#nodes;
     this.#handle = this.#world.runtime.startMigration(this.#origin, source, target, { mode, retryNotReady: false });
     this.#handle.wait({ timeout: SETTLE_MS }).then(
       () => this.note('the migration is done'),
       (error) => this.note(`the migration has failed: ${error.message}`),
     );
-  }
-
-  async #awaitStrike(struck: Promise<void>): Promise<boolean> {
-    let isStruck = false;
-    void struck.then(() => {
-      isStruck = true;
-    });
-    const end = performance.now() + STRIKE_MS;
-    let idleSince = performance.now();
-    while (!isStruck && performance.now() < end) {
-      if (!this.#world.isIdle(this.#origin)) idleSince = performance.now();
-      else if (performance.now() - idleSince > 150) break;
-      await pause(2);
-    }
-    return isStruck;
-  }
-
-  async #kill({ victims, isTold, spot }: Blow): Promise<void> {
-    const nodes = victims.map((role) => this.#nodes[role]).filter((node) => this.#world.network.isUp(node));
-    for (const node of nodes) {
-      const { source, target } = this.#world.network.state(node);
-      if (source) this.#phases.push(`source ${source}`);
-      if (target) this.#phases.push(`target ${target}`);
-      this.#fallen.add(node);
-    }
-    if (!('phase' in spot)) this.#spots.push(`${spot.when} ${spot.kind} ${spot.name}`);
-    this.#kills += nodes.length;
-    await this.#world.network.kill(nodes, isTold);
   }
 
   #meet(passing: Passing, pass: Pass): void {
@@ -275,22 +208,7 @@ export class Round implements NetworkWitness {
       pass();
       this.#wrote(wasOwned, passing);
     };
-    if (this.#isDiverted(passing, passOn)) return;
-    const spot = this.#blow?.spot;
-    if (!spot || 'phase' in spot || !this.#isAt(spot, passing) || ++this.#passed !== spot.nth) {
-      passOn();
-      return;
-    }
-    if (spot.when === 'after') passOn();
-    if (spot.when === 'late') this.#late.push(passOn);
-    this.note(`  (${spot.when} that, the blow falls)`);
-    if (spot.delayMs === undefined) this.#strike();
-    else setTimeout(this.#strike, spot.delayMs);
-  }
-
-  #isAt({ kind, name, from }: MessageSpot, passing: Passing): boolean {
-    if (from !== undefined && passing.from !== this.#nodes[from]) return false;
-    return passing.kind === kind && passing.names.includes(name);
+    if (!this.#detours.keeps(passing, passOn)) this.#strikes.meet(passing, passOn);
   }
 
   #wrote(before: OwnershipEntry | undefined, { kind, names, from }: Passing): void {
@@ -298,35 +216,9 @@ export class Round implements NetworkWitness {
     const entry = this.#entry();
     if (entry === before) return;
     if (names[0] !== 'recover' || !before) return;
-    if (!this.#fallen.has(before.owner))
+    if (!this.#strikes.fallen.has(before.owner))
       this.#model.break(`node ${from} took the daemon from node ${before.owner}, which was not killed`);
     this.#model.abandoned(before.owner, before.epoch);
-  }
-
-  /** Whether the plan's detour takes that from its way. */
-  #isDiverted({ kind, names, from, to }: Passing, pass: Pass): boolean {
-    const { target } = this.#nodes;
-    const { detour } = this.#plan;
-    if (this.#isOver) return false;
-    if (detour === 'cancelled' && kind === 'frame' && names.includes('RestoreComplete')) void this.#handle?.cancel();
-    if (detour === 'withdrawn') {
-      if (kind === 'answer' && names[0] === 'offer') setTimeout(() => void this.#handle?.cancel(), 1);
-      return kind === 'frame' && to === target && (names.includes('Offer') || names.includes('ActivateTarget'));
-    }
-    if (detour === 'outrun') {
-      if (kind === 'answer' && names[0] === 'claim') setTimeout(() => void this.#handle?.cancel(), 1);
-      return kind === 'frame' && from === target && /Activat(eAck|ionConfirmed)/.test(names.join());
-    }
-    return detour === 'crowded' && kind === 'frame' && this.#isCrowded(names, from, pass);
-  }
-
-  /** More comes than may be left for the stop, and the source does not hear that any of it is applied. */
-  #isCrowded(names: readonly string[], from: bigint, pass: Pass): boolean {
-    if (from === this.#nodes.target && names.includes('EventAck')) return ++this.#acks > 1;
-    if (!names.includes('CutoverNotify') || this.#isBursting) return false;
-    this.#isBursting = true;
-    void this.#publisher!.burst(CROWD).then(pass);
-    return true;
   }
 
   /** Waits until nothing is under way any more. @returns where the daemon is live; undefined where it is gone */
@@ -334,7 +226,6 @@ export class Round implements NetworkWitness {
     const { network } = this.#world;
     const end = performance.now() + SETTLE_MS;
     let changedAt = performance.now();
-    let noneSince = performance.now();
     let last = '';
     while (performance.now() < end) {
       const now = JSON.stringify([network.state(NORTH), network.state(SOUTH)]);
@@ -345,11 +236,6 @@ export class Round implements NetworkWitness {
       if (this.#world.isIdle(this.#origin) && stillMs > 30) {
         if (live.length > 0) return live[0];
         if (stillMs > GONE_MS && !(await this.#recoverOlder())) return undefined;
-      }
-      if (live.length > 0) noneSince = performance.now();
-      else if (performance.now() - noneSince > RECOVER_MS) {
-        await this.#recover();
-        noneSince = performance.now();
       }
       await pause(3);
     }
@@ -363,7 +249,8 @@ export class Round implements NetworkWitness {
   async #recoverOlder(): Promise<boolean> {
     const owner = this.#entry()?.owner ?? 0n;
     this.note(`no copy is live; the register has it as that of node ${owner}`);
-    if (!this.#fallen.has(owner)) this.#model.break(`no copy is live, and node ${owner}, whose it is, was not killed`);
+    if (!this.#strikes.fallen.has(owner))
+      this.#model.break(`no copy is live, and node ${owner}, whose it is, was not killed`);
     if (this.#sealedBy === owner)
       this.#model.break(`no copy is live, and node ${owner} had sealed one before its offer`);
     if (owner === this.#nodes.target && !this.#isConfirmed)
@@ -388,11 +275,6 @@ export class Round implements NetworkWitness {
       this.note(`nothing is recovered on node ${node}: ${(error as Error).message}`);
       return false;
     }
-  }
-
-  /** Something waits for what will not come: a person would bring it back. */
-  async #recover(): Promise<void> {
-    for (const node of [NORTH, SOUTH]) if (this.#world.network.state(node).source) await this.#recoverOn(node, 0n, 0n);
   }
 
   /** The daemon moves once more, to its end. */
@@ -461,13 +343,4 @@ function nameOf({ spot, victims, isTold, isAfterRestart }: Blow): string {
       ? `${spot.role} ${spot.phase}, step ${spot.step}`
       : `${spot.when} ${spot.kind} ${spot.name} ${spot.nth}`;
   return `${victims.join(' and ')} at ${where}${isAfterRestart ? ', when it is back' : ''}${isTold ? '' : ', silently'}`;
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
-}
-
-async function until(what: string, holds: () => boolean, ms = 10_000): Promise<void> {
-  for (const end = performance.now() + ms; !holds(); await pause(2))
-    if (performance.now() > end) throw new Error(`after ${ms} ms, still not: ${what}`);
 }
