@@ -1,6 +1,7 @@
 import type { Acceptance } from '../daemon/host.js';
 import { MigrationError } from '../errors.js';
 import type { CausalEvent } from '../wire/link.js';
+import type { Environment } from './environment.js';
 
 /** Batches on their way at once. */
 const MAX_OUTSTANDING = 8;
@@ -21,7 +22,7 @@ export type DeliverFn = (node: bigint, round: number, events: readonly CausalEve
  */
 export class EventPublisher {
   readonly #deliver: DeliverFn;
-  readonly #now: () => number;
+  readonly #environment: Pick<Environment, 'nowMs' | 'after'>;
   #node: bigint;
   #outstanding = new Set<Promise<void>>();
   /** Batches that were refused, oldest first; nothing new is sent before them. */
@@ -32,10 +33,10 @@ export class EventPublisher {
   #longestWaitMs = 0;
   #accepted = 0;
 
-  constructor(node: bigint, deliver: DeliverFn, now: () => number) {
+  constructor(node: bigint, deliver: DeliverFn, environment: Pick<Environment, 'nowMs' | 'after'>) {
     this.#node = node;
     this.#deliver = deliver;
-    this.#now = now;
+    this.#environment = environment;
   }
 
   /** Where the daemon was last seen. */
@@ -60,7 +61,7 @@ export class EventPublisher {
       await Promise.race(this.#outstanding);
       await this.#settleRefused();
     }
-    this.#post({ events, sentAt: this.#now() });
+    this.#post({ events, sentAt: this.#environment.nowMs() });
   }
 
   /** Resolves when every event sent has been accepted. */
@@ -85,7 +86,7 @@ export class EventPublisher {
   #answered(batch: Batch, { accepted, refusal }: Acceptance): void {
     this.#accepted += accepted;
     if (!refusal) {
-      this.#longestWaitMs = Math.max(this.#longestWaitMs, this.#now() - batch.sentAt);
+      this.#longestWaitMs = Math.max(this.#longestWaitMs, this.#environment.nowMs() - batch.sentAt);
       return;
     }
     if (!refusal.retriable) this.#failure ??= refusal;
@@ -98,7 +99,7 @@ export class EventPublisher {
   async #settleRefused(): Promise<void> {
     while (this.#refused.length > 0 && this.#failure === undefined) {
       await Promise.all(this.#outstanding);
-      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+      await new Promise<void>((resolve) => this.#environment.after(RETRY_MS, resolve));
       this.#node = this.#moved ?? this.#node;
       this.#moved = undefined;
       const again = this.#refused;
