@@ -48,7 +48,8 @@ export class Broker {
   publish(node: SimulatedMesh, channel: string, epoch: bigint, events: readonly CausalEvent[]): MaybePromise<void> {
     const n = ++this.#count;
     const { now } = this.#scheduler;
-    const at = Math.max(now + 0.2 + 2 * this.#chances.measure(node.number, 96, n), this.#lastArrival.get(node) ?? 0);
+    const soonest = (this.#lastArrival.get(node) ?? 0) + 0.001;
+    const at = Math.max(now + 0.2 + 2 * this.#chances.measure(node.number, 96, n), soonest);
     this.#lastArrival.set(node, at);
     const kept = events.map((event) => ({ ...event, payload: event.payload.slice() }));
     return new Promise((resolve) => {

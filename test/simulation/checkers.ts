@@ -31,11 +31,15 @@ interface Seat {
 export interface CopiesWitness {
   /** A copy has become live. */
   wentLive(daemon: number, node: number): void;
+  /** How many copies of a daemon there may be: its own, one where it goes, and those that have not heard of an end. */
+  mayHave(daemon: number): number;
+  /** That node has told its daemon's former home that it is live: that one's backup may go at any moment. */
+  hasConfirmed(daemon: number, node: number): boolean;
 }
 
 /**
- * Where the copies of the daemons are: at most one live, at most two in all and as many keys, and one at least unless the node
- * crashed that had the only one.
+ * Where the copies of the daemons are, and with them their keys: at most one live, no more than may be, and one at least unless
+ * the node crashed that had the only one.
  */
 export class Copies {
   readonly #origins: readonly bigint[];
@@ -58,6 +62,11 @@ export class Copies {
 
   born(daemon: number): void {
     this.#isBorn[daemon] = true;
+  }
+
+  /** Its home is gone: what was not spawned there is not. */
+  neverBorn(daemon: number): void {
+    if (!this.#isBorn[daemon]) this.#isExcused[daemon] = true;
   }
 
   /** Looks at one node, at which something has happened. */
@@ -97,7 +106,8 @@ export class Copies {
       if (!seat?.hasCopy) return;
       if (seat.isLive) lost.push(daemon);
       const isBackedUp = [...seats.values()].some(({ wasLive }) => wasLive);
-      if (seat.wasLive && !isBackedUp) this.#isExcused[daemon] = true;
+      const mayBeReleased = !isBackedUp || this.#witness.hasConfirmed(daemon, node);
+      if (seat.wasLive && mayBeReleased) this.#isExcused[daemon] = true;
       this.#check(daemon);
     });
     return lost;
@@ -124,7 +134,8 @@ export class Copies {
     const live = this.live(daemon);
     if (live.length > 1) this.#complain('never-two', `daemon ${daemon} is live on nodes ${live.join(' and ')}`);
     const all = this.all(daemon);
-    if (all.length > 2) this.#complain('custody', `copies of daemon ${daemon} are on nodes ${all.join(', ')}`);
+    if (all.length > this.#witness.mayHave(daemon))
+      this.#complain('custody', `copies of daemon ${daemon} are on nodes ${all.join(', ')}`);
     if (this.#isBorn[daemon] && all.length === 0 && !this.#isExcused[daemon])
       this.#complain('never-none', `no copy of daemon ${daemon} is left anywhere`);
   }
@@ -212,9 +223,9 @@ export class History {
     }
   }
 
-  /** Nothing is under way any more. */
-  end(ledger: Ledger): void {
-    for (const publisher of this.#publishers[ledger.daemon]!)
+  /** Nothing is under way any more: all that these have sent is in the copy that is left. */
+  end(ledger: Ledger, publishers: readonly number[]): void {
+    for (const publisher of publishers)
       this.#requireAll(ledger, publisher, this.#accounts[publisher]!.sent);
   }
 
@@ -243,7 +254,7 @@ export class OutputChain {
   /** Outputs so far: which entry, and which output of the ledger it says that it is. */
   readonly #seen: Array<{ readonly entry: number; readonly number: number }> = [];
   #mayFork = false;
-  #hasForked = false;
+  hasForked = false;
 
   constructor(daemon: number, origin: bigint, codec: MigrationCodec, complain: Complain) {
     this.#daemon = daemon;
@@ -266,7 +277,7 @@ export class OutputChain {
       }
       if (!follows) {
         this.#mayFork = false;
-        this.#hasForked = true;
+        this.hasForked = true;
       }
       this.#head = link;
       this.#payload = payload;
@@ -278,12 +289,12 @@ export class OutputChain {
   /** The copy that published last is gone with its node: what it had published, the next one may publish otherwise. */
   crashed(): void {
     this.#mayFork = true;
-    this.#hasForked = true;
+    this.hasForked = true;
   }
 
   /** Nothing is under way any more: each entry of the copy that is left was published, once. */
   end(ledger: Ledger, throws: (entry: number) => boolean): void {
-    if (this.#hasForked) return;
+    if (this.hasForked) return;
     const expected = ledger.entries.flatMap((entry) => Array<number>(outputsOf(entry, throws(entry))).fill(entry));
     const at = expected.findIndex((entry, i) => this.#seen[i]?.entry !== entry || this.#seen[i]?.number !== i + 1);
     if (at < 0 && expected.length === this.#seen.length) return;

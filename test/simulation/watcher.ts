@@ -69,6 +69,10 @@ export class Watcher {
   readonly offers = new Map<bigint, { readonly source: number; readonly target: number; readonly try: bigint }>();
   /** Daemons that were claimed, and whose source has not heard of it. */
   readonly claimed = new Map<bigint, { readonly source: number; readonly target: number }>();
+  /** When each try of a daemon began. */
+  readonly #triesBegun = new Map<bigint, number[]>();
+  /** Who has confirmed, and for which epoch. */
+  readonly #confirmed = new Map<bigint, { readonly node: number; readonly epoch: bigint | undefined }>();
   readonly #draining = new Map<bigint, number>();
   readonly #visited = new Map<bigint, Set<number>>();
 
@@ -79,6 +83,16 @@ export class Watcher {
 
   visit(hardCase: HardCase): void {
     this.visits.set(hardCase, (this.visits.get(hardCase) ?? 0) + 1);
+  }
+
+  hasConfirmed(origin: bigint, node: number, epoch: bigint | undefined): boolean {
+    const confirmed = this.#confirmed.get(origin);
+    return confirmed !== undefined && confirmed.node === node && confirmed.epoch === epoch;
+  }
+
+  /** How many tries of a daemon have begun since then. */
+  triesSince(origin: bigint, since: number): number {
+    return this.#triesBegun.get(origin)?.filter((at) => at >= since).length ?? 0;
   }
 
   /** Who takes part in a daemon's newest migration. */
@@ -109,6 +123,8 @@ export class Watcher {
       if (Number(trailer.logFrom) <= book.sentThrough) this.visit('events-resent');
       book.sentThrough = Math.max(book.sentThrough, Number(trailer.logFrom) + message.events.length - 1);
     }
+    if (message.kind === 'ActivationConfirmed')
+      this.#confirmed.set(origin, { node: flight.from, epoch: trailer?.epoch });
     this.onMoment(`sent ${message.kind}`, origin);
   }
 
@@ -173,6 +189,7 @@ export class Watcher {
     if (change === 'offer')
       this.offers.set(origin, { source: node, target: Number(entry!.offer!.target), try: entry!.offer!.try });
     else if (change !== 'try') this.offers.delete(origin);
+    if (change === 'try') this.#triesBegun.set(origin, [...(this.#triesBegun.get(origin) ?? []), this.#trace.now()]);
     if (change === 'claim') {
       this.claimed.set(origin, { source: offer?.source ?? 0, target: node });
       if (isUnheard) this.visit('claim-answer-lost');

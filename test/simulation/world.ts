@@ -39,6 +39,7 @@ const POLICY: RuntimePolicy = {
   target: { patienceMs: 2_500, repeatMs: 60 },
 };
 const REBIND = { deadlineMs: 20_000, tryMs: 300, waitMs: 60 };
+const LONGEST_PATIENCE_MS = 4_000;
 const RETRY_NOT_READY_MS = 1_600;
 
 /** How long everything may take to settle by itself once faults have stopped; and when somebody has looked after it. */
@@ -138,6 +139,8 @@ export class World {
   readonly #publishers: Publisher[];
   readonly #feeds: number[];
   readonly #led: Led[] = [];
+  /** Feeds to which a daemon is known to be subscribed. */
+  readonly #subscribed: Array<Set<number>>;
   /** The newest ledger of each daemon on each node, as `daemon * 64 + node`. */
   readonly #ledgers = new Map<number, Ledger>();
   readonly #moments = new Map<string, number>();
@@ -162,10 +165,18 @@ export class World {
     this.origins = keypairs.map(({ originHash }) => originHash);
     for (const keypair of keypairs) keypair.dispose();
     this.watcher = new Watcher(this.trace, (origin) => this.#nameOf(origin));
-    this.#copies = new Copies(this.origins, complain, { wentLive: (daemon, node) => this.#wentLive(daemon, node) });
+    this.#copies = new Copies(this.origins, complain, {
+      wentLive: (daemon, node) => this.#wentLive(daemon, node),
+      mayHave: (daemon) => this.#mayHave(daemon),
+      hasConfirmed: (daemon, node) => {
+        const { owner, epoch } = this.register.table.read(this.origins[daemon]!)?.entry ?? {};
+        return owner === BigInt(node) && this.watcher.hasConfirmed(this.origins[daemon]!, node, epoch);
+      },
+    });
     this.#history = new History(this.#sendersPerDaemon(), plan.publishers.length + plan.feeds, complain);
     this.#epochs = new Epochs(complain);
     this.#chains = this.origins.map((origin, n) => new OutputChain(n, origin, codecOf(plan.engine), complain));
+    this.#subscribed = this.origins.map(() => new Set());
     this.#feeds = Array.from({ length: plan.feeds }, () => 0);
     this.#publishers = plan.publishers.map((_, n) => this.#publisher(n));
     this.#observe();
@@ -225,6 +236,12 @@ export class World {
       ...publishers.flatMap((publisher, n) => (publisher.daemon === daemon ? [n] : [])),
       ...feeds.map((feed) => publishers.length + feed),
     ]);
+  }
+
+  /** A try whose end a node has not heard of holds a copy there until that node's patience ends. */
+  #mayHave(daemon: number): number {
+    const since = this.scheduler.now - LONGEST_PATIENCE_MS;
+    return 1 + Math.max(1, this.watcher.triesSince(this.origins[daemon]!, since));
   }
 
   #isChannel = (sender: number): boolean => sender >= this.plan.publishers.length;
@@ -347,7 +364,6 @@ export class World {
   async #spawn(daemon: number): Promise<void> {
     const { home, feeds } = this.plan.daemons[daemon]!;
     const life = this.lives.get(home)!;
-    const origin = this.origins[daemon]!;
     const again = () => this.scheduler.in(40, 0, () => void this.#spawn(daemon));
     if (!life.runtime.isReady) {
       again();
@@ -365,21 +381,19 @@ export class World {
     }
     this.trace.note(() => `${home} spawns d${daemon}`);
     this.#copies.born(daemon);
-    for (const feed of feeds) {
-      const isDone = await this.#subscribe(life, origin, feed);
-      if (!isDone) return;
-    }
+    for (const feed of feeds) await this.#subscribe(life, daemon, feed);
   }
 
-  /** Tried until it is done: what is subscribed is part of what a daemon must have seen in the end. */
-  async #subscribe(life: Life, origin: bigint, feed: number): Promise<boolean> {
-    for (;;) {
+  /** Tried while the daemon lives there and does not move. */
+  async #subscribe(life: Life, daemon: number, feed: number): Promise<void> {
+    const options = { after: new Uint8Array(0) };
+    for (let round = 0; round < 10 && !life.mesh.isCut; round++) {
       try {
-        await life.runtime.subscribeChannel(origin, 1n, `feed/${feed}`, { after: new Uint8Array(0) });
-        return true;
+        await life.runtime.subscribeChannel(this.origins[daemon]!, 1n, `feed/${feed}`, options);
+        this.#subscribed[daemon]!.add(feed);
+        return;
       } catch {
         await new Promise<void>((resolve) => this.scheduler.in(20, 0, resolve));
-        if (this.violation) return false;
       }
     }
   }
@@ -533,6 +547,7 @@ export class World {
     this.lives.delete(number);
     this.#graves.push(life);
     for (const led of this.#led) if (led.life === life) led.isOver = true;
+    for (const [daemon, { home }] of this.plan.daemons.entries()) if (home === number) this.#copies.neverBorn(daemon);
     for (const daemon of this.#copies.crashed(number)) {
       this.#history.crashed(daemon, this.#isChannel);
       this.#chains[daemon]!.crashed();
@@ -637,6 +652,7 @@ export class World {
 
   #isSettled(): boolean {
     if (this.lives.size < this.plan.nodes) return false;
+    for (const { runtime } of this.lives.values()) if (!runtime.isReady) return false;
     return this.#unsettled() === '';
   }
 
@@ -664,25 +680,28 @@ export class World {
   /** With nothing in the way, every daemon can be moved, while more events come. */
   #lastMoves(): void {
     const random = new Random(this.plan.seed, 99);
-    const moves = this.plan.daemons.flatMap((_, daemon) => {
-      if (this.#copies.isGone(daemon)) return [];
-      const by = random.between(1, this.plan.nodes);
-      const led = this.#migrate(daemon, by, random.between(1, this.plan.nodes), 'pause');
-      if (!led) this.complain('it-ends', `daemon ${daemon} cannot be moved when nothing is in the way`);
-      return led ? [led] : [];
+    const moving = new Set<number>();
+    this.plan.daemons.forEach((_, daemon) => {
+      if (this.#copies.isGone(daemon)) return;
+      moving.add(daemon);
+      const [by, to] = [random.between(1, this.plan.nodes), random.between(1, this.plan.nodes)];
+      this.#moveUndisturbed(daemon, by, to, moving);
     });
     this.#publishers.forEach((publisher, n) => {
       if (!this.#copies.isGone(this.plan.publishers[n]!.daemon)) publisher.add(2);
     });
     for (let feed = 0; feed < this.plan.feeds; feed++) this.#feed(feed, 2);
-    this.#watch('last moves', () => moves.every(({ isOver }) => isOver) && this.#isSettled(), UNDISTURBED_MS, () =>
-      this.complain('it-ends', `with nothing in the way, ${this.#unsettled()}`),
+    this.#watch('last moves', () => moving.size === 0 && this.#isSettled(), UNDISTURBED_MS, () =>
+      this.complain('it-ends', `with nothing in the way, daemons ${[...moving]} were not moved; ${this.#unsettled()}`),
     );
-    for (const { handle, daemon } of moves) {
-      handle.wait().catch((error: unknown) => {
-        this.complain('it-ends', `with nothing in the way, daemon ${daemon} was not moved: ${String(error)}`);
-      });
-    }
+  }
+
+  /** Again while something of earlier tries is still being given up. */
+  #moveUndisturbed(daemon: number, by: number, to: number, moving: Set<number>): void {
+    const led = this.#migrate(daemon, by, to, 'pause');
+    const again = () => this.scheduler.in(150, 0, () => this.#moveUndisturbed(daemon, by, to, moving));
+    if (led) void led.handle.wait().then(() => moving.delete(daemon), again);
+    else again();
   }
 
   /** What is on its way arrives; then everybody's account must be right. */
@@ -692,13 +711,27 @@ export class World {
         if (this.#copies.isGone(daemon)) return;
         const [live] = this.#copies.live(daemon);
         const ledger = this.#ledgers.get(daemon * 64 + live!)!;
-        this.#history.end(ledger);
+        this.#history.end(ledger, this.#sendersNow(daemon, this.lives.get(live!)!));
         this.#chains[daemon]!.end(ledger, (entry) => this.#history.throwsAt(entry));
       });
       for (const { environment, number } of this.lives.values())
         if (environment.timers > MOST_TIMERS) this.complain('bounded', `node ${number} has ${environment.timers} timers`);
       this.#isOver = true;
     });
+  }
+
+  /** Who must have been heard by a daemon: its publishers, and the channels that it is subscribed to. */
+  #sendersNow(daemon: number, { runtime }: Life): number[] {
+    const { publishers } = this.plan;
+    const ledger = new Set(runtime.subscriptions(this.origins[daemon]!).map(({ channel }) => channel));
+    for (const feed of this.#subscribed[daemon]!) {
+      // A backup from before the subscription does not know of it.
+      if (!ledger.has(`feed/${feed}`) && !this.#chains[daemon]!.hasForked)
+        this.complain('nothing-lost', `daemon ${daemon} is no longer subscribed to feed/${feed}`);
+    }
+    const direct = publishers.flatMap((publisher, n) => (publisher.daemon === daemon ? [n] : []));
+    const feeds = this.#feeds.flatMap((_, feed) => (ledger.has(`feed/${feed}`) ? [publishers.length + feed] : []));
+    return [...direct, ...feeds];
   }
 
   /** The world is over: what its nodes hold outside the heap is given back. */
