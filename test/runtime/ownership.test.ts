@@ -102,7 +102,7 @@ ownership('a creation that lands after nobody waited for it any more is taken up
   register.put({ epoch: 1n, owner: SOURCE, tries: 7n });
   assert.is(await source.create(DAEMON, { epoch: 3n, tries: 7n }), 1n);
   // Another's is none of these.
-  await refusal('already-exists', () => new Ownership(register, SOURCE).create(DAEMON, { tries: 7n }));
+  await refusal('already-exists', () => new Ownership(register, SOURCE).create(DAEMON, { tries: 8n }));
   await refusal('already-exists', () => source.create(DAEMON, { tries: 7n }));
 });
 
