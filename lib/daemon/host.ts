@@ -122,6 +122,11 @@ export class DaemonHost {
     return this.#chain.head;
   }
 
+  /** What the next output's link names: the hash of the head and its payload. */
+  get nextParent(): bigint {
+    return this.#chain.nextParent;
+  }
+
   get daemon(): MeshDaemon {
     return this.#options.daemon;
   }
@@ -383,7 +388,7 @@ export class DaemonHost {
   #carried(): CarriedState {
     return {
       epoch: this.epoch,
-      nextParent: this.#chain.nextParent,
+      nextParent: this.nextParent,
       observed: this.#observed,
       horizon: this.#horizon,
       positions: [...this.positions],

@@ -71,7 +71,14 @@ export interface MigrationTransport {
 export interface LocalCopies {
   get(
     origin: bigint,
-  ): { readonly head: CausalLink; readonly log: EventLog; readonly oversized: CausalEvent | undefined } | undefined;
+  ):
+    | {
+        readonly head: CausalLink;
+        readonly nextParent: bigint;
+        readonly log: EventLog;
+        readonly oversized: CausalEvent | undefined;
+      }
+    | undefined;
 }
 
 export interface MigrationHandlerOptions {
@@ -674,6 +681,10 @@ export class MigrationSubprotocolHandler {
         return id;
       },
       head: (origin) => copy(origin).head,
+      chainEnd: (origin) => {
+        const { head, nextParent } = copy(origin);
+        return this.#codec.encodeLink({ ...head, parentHash: nextParent });
+      },
       log: (origin) => copy(origin).log,
       oversized: (origin) => copy(origin).oversized,
       expectedOrchestrator: (origin) => this.#target.factories?.expectedOrchestrator(origin),

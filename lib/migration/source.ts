@@ -753,7 +753,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       snapshotDigest: record.snapshot!.digest!,
       logCount: log.nextNumber - 1n,
       logDigest: log.digest(),
-      head: record.mode === 'live' ? this.ctx.codec.encodeLink(this.ctx.head(record.origin)) : undefined,
+      head: record.mode === 'live' ? this.ctx.chainEnd(record.origin) : undefined,
     };
     const { origin, epoch } = record;
     this.enter(record, 'offering', this.ctx.request('source', 'offer', { origin, epoch, offer }));
@@ -805,7 +805,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   #offered({ origin, mode }: SourceRecord): Trailer {
     const log = this.ctx.log(origin);
     const logged = { logCount: log.nextNumber - 1n, logDigest: log.digest() };
-    return mode === 'live' ? { ...logged, headLink: this.ctx.codec.encodeLink(this.ctx.head(origin)) } : logged;
+    return mode === 'live' ? { ...logged, headLink: this.ctx.chainEnd(origin) } : logged;
   }
 
   #withdraw(record: SourceRecord, error: MigrationError): void {

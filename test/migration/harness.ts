@@ -68,6 +68,7 @@ function snapshotOf(stateLength: number): DaemonSnapshot {
 
 interface Copy {
   readonly head: CausalLink;
+  readonly nextParent: bigint;
   readonly log: EventLog;
   readonly oversized: CausalEvent | undefined;
 }
@@ -131,7 +132,7 @@ export class Node {
   /** A daemon lives here. */
   own(): EventLog {
     const log = codec.createEventLog();
-    this.copies.set(ORIGIN, { head: HEAD, log, oversized: undefined });
+    this.copies.set(ORIGIN, { head: HEAD, nextParent: 0n, log, oversized: undefined });
     return log;
   }
 
@@ -153,7 +154,7 @@ export class Node {
       release: this.#service('release', ({ origin }) => void this.copies.delete(origin)),
       restore: this.#service('restore', ({ origin, snapshot }) => {
         const { throughSeq, chainLink } = codec.decodeSnapshot(snapshot.bytes);
-        this.copies.set(origin, { head: chainLink, log: codec.createEventLog(), oversized: undefined });
+        this.copies.set(origin, { head: chainLink, nextParent: 0n, log: codec.createEventLog(), oversized: undefined });
         return { restoredSeq: throughSeq };
       }),
       replay: this.#service('replay', ({ events }) => void this.replayed.push(...events)),
