@@ -225,8 +225,7 @@ export class History {
 
   /** Nothing is under way any more: all that these have sent is in the copy that is left. */
   end(ledger: Ledger, publishers: readonly number[]): void {
-    for (const publisher of publishers)
-      this.#requireAll(ledger, publisher, this.#accounts[publisher]!.sent);
+    for (const publisher of publishers) this.#requireAll(ledger, publisher, this.#accounts[publisher]!.sent);
   }
 
   #requireAll(ledger: Ledger, publisher: number, through: number): void {

@@ -190,7 +190,8 @@ function planned(random: Random, cast: Cast): Planned[] {
     for (let n = random.between(1, 4); n > 0; n--) {
       const at = anyTime();
       add({ do: 'migrate', daemon, by: node(), to: node() }, { at });
-      if (random.chance(0.2)) add({ do: 'migrate', daemon, by: node(), to: node() }, { at: at + random.between(0, 60) });
+      if (random.chance(0.2))
+        add({ do: 'migrate', daemon, by: node(), to: node() }, { at: at + random.between(0, 60) });
       if (random.chance(0.3))
         add({ do: 'cancel', daemon }, random.chance(0.5) ? { at: at + random.between(1, 120) } : moment());
     }

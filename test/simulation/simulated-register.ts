@@ -72,7 +72,8 @@ export class SimulatedRegister {
         });
       const noAnswer = () => reject(new Error('the register gave no answer'));
       const isSlow = this.#chances.strikes('register-slow', slow, node, 0, n);
-      const way = 0.5 + 2 * this.#chances.measure(node, 99, n) + (isSlow ? 500 * this.#chances.measure(node, 98, n) : 0);
+      const way =
+        0.5 + 2 * this.#chances.measure(node, 99, n) + (isSlow ? 500 * this.#chances.measure(node, 98, n) : 0);
       if (this.#away.has(node) || this.#chances.strikes('register-refused', refused, node, 0, n)) {
         answer(TIMEOUT_MS, noAnswer);
       } else if (this.#chances.strikes('register-unanswered', unanswered, node, 0, n)) {
@@ -133,11 +134,7 @@ export class NodeRegister implements OwnershipRegister {
   }
 }
 
-function changeOf(
-  before: OwnershipEntry | undefined,
-  after: OwnershipEntry | undefined,
-  node: number,
-): RegisterChange {
+function changeOf(before: OwnershipEntry | undefined, after: OwnershipEntry | undefined, node: number): RegisterChange {
   if (!after) return 'removed';
   if (!before) return 'created';
   if (after.epoch === before.epoch) return after.tries > before.tries ? 'try' : after.offer ? 'offer' : 'other';

@@ -8,12 +8,14 @@ import {
   type RuntimePolicy,
 } from '../../lib/index.js';
 import type { MigrationCodec } from '../../lib/wire/codec.js';
+import { MessageType, SUBPROTOCOL_MIGRATION } from '../../lib/wire/message.js';
 import { Broker, NO_BROKER_FAULTS } from './broker.js';
 import { Chances, Random } from './chance.js';
 import { type Complain, Copies, Epochs, History, type Observed, OutputChain, type Violation } from './checkers.js';
 import { SimulatedEnvironment } from './environment.js';
+import { type Insight, Liar } from './liar.js';
 import { Ledger, type LedgerWitness } from './ledger-daemon.js';
-import { Network, NO_NETWORK_FAULTS } from './network.js';
+import { type Flight, Network, NO_NETWORK_FAULTS } from './network.js';
 import { type Deed, LIAR, type Part, type Plan, type Planned } from './plan.js';
 import { eventOf, isThrowing, Publisher } from './publisher.js';
 import { Scheduler } from './scheduler.js';
@@ -80,6 +82,10 @@ function senderOrigin(number: number): bigint {
   return 1_000n + BigInt(number);
 }
 
+function isSnapshot({ subprotocol, frame }: Flight): boolean {
+  return subprotocol === SUBPROTOCOL_MIGRATION && frame[0] === MessageType.SnapshotReady;
+}
+
 /** One run of a node, from its start to its crash. */
 interface Life extends Observed {
   readonly mesh: SimulatedMesh;
@@ -138,6 +144,7 @@ export class World {
   readonly #chains: OutputChain[];
   readonly #publishers: Publisher[];
   readonly #feeds: number[];
+  #liar: Liar | undefined;
   readonly #led: Led[] = [];
   /** Feeds to which a daemon is known to be subscribed. */
   readonly #subscribed: Array<Set<number>>;
@@ -199,7 +206,10 @@ export class World {
       await this.scheduler.run(() => this.#isOver || this.violation !== undefined);
       await new Promise((resolve) => setImmediate(resolve));
     } catch (error) {
-      this.complain('error', `a step threw: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+      this.complain(
+        'error',
+        `a step threw: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
+      );
     } finally {
       this.#bury();
       process.off('unhandledRejection', onRejection);
@@ -263,7 +273,11 @@ export class World {
   #observe(): void {
     const { watcher, network, register, broker, scheduler } = this;
     network.observer = {
-      sent: (flight) => watcher.sent(flight),
+      sent: (flight) => {
+        watcher.sent(flight);
+        if (flight.to === LIAR && this.plan.liar === 'stranger' && isSnapshot(flight))
+          this.complain('stranger', `node ${flight.from} gives a snapshot to a node that nobody trusts`);
+      },
       arrived: (flight) => watcher.arrived(flight),
       lost: (flight, why) => watcher.lost(flight, why),
     };
@@ -285,7 +299,7 @@ export class World {
   #begin(): void {
     const { plan, scheduler } = this;
     for (let node = 1; node <= plan.nodes; node++) this.broker.members.add(node);
-    if (plan.liar !== 'none') this.broker.members.add(LIAR);
+    if (plan.liar !== 'none') this.#startLiar();
     for (let node = 1; node <= plan.nodes; node++) this.#startNode(node, plan.lateStarts.get(node));
     this.#chains.forEach((chain, daemon) => {
       this.broker.channels.subscribe(`ledger/${daemon}`, { after: new Uint8Array(0) }, (_, events) =>
@@ -299,6 +313,25 @@ export class World {
     }
     scheduler.at(plan.faultsMs, 0, () => this.#endFaults());
     this.#runPublishers();
+  }
+
+  #startLiar(): void {
+    this.broker.members.add(LIAR);
+    const register = new NodeRegister(LIAR, this.register);
+    const mesh = new SimulatedMesh(LIAR, 1, this.network, register, this.broker);
+    this.network.join(mesh);
+    const { seed, nodes } = this.plan;
+    const visit = (hardCase: HardCase) => this.watcher.visit(hardCase);
+    this.#liar = new Liar({ mesh, seed, nodes, insight: (daemon) => this.#insight(daemon), visit });
+  }
+
+  #insight(daemon: number): Insight | undefined {
+    const origin = this.origins[daemon]!;
+    const entry = this.register.table.read(origin)?.entry;
+    if (!entry) return undefined;
+    const owner = Number(entry.owner);
+    const { source = owner, target = (owner % this.plan.nodes) + 1 } = this.watcher.course(origin) ?? {};
+    return { origin, owner, epoch: entry.epoch, try: entry.tries, source, target };
   }
 
   #startNode(number: number, startsAfter = 0): void {
@@ -414,7 +447,8 @@ export class World {
     this.trace.note(() => `${node} has d${daemon} live`);
     const ledger = this.#ledgers.get(daemon * 64 + node)!;
     const gaveBack = this.register.table.read(this.origins[daemon]!)?.entry.owner === BigInt(node);
-    if (!gaveBack) this.complain('never-two', `daemon ${daemon} is live on node ${node}, which the register does not name`);
+    if (!gaveBack)
+      this.complain('never-two', `daemon ${daemon} is live on node ${node}, which the register does not name`);
     // A source that goes on is live before it has processed what it logged.
     if (ledger.wasRestored && !ledger.wasLive) this.#history.wentLive(ledger, this.#isChannel);
     ledger.wasLive = true;
@@ -455,6 +489,7 @@ export class World {
         this.#loseRegister(this.#resolve(deed.node, origin ?? this.origins[deed.daemon]!), deed.forMs);
         break;
       case 'lie':
+        this.#liar?.lie(deed.daemon);
         break;
     }
   }
@@ -612,12 +647,20 @@ export class World {
     this.register.faults = NO_REGISTER_FAULTS;
     this.broker.faults = NO_BROKER_FAULTS;
     const since = this.scheduler.now;
-    this.#watch('settle', () => this.#isSettled(), SETTLE_MS - RECOVER_MS, () => {
-      this.#recoverAll();
-      this.#watch('settle when it was recovered', () => this.#isSettled(), RECOVER_MS + SETTLE_MS, () =>
-        this.complain('it-ends', `${this.scheduler.now - since} ms after the last fault, ${this.#unsettled()}`),
-      );
-    });
+    this.#watch(
+      'settle',
+      () => this.#isSettled(),
+      SETTLE_MS - RECOVER_MS,
+      () => {
+        this.#recoverAll();
+        this.#watch(
+          'settle when it was recovered',
+          () => this.#isSettled(),
+          RECOVER_MS + SETTLE_MS,
+          () => this.complain('it-ends', `${this.scheduler.now - since} ms after the last fault, ${this.#unsettled()}`),
+        );
+      },
+    );
   }
 
   /** Goes on when a condition holds, and does something else when that takes too long. */
@@ -691,8 +734,15 @@ export class World {
       if (!this.#copies.isGone(this.plan.publishers[n]!.daemon)) publisher.add(2);
     });
     for (let feed = 0; feed < this.plan.feeds; feed++) this.#feed(feed, 2);
-    this.#watch('last moves', () => moving.size === 0 && this.#isSettled(), UNDISTURBED_MS, () =>
-      this.complain('it-ends', `with nothing in the way, daemons ${[...moving]} were not moved; ${this.#unsettled()}`),
+    this.#watch(
+      'last moves',
+      () => moving.size === 0 && this.#isSettled(),
+      UNDISTURBED_MS,
+      () =>
+        this.complain(
+          'it-ends',
+          `with nothing in the way, daemons ${[...moving]} were not moved; ${this.#unsettled()}`,
+        ),
     );
   }
 
@@ -715,7 +765,8 @@ export class World {
         this.#chains[daemon]!.end(ledger, (entry) => this.#history.throwsAt(entry));
       });
       for (const { environment, number } of this.lives.values())
-        if (environment.timers > MOST_TIMERS) this.complain('bounded', `node ${number} has ${environment.timers} timers`);
+        if (environment.timers > MOST_TIMERS)
+          this.complain('bounded', `node ${number} has ${environment.timers} timers`);
       this.#isOver = true;
     });
   }
