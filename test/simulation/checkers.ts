@@ -26,6 +26,8 @@ interface Seat {
   hasKey: boolean;
   /** This copy was live once: it is the daemon, or its backup. */
   wasLive: boolean;
+  /** A daemon was made there since a copy was last seen to be gone. */
+  mayCome: boolean;
 }
 
 export interface CopiesWitness {
@@ -69,32 +71,40 @@ export class Copies {
     if (!this.#isBorn[daemon]) this.#isExcused[daemon] = true;
   }
 
+  /** A daemon has been made on a node: a copy of it may be there from now on. */
+  made(daemon: number, { number, incarnation }: Pick<Observed, 'number' | 'incarnation'>): void {
+    const seats = this.#seats[daemon]!;
+    const before = seats.get(number);
+    if (before?.incarnation === incarnation) before.mayCome = true;
+    else seats.set(number, { incarnation, isLive: false, hasCopy: false, hasKey: false, wasLive: false, mayCome: true });
+  }
+
   /** Looks at one node, at which something has happened. */
   look({ number, incarnation, runtime }: Observed): void {
-    this.#origins.forEach((origin, daemon) => {
-      const seats = this.#seats[daemon]!;
-      const before = seats.get(number);
-      const seat: Seat =
-        before?.incarnation === incarnation
-          ? before
-          : { incarnation, isLive: false, hasCopy: false, hasKey: false, wasLive: false };
-      const key = keyAt(runtime, origin);
-      if (seat === before && !key && !before.hasCopy) return;
-      const isLive = runtime.has(origin);
-      const hadCopy = seat.hasCopy;
-      seat.hasCopy = key !== 'none';
-      seat.hasKey = key === 'whole';
-      const becomesLive = isLive && !seat.isLive;
-      seat.isLive = isLive;
-      seat.wasLive = seat.hasCopy && (seat.wasLive || isLive);
-      seats.set(number, seat);
-      if (becomesLive) {
-        this.#isBorn[daemon] = true;
-        this.#isExcused[daemon] = false;
-        this.#witness.wentLive(daemon, number);
-      }
-      if (becomesLive || hadCopy !== seat.hasCopy) this.#check(daemon);
-    });
+    for (let daemon = 0; daemon < this.#origins.length; daemon++) {
+      const seat = this.#seats[daemon]!.get(number);
+      // Where none was made, none is: asking costs an error.
+      if (seat?.incarnation === incarnation && (seat.hasCopy || seat.mayCome)) this.#lookAt(daemon, number, seat, runtime);
+    }
+  }
+
+  #lookAt(daemon: number, node: number, seat: Seat, runtime: DaemonRuntime): void {
+    const origin = this.#origins[daemon]!;
+    const key = keyAt(runtime, origin);
+    const isLive = runtime.has(origin);
+    const hadCopy = seat.hasCopy;
+    seat.hasCopy = key !== 'none';
+    if (seat.hasCopy !== hadCopy) seat.mayCome = false;
+    seat.hasKey = key === 'whole';
+    const becomesLive = isLive && !seat.isLive;
+    seat.isLive = isLive;
+    seat.wasLive = seat.hasCopy && (seat.wasLive || isLive);
+    if (becomesLive) {
+      this.#isBorn[daemon] = true;
+      this.#isExcused[daemon] = false;
+      this.#witness.wentLive(daemon, node);
+    }
+    if (becomesLive || hadCopy !== seat.hasCopy) this.#check(daemon);
   }
 
   /** A node and all that it had are gone. @returns the daemons of which it had a copy that was live then */

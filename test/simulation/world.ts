@@ -353,7 +353,7 @@ export class World {
       onError: (error) => this.#heard(number, error),
     });
     plan.daemons.forEach((_, daemon) => {
-      runtime.registerFactory(`ledger-${daemon}`, () => this.#makeLedger(daemon, number, environment));
+      runtime.registerFactory(`ledger-${daemon}`, () => this.#makeLedger(daemon, number, incarnation, environment));
     });
     const life: Life = { number, incarnation, runtime, mesh, environment, register };
     this.lives.set(number, life);
@@ -372,7 +372,7 @@ export class World {
     }
   }
 
-  #makeLedger(daemon: number, node: number, environment: SimulatedEnvironment): Ledger {
+  #makeLedger(daemon: number, node: number, incarnation: number, environment: SimulatedEnvironment): Ledger {
     const { plan } = this;
     const traits = plan.daemons[daemon]!;
     const witness: LedgerWitness = {
@@ -391,6 +391,7 @@ export class World {
     };
     const ledger = new Ledger(daemon, node, traits, witness);
     this.#ledgers.set(daemon * 64 + node, ledger);
+    this.#copies.made(daemon, { number: node, incarnation });
     return ledger;
   }
 
