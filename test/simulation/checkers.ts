@@ -76,7 +76,8 @@ export class Copies {
     const seats = this.#seats[daemon]!;
     const before = seats.get(number);
     if (before?.incarnation === incarnation) before.mayCome = true;
-    else seats.set(number, { incarnation, isLive: false, hasCopy: false, hasKey: false, wasLive: false, mayCome: true });
+    else
+      seats.set(number, { incarnation, isLive: false, hasCopy: false, hasKey: false, wasLive: false, mayCome: true });
   }
 
   /** Looks at one node, at which something has happened. */
@@ -84,7 +85,8 @@ export class Copies {
     for (let daemon = 0; daemon < this.#origins.length; daemon++) {
       const seat = this.#seats[daemon]!.get(number);
       // Where none was made, none is: asking costs an error.
-      if (seat?.incarnation === incarnation && (seat.hasCopy || seat.mayCome)) this.#lookAt(daemon, number, seat, runtime);
+      if (seat?.incarnation === incarnation && (seat.hasCopy || seat.mayCome))
+        this.#lookAt(daemon, number, seat, runtime);
     }
   }
 

@@ -1,7 +1,7 @@
 import { forEachFrame } from '../../lib/wire/batch.js';
 import { encodeMigrationFrame, type MigrationFrame } from '../../lib/wire/extension.js';
 import { MigrationFailureReason } from '../../lib/wire/failure.js';
-import { SUBPROTOCOL_MIGRATION, type SnapshotReady } from '../../lib/wire/message.js';
+import { type SnapshotReady, SUBPROTOCOL_MIGRATION } from '../../lib/wire/message.js';
 import type { Trailer } from '../../lib/wire/trailer.js';
 import { typescriptCodec } from '../../lib/wire/typescript/index.js';
 import { Random } from './chance.js';
@@ -155,7 +155,14 @@ export class Liar {
     const number = newest + BigInt(this.#random.between(0, 1));
     const to = this.#random.chance(0.5) ? target : this.#node();
     this.#options.visit('old-snapshot-under-new-try');
-    const led: Led = { origin, source: 0, target: to, requestId: this.#random.bytes(16), conduct: 'honest', try: number };
+    const led: Led = {
+      origin,
+      source: 0,
+      target: to,
+      requestId: this.#random.bytes(16),
+      conduct: 'honest',
+      try: number,
+    };
     this.#led.set(origin, { ...led, source: Number(chunks[0]!.trailer.source ?? 0n) });
     for (const { message, trailer } of chunks) this.#send(to, message, { ...trailer, try: number });
   }
@@ -175,7 +182,11 @@ export class Liar {
   #order({ origin, try: number, epoch, source, target }: Insight): void {
     this.#options.visit('liar-orders');
     const tried = { try: number };
-    const failed = { kind: 'MigrationFailed', daemonOrigin: origin, reason: MigrationFailureReason.stateFailed('a lie') };
+    const failed = {
+      kind: 'MigrationFailed',
+      daemonOrigin: origin,
+      reason: MigrationFailureReason.stateFailed('a lie'),
+    };
     const orders: ReadonlyArray<() => void> = [
       () => this.#send(source, { kind: 'CutoverNotify', daemonOrigin: origin, targetNode: BigInt(target) }, tried),
       () => this.#send(target, { kind: 'ActivateTarget', daemonOrigin: origin }, tried),
