@@ -69,9 +69,7 @@ export interface MigrationTransport {
 
 /** What the dispatcher reads of the daemons on its node. */
 export interface LocalCopies {
-  get(
-    origin: bigint,
-  ):
+  get(origin: bigint):
     | {
         readonly head: CausalLink;
         readonly nextParent: bigint;

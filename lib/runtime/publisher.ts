@@ -8,6 +8,8 @@ const MAX_OUTSTANDING = 8;
 const RETRY_MS = 2;
 
 interface Batch {
+  /** Of those sent, in order. */
+  readonly number: number;
   readonly events: readonly CausalEvent[];
   readonly sentAt: number;
 }
@@ -25,11 +27,12 @@ export class EventPublisher {
   readonly #environment: Pick<Environment, 'nowMs' | 'after'>;
   #node: bigint;
   #outstanding = new Set<Promise<void>>();
-  /** Batches that were refused, oldest first; nothing new is sent before them. */
+  /** Batches that were refused; nothing new is sent before them. */
   #refused: Batch[] = [];
   #failure: unknown;
   #moved: bigint | undefined;
   #round = 0;
+  #batches = 0;
   #longestWaitMs = 0;
   #accepted = 0;
 
@@ -61,7 +64,7 @@ export class EventPublisher {
       await Promise.race(this.#outstanding);
       await this.#settleRefused();
     }
-    this.#post({ events, sentAt: this.#environment.nowMs() });
+    this.#post({ number: this.#batches++, events, sentAt: this.#environment.nowMs() });
   }
 
   /** Resolves when every event sent has been accepted. */
@@ -89,8 +92,9 @@ export class EventPublisher {
       this.#longestWaitMs = Math.max(this.#longestWaitMs, this.#environment.nowMs() - batch.sentAt);
       return;
     }
-    if (!refusal.retriable) this.#failure ??= refusal;
-    this.#refused.push({ events: batch.events.slice(accepted), sentAt: batch.sentAt });
+    // Without an answer nobody knows what was taken: sent again, that is dropped as seen.
+    if (!refusal.retriable && refusal.kind !== 'timed-out') this.#failure ??= refusal;
+    this.#refused.push({ ...batch, events: batch.events.slice(accepted) });
     const target = refusal.details.target;
     if (refusal.kind === 'moving' && typeof target === 'bigint') this.#moved = target;
   }
@@ -102,7 +106,7 @@ export class EventPublisher {
       await new Promise<void>((resolve) => this.#environment.after(RETRY_MS, resolve));
       this.#node = this.#moved ?? this.#node;
       this.#moved = undefined;
-      const again = this.#refused;
+      const again = this.#refused.sort((a, b) => a.number - b.number);
       this.#refused = [];
       this.#round++;
       for (const batch of again) this.#post(batch);

@@ -233,6 +233,7 @@ export class DaemonRuntime {
       () => {
         this.#refusedFrames++;
       },
+      environment,
     );
   }
 
