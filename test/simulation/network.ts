@@ -15,6 +15,8 @@ export interface NetworkFaults {
   readonly longestDelayMs: number;
   /** A partition loses frames; else it holds them until it is over. */
   readonly partitionsLose: boolean;
+  /** Not only frames of migrations are lost, doubled, delayed and overtaken, but those of publishers too. */
+  readonly deliveriesToo: boolean;
   /** Frames sent in one step travel in one batch. */
   readonly batches: boolean;
 }
@@ -26,6 +28,7 @@ export const NO_NETWORK_FAULTS: NetworkFaults = {
   overtaken: 0,
   longestDelayMs: 0,
   partitionsLose: false,
+  deliveriesToo: false,
   batches: true,
 };
 
@@ -220,15 +223,15 @@ export class Network {
   #befalls(link: Link, flight: Flight): boolean {
     const { from, to } = link;
     const n = ++link.count;
-    const { lost, doubled, delayed, overtaken, longestDelayMs, partitionsLose } = this.faults;
-    const isMigration = flight.subprotocol === SUBPROTOCOL_MIGRATION;
+    const { lost, doubled, delayed, overtaken, longestDelayMs, partitionsLose, deliveriesToo } = this.faults;
+    const mayBefall = deliveriesToo || flight.subprotocol === SUBPROTOCOL_MIGRATION;
     if (this.isCut(from, to)) {
       // What a link keeps in order it also keeps until it holds again.
-      if (isMigration && partitionsLose) this.observer.lost(flight, 'partition');
+      if (mayBefall && partitionsLose) this.observer.lost(flight, 'partition');
       else link.held.push(flight);
       return false;
     }
-    if (!isMigration || from === to) return true;
+    if (!mayBefall || from === to) return true;
     if (this.#chances.strikes('lost', lost, from, to, n)) {
       this.observer.lost(flight, 'lost');
       return false;

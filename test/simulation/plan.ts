@@ -144,6 +144,7 @@ export function planOf(seed: number): Plan {
       overtaken: isBad ? random.pick([0, 0.05, 0.25]) : 0,
       longestDelayMs: random.pick([40, 300, 1_500]),
       partitionsLose: random.chance(0.5),
+      deliveriesToo: random.chance(0.5),
       batches: random.chance(0.5),
     },
     register: {

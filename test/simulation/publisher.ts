@@ -3,7 +3,7 @@ import type { History } from './checkers.js';
 import { EVENT_PLAIN, EVENT_THROWS } from './ledger-daemon.js';
 
 /** Without any answer for so long, a publisher begins again from the last one that it had. */
-const STALLED_MS = 900;
+const STALLED_MS = 4_000;
 const BATCH_EVENTS = 3;
 
 /** One event of a publisher: every 13th makes its daemon throw. */

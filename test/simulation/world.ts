@@ -397,9 +397,9 @@ export class World {
 
   async #spawn(daemon: number): Promise<void> {
     const { home, feeds } = this.plan.daemons[daemon]!;
-    const life = this.lives.get(home)!;
+    const life = this.lives.get(home);
     const again = () => this.scheduler.in(40, 0, () => void this.#spawn(daemon));
-    if (!life.runtime.isReady) {
+    if (!life?.runtime.isReady) {
       again();
       return;
     }
