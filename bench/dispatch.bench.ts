@@ -1,5 +1,6 @@
 import { EntityKeypair } from '../lib/index.js';
 import { OutgoingSnapshot } from '../lib/migration/outgoing-snapshot.js';
+import { SnapshotParts } from '../lib/migration/snapshot-bytes.js';
 import type { MigrationCodec } from '../lib/wire/codec.js';
 import { encodeMigrationFrame } from '../lib/wire/extension.js';
 import { bareNode, HERE, KIND, ORCHESTRATOR, SOURCE, StateDaemon, TARGET } from './harness/bare-node.js';
@@ -53,7 +54,7 @@ function firstChunk(codec: MigrationCodec, entityId: Uint8Array): Uint8Array {
   const outgoing = new OutgoingSnapshot(codec, {
     origin,
     seqThrough: 0n,
-    parts: [snapshot],
+    bytes: new SnapshotParts([snapshot]),
     trailer,
     target: HERE,
     sign: () => undefined,

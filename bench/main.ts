@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import { BadOption, parseBenchOptions } from './harness/options.js';
+import { parseBenchOptions, withUsage } from './harness/options.js';
 import { runBenches } from './harness/run.js';
 import { reportLines } from './harness/text.js';
 
@@ -30,11 +30,4 @@ async function main(): Promise<number> {
   return run.ok ? 0 : 1;
 }
 
-try {
-  process.exitCode = await main();
-} catch (error) {
-  const isUsage = error instanceof BadOption || (error as { code?: string }).code?.startsWith('ERR_PARSE_ARGS');
-  if (!isUsage) throw error;
-  console.error(`${(error as Error).message} (${USAGE})`);
-  process.exitCode = 1;
-}
+process.exitCode = await withUsage(USAGE, main);

@@ -4,7 +4,7 @@ import { parseArgs } from 'node:util';
 import { checkoutRoot } from '../lib/wire/baseline/addon.js';
 import { chart } from './harness/chart.js';
 import { benchPage, indexPage } from './harness/markdown.js';
-import { BadOption, parseBenchOptions } from './harness/options.js';
+import { BadOption, parseBenchOptions, withUsage } from './harness/options.js';
 import { type Run, runBenches } from './harness/run.js';
 
 const USAGE =
@@ -60,11 +60,4 @@ function write(folder: string, run: Run): void {
   console.log(`written to ${folder}`);
 }
 
-try {
-  process.exitCode = await main();
-} catch (error) {
-  const isUsage = error instanceof BadOption || (error as { code?: string }).code?.startsWith('ERR_PARSE_ARGS');
-  if (!isUsage) throw error;
-  console.error(`${(error as Error).message} (${USAGE})`);
-  process.exitCode = 1;
-}
+process.exitCode = await withUsage(USAGE, main);

@@ -1,4 +1,5 @@
 import { OutgoingSnapshot } from '../lib/migration/outgoing-snapshot.js';
+import { SnapshotParts } from '../lib/migration/snapshot-bytes.js';
 import type { MigrationCodec } from '../lib/wire/codec.js';
 import { encodeMigrationFrame } from '../lib/wire/extension.js';
 import type { FrameProducer } from '../lib/wire/frame-producer.js';
@@ -114,7 +115,14 @@ export function targetOf(engine: 'native' | 'typescript', stateBytes: number): S
   };
   const node = bareNode(codec, { send: () => {}, stream: () => {} }, () => new StateDaemon(new Uint8Array(0), compare));
   const trailer = { try: 1n, requestId: REQUEST_ID, source: SOURCE, daemonKind: KIND, transportIdentity: 0n };
-  const fields = { origin, seqThrough: 0n, parts, trailer, target: HERE, sign: () => undefined };
+  const fields = {
+    origin,
+    seqThrough: 0n,
+    bytes: new SnapshotParts(parts),
+    trailer,
+    target: HERE,
+    sign: () => undefined,
+  };
   const frames = new OutgoingSnapshot(codec, fields);
   const puller = new Puller();
   globalThis.gc?.();

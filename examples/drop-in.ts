@@ -20,18 +20,6 @@ type Engine = 'native' | 'typescript';
 const SOURCE = 1n;
 const TARGET = 2n;
 const ORCHESTRATOR = 3n;
-const KINDS = [
-  'TakeSnapshot',
-  'SnapshotReady',
-  'RestoreComplete',
-  'ReplayComplete',
-  'CutoverNotify',
-  'CleanupComplete',
-  'MigrationFailed',
-  'BufferedEvents',
-  'ActivateTarget',
-  'ActivateAck',
-];
 
 class Counter implements MeshDaemon {
   readonly name = 'counter';
@@ -91,7 +79,7 @@ function migrate(engine: Engine): string[] {
     .map((message) => ({ sender: ORCHESTRATOR, ...message }));
   for (let message = queue.shift(); message; message = queue.shift()) {
     const { sender, destNode, payload } = message;
-    transcript.push(`${sender} → ${destNode}  ${KINDS[payload[0]!]}  ${Buffer.from(payload).toString('hex')}`);
+    transcript.push(`${sender} → ${destNode}  ${codec.decode(payload).kind}  ${Buffer.from(payload).toString('hex')}`);
     const answers = nodes.get(destNode)!.handler.handleMessage(payload, sender);
     queue.push(...answers.map((answer) => ({ sender: destNode, ...answer })));
     // Two events arrive while the daemon is on its way: they go along.

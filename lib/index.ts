@@ -1,4 +1,11 @@
-export type { DaemonFactory, DaemonHealth, DaemonOutputs, MeshDaemon } from './daemon/daemon.js';
+export type {
+  DaemonFactory,
+  DaemonHealth,
+  DaemonOutputs,
+  MeshDaemon,
+  StateChunks,
+  StreamedState,
+} from './daemon/daemon.js';
 export { DaemonFactoryRegistry, type ExpectedDaemonOptions } from './daemon/factories.js';
 export { type Acceptance, DaemonHost, type DaemonHostOptions } from './daemon/host.js';
 export { DaemonRegistry } from './daemon/registry.js';

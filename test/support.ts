@@ -1,6 +1,6 @@
 import { suite as uvuSuite } from 'uvu';
 import { MigrationError, type MigrationErrorKind } from '../lib/errors.js';
-import type { CausalEvent, MeshDaemon } from '../lib/index.js';
+import type { CausalEvent, MeshDaemon, StreamedState } from '../lib/index.js';
 
 /**
  * A suite of uvu's. uvu takes an error's `details` for text of its own and stops silently where they are none, so ours are
@@ -51,10 +51,15 @@ export class Recorder implements MeshDaemon {
     return wait ? wait.then(done) : done();
   }
 
-  snapshot(): Uint8Array | Promise<Uint8Array> {
-    const done = () => new Uint8Array(BigUint64Array.from(this.seen).buffer);
+  snapshot(): Uint8Array | StreamedState | Promise<Uint8Array | StreamedState> {
+    const done = () => this.state(new Uint8Array(BigUint64Array.from(this.seen).buffer));
     const wait = this.before('snapshot');
     return wait ? wait.then(done) : done();
+  }
+
+  /** How its state leaves. */
+  state(bytes: Uint8Array): Uint8Array | StreamedState {
+    return bytes;
   }
 
   restore(state: Uint8Array): void | Promise<void> {
@@ -64,6 +69,18 @@ export class Recorder implements MeshDaemon {
     const wait = this.before('restore');
     return wait ? wait.then(done) : done();
   }
+}
+
+/** Turns of the event loop, counted: work that is cut into slices takes one between two. */
+export function countedTurns(): { count: number; readonly turn: () => Promise<void> } {
+  const turns = {
+    count: 0,
+    turn: () => {
+      turns.count++;
+      return new Promise<void>((resolve) => setImmediate(resolve));
+    },
+  };
+  return turns;
 }
 
 /** What was thrown, which must be a MigrationError of that kind. */

@@ -42,3 +42,15 @@ export async function parseBenchOptions({ only, engine, quick }: GivenOptions): 
     command: ['npm run bench', ...(words.length > 0 ? ['--', ...words] : [])].join(' '),
   };
 }
+
+/** Runs a command; for options that it cannot obey the person who gave them is told how it is used. @returns its exit code */
+export async function withUsage(usage: string, main: () => Promise<number>): Promise<number> {
+  try {
+    return await main();
+  } catch (error) {
+    const isUsage = error instanceof BadOption || (error as { code?: string }).code?.startsWith('ERR_PARSE_ARGS');
+    if (!isUsage) throw error;
+    console.error(`${(error as Error).message} (${usage})`);
+    return 1;
+  }
+}

@@ -12,6 +12,32 @@ export type DaemonHealth =
   | { readonly status: 'degraded'; readonly reason: string }
   | { readonly status: 'unhealthy'; readonly reason?: string };
 
+/** Pieces of a state, in order, of any size. */
+export type StateChunks = Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
+
+/**
+ * A state that is read piece by piece while it leaves, for a daemon on a file or a database: at no time is more of it
+ * read ahead than 1 MiB and the piece that passes that. `return()` of its iterator is called when a migration ends before it does.
+ *
+ * A stream that gives more or fewer bytes than `byteLength`, anything but Uint8Arrays, more than 10,000 empty pieces in a row,
+ * or throws, fails the migration (`state-failed`, with what was thrown as cause), and one that gives nothing for the source's
+ * patience does too; the daemon goes on where it is.
+ */
+export interface StreamedState {
+  /** Bytes of all pieces together. */
+  readonly byteLength: number;
+  /**
+   * Each piece no longer changes once it has been given.
+   *
+   * Pieces that are lost on their way are read again. Where this is a function, it is called for each reading, and must give
+   * the same bytes each time: one that gives others is found out by the target, and the migration fails. So is an
+   * iterable that makes a new iterator for each `[Symbol.iterator]()`, as an array or a Set does. What can be read only once (a
+   * generator object, any iterator, and every async iterable, because a Node stream is one) is kept, as it was read,
+   * until the target has all of it: in memory, which then takes up to `byteLength`.
+   */
+  readonly chunks: StateChunks | (() => StateChunks);
+}
+
 /** A stateful daemon that can be moved to another node. It is called one call at a time. */
 export interface MeshDaemon {
   /** For people: logs and errors. */
@@ -41,10 +67,15 @@ export interface MeshDaemon {
   process(event: CausalEvent): MaybePromise<DaemonOutputs>;
 
   /**
-   * The whole state, as bytes that no longer change: a copy, or memory that the daemon will not write again. `undefined`
-   * where it has none and so cannot be moved.
+   * The whole state, as bytes that no longer change: a copy, or memory that the daemon will not write again; or as a
+   * stream of them. `undefined` where it has none and so cannot be moved.
+   *
+   * A stream is read after this has returned. In `pause` mode, and for `DaemonRuntime.snapshot` and `state`, the daemon processes
+   * nothing until it has been read, or the migration has ended and the iterator was closed; in `live` mode it goes on, so
+   * what is streamed must be a frozen state (a database's snapshot, a file that is only added to). While one stream
+   * is read, this may be called again.
    */
-  snapshot(): MaybePromise<Uint8Array | undefined>;
+  snapshot(): MaybePromise<Uint8Array | StreamedState | undefined>;
 
   /** Takes up a state that `snapshot` gave. The view is valid only until the call returns (or its promise settles). */
   restore(state: Uint8Array): MaybePromise<void>;

@@ -1,10 +1,11 @@
 import { MigrationError, messageOf } from '../errors.js';
 import type { EntityKeypair } from '../identity/entity-keypair.js';
 import { isPromise, type MaybePromise, whenReady } from '../maybe-promise.js';
-import { type CarriedState, encodeCarriedState, splitState } from '../state/carried-state.js';
+import { inSlices } from '../slices.js';
+import { type CarriedState, encodeCarriedState, type SplitState, splitState } from '../state/carried-state.js';
 import { CausalChain } from '../state/chain.js';
 import { ChannelPositions } from '../state/channel-positions.js';
-import { Horizon } from '../state/horizon.js';
+import { type FrozenHorizon, Horizon } from '../state/horizon.js';
 import type { MigrationCodec } from '../wire/codec.js';
 import type { EventLog, EventLogOptions } from '../wire/event-log.js';
 import type { SubscriptionLedger } from '../wire/ledger.js';
@@ -12,6 +13,8 @@ import type { CausalEvent, CausalLink } from '../wire/link.js';
 import { MAX_SNAPSHOT_CHUNK_SIZE } from '../wire/message.js';
 import { SNAPSHOT_FIXED_OVERHEAD, type SnapshotFields, type StateSnapshot } from '../wire/snapshot.js';
 import type { DaemonHealth, DaemonOutputs, MeshDaemon } from './daemon.js';
+import type { StateReader } from './state-reader.js';
+import { StateStream } from './state-stream.js';
 
 /** Events processed before the event loop gets its turn. */
 const SLICE = 1_000;
@@ -42,6 +45,23 @@ export interface SnapshotOptions {
   readonly intake?: 'logging' | 'mirroring' | undefined;
   /** Seals the daemon's key to the target, for the snapshot with that chain head. */
   readonly seal?: ((head: CausalLink) => Uint8Array | undefined) | undefined;
+}
+
+/** A daemon's state and what goes around it (PROTOCOL.md §4). */
+export interface HostSnapshot<Own extends Uint8Array | StateStream = Uint8Array | StateStream> {
+  readonly fields: SnapshotFields;
+  /** What our host writes in front of the daemon's own bytes, in parts; none where it writes nothing. */
+  readonly carried: readonly Uint8Array[];
+  readonly own: Own;
+  /** Bytes of both. */
+  readonly stateLength: number;
+}
+
+/** What a snapshot is written from. */
+interface Captured<Own> {
+  readonly fields: SnapshotFields;
+  readonly carried: CarriedState<FrozenHorizon> | undefined;
+  readonly own: Own;
 }
 
 export interface DaemonHostOptions {
@@ -99,6 +119,8 @@ export class DaemonHost {
   #failures = 0;
   #oversized: CausalEvent | undefined;
   #snapshotLength: number | undefined;
+  /** The reading of a streamed state into memory. */
+  #reading: StateReader | undefined;
 
   constructor(options: DaemonHostOptions) {
     this.#options = options;
@@ -271,53 +293,95 @@ export class DaemonHost {
   free(): void {
     this.#disposed = true;
     this.#gate = 'fenced';
+    this.#reading?.close();
     this.log.dispose();
     this.ledger.dispose();
   }
 
   /**
-   * The daemon's state now, in parts that stand one after another, and what goes around it. Nothing of the state is
-   * copied.
+   * The daemon's state now, and what goes around it. Nothing of the state is copied, and of a stream nothing is read.
    *
-   * @throws MigrationError `state-failed` where the daemon throws, gives no bytes or has no state
+   * @throws MigrationError `state-failed` where the daemon throws, gives neither bytes nor a stream, or has no state
    */
-  snapshot(
-    options: SnapshotOptions,
-  ): MaybePromise<{ readonly fields: SnapshotFields; readonly state: readonly Uint8Array[] }> {
-    return this.#inOrder(() =>
+  snapshot(options: SnapshotOptions): MaybePromise<HostSnapshot> {
+    const taken = this.#inOrder(() =>
       whenReady(this.#ownState(), (own) => {
-        const bindings = this.ledger.size > 0 ? this.ledger.encode() : new Uint8Array(0);
-        const fields = {
-          entityId: this.keypair.entityId,
-          throughSeq: this.head.sequence,
-          chainLink: this.head,
-          createdAt: this.#clock(),
-          bindings,
-          identityEnvelope: options.seal?.(this.head),
-        };
-        const state = options.carry ? [encodeCarriedState(this.#carried()), own] : [own];
-        this.#snapshotLength = lengthAround(fields) + state.reduce((sum, part) => sum + part.length, 0);
-        if (options.intake) {
-          // Nothing else has had a turn since the daemon answered: the log begins right after this state.
-          this.log.clear();
-          this.#gate = options.intake;
-          this.#isLogProcessed = options.intake === 'mirroring';
-        }
-        return { fields, state };
+        const capture = () => this.#capture(own, options);
+        return own instanceof StateStream ? own.orClose(capture) : capture();
       }),
     );
+    return whenReady(taken, (captured) => this.#written(captured));
   }
 
-  /** @throws MigrationError `state-failed` where the daemon throws or gives no bytes, unless it says that it has no state */
-  #ownState(): MaybePromise<Uint8Array> {
+  /**
+   * The same in memory, also where the daemon streams its state: until that has been read the daemon processes nothing.
+   *
+   * @throws MigrationError `state-failed` also where the stream gives something else than it says
+   */
+  snapshotInMemory(options: SnapshotOptions): MaybePromise<HostSnapshot<Uint8Array>> {
+    const taken = this.#inOrder(() =>
+      whenReady(this.#ownState(), (own) => {
+        if (own instanceof Uint8Array) return this.#capture(own, options);
+        const { turn } = this.#options;
+        return own
+          .collect(turn, (reading) => {
+            this.#reading = reading;
+          })
+          .then((bytes) => this.#capture(bytes, options));
+      }),
+    );
+    return whenReady(taken, (captured) => this.#written(captured));
+  }
+
+  /** What must be of one moment: nothing else has had a turn since the daemon answered. */
+  #capture<T extends Uint8Array | StateStream>(own: T, { carry, seal, intake }: SnapshotOptions): Captured<T> {
+    const fields: SnapshotFields = {
+      entityId: this.keypair.entityId,
+      throughSeq: this.head.sequence,
+      chainLink: this.head,
+      createdAt: this.#clock(),
+      bindings: this.ledger.size > 0 ? this.ledger.encode() : new Uint8Array(0),
+      identityEnvelope: seal?.(this.head),
+    };
+    const carried = carry
+      ? {
+          epoch: this.epoch,
+          nextParent: this.nextParent,
+          observed: this.#observed,
+          horizon: this.#horizon.frozen(),
+          positions: this.positions.list(),
+        }
+      : undefined;
+    if (intake) {
+      // The log begins right after this state.
+      this.log.clear();
+      this.#gate = intake;
+      this.#isLogProcessed = intake === 'mirroring';
+    }
+    return { fields, carried, own };
+  }
+
+  /** The rest is written while events are taken again. */
+  #written<T extends Uint8Array | StateStream>({ fields, carried, own }: Captured<T>): MaybePromise<HostSnapshot<T>> {
+    return whenReady(carried ? encodeCarriedState(carried, this.#options.turn) : [], (parts) => {
+      const stateLength = parts.reduce((sum, part) => sum + part.length, own.byteLength);
+      this.#snapshotLength = lengthAround(fields) + stateLength;
+      return { fields, carried: parts, own, stateLength };
+    });
+  }
+
+  /** @throws MigrationError `state-failed` where the daemon throws or gives no state, unless it says that it has none */
+  #ownState(): MaybePromise<Uint8Array | StateStream> {
     if (this.daemon.isStateful === false) return new Uint8Array(0);
     return whenReady(
       this.#callDaemon('snapshot', (daemon) => daemon.snapshot()),
       (own) => {
         if (own instanceof Uint8Array) return own;
+        const whose = `${this.#name()} cannot be moved`;
+        if (typeof own === 'object' && own !== null) return new StateStream(whose, own);
         throw new MigrationError(
           'state-failed',
-          `${this.#name()} cannot be moved: its snapshot() gave ${own === undefined ? 'nothing; a daemon that has no state says isStateful: false' : `a ${typeof own} instead of a Uint8Array`}`,
+          `${whose}: its snapshot() gave ${own === undefined ? 'nothing; a daemon that has no state says isStateful: false' : `a ${typeof own} instead of a Uint8Array or a stream of them`}`,
         );
       },
     );
@@ -364,35 +428,34 @@ export class DaemonHost {
 
   /** Takes up a snapshot: the copy is held until `goLive`. @throws MigrationError `state-failed` where the daemon throws */
   restore(snapshot: StateSnapshot): MaybePromise<void> {
-    const { carried, own } = splitState(snapshot.state);
     this.#snapshotLength = lengthAround(snapshot) + snapshot.state.length;
     this.#gate = 'held';
+    const { turn } = this.#options;
+    return whenReady(splitState(snapshot.state, turn), ({ carried, own }) => {
+      this.#takeUpCarried(snapshot, { carried, own });
+      const positioned = inSlices(carried?.positions ?? [], SLICE, turn, ({ publisher, channel, position }) =>
+        this.positions.set(publisher, channel, position),
+      );
+      return whenReady(positioned, () => this.#takeUp(own));
+    });
+  }
+
+  #takeUpCarried({ chainLink, bindings }: StateSnapshot, { carried, own }: SplitState): void {
+    if (this.#disposed) throw new MigrationError('disposed', `${this.#name()} was ended while it was restored`);
     // Without what our host carries, the chain goes on with the state's bytes as the last payload, as in the reference.
     const { codec } = this.#options;
-    const nextParent = carried?.nextParent ?? codec.parentHash(snapshot.chainLink, own);
-    this.#chain = CausalChain.after(codec, snapshot.chainLink, nextParent);
+    const nextParent = carried?.nextParent ?? codec.parentHash(chainLink, own);
+    this.#chain = CausalChain.after(codec, chainLink, nextParent);
     if (carried) {
       this.epoch = carried.epoch;
       this.#horizon = carried.horizon;
       this.#observed = carried.observed;
-      this.positions = new ChannelPositions(carried.positions);
     } else {
-      this.#observed = snapshot.chainLink.horizon;
+      this.#observed = chainLink.horizon;
     }
     const empty = this.ledger;
-    this.ledger = codec.createLedger(snapshot.bindings);
+    this.ledger = codec.createLedger(bindings);
     empty.dispose();
-    return this.#takeUp(own);
-  }
-
-  #carried(): CarriedState {
-    return {
-      epoch: this.epoch,
-      nextParent: this.nextParent,
-      observed: this.#observed,
-      horizon: this.#horizon,
-      positions: [...this.positions],
-    };
   }
 
   #append(event: CausalEvent): void {

@@ -1,4 +1,5 @@
 import { MigrationError } from '../errors.js';
+import { wholeFromOne } from '../limits.js';
 import type { CausalEvent } from '../wire/link.js';
 
 /** How much of a channel is kept for who reads later. */
@@ -45,8 +46,8 @@ export class ChannelHistory {
   constructor(name: string, id: Uint8Array, { keepEvents = 65_536, keepBytes = 64 * 1024 * 1024 }: ChannelLimits = {}) {
     this.#name = name;
     this.#id = id;
-    this.keepEvents = atLeastOne(keepEvents, 'keepEvents');
-    this.#keepBytes = atLeastOne(keepBytes, 'keepBytes');
+    this.keepEvents = wholeFromOne(keepEvents, 'keepEvents');
+    this.#keepBytes = wholeFromOne(keepBytes, 'keepBytes');
   }
 
   /** The number of the last event that is gone; 0 while none is. */
@@ -144,9 +145,4 @@ export class ChannelHistory {
 
 function cost({ payload }: CausalEvent): number {
   return payload.length + EVENT_OVERHEAD;
-}
-
-function atLeastOne(value: number, name: string): number {
-  if (Number.isSafeInteger(value) && value >= 1) return value;
-  throw new RangeError(`${name} must be a whole number of at least 1, got ${String(value)}`);
 }

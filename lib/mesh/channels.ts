@@ -8,8 +8,9 @@ import type { ChannelListener, ChannelSubscription, SubscribeOptions } from './m
 /** Of one delivery, at the most. */
 const BATCH_EVENTS = 1_000;
 const BATCH_BYTES = 256 * 1024;
-/** Deliveries before the event loop gets its turn. */
+/** Deliveries before the event loop gets its turn, and readers looked at for whom there is nothing. */
 const DELIVERIES_PER_TURN = 64;
+const READERS_PER_TURN = 1_000;
 /** Channels that nobody publishes on or reads any more, and whose events are kept all the same. */
 const IDLE_CHANNELS = 1_024;
 /** And without their events, so that who has read all of them may still go on. */
@@ -159,8 +160,9 @@ export class Channels {
     if (this.#isRunning) return;
     this.#isRunning = true;
     let left = DELIVERIES_PER_TURN;
+    let looked = 0;
     for (const reader of this.#ready) {
-      if (left === 0) break;
+      if (left === 0 || looked++ === READERS_PER_TURN) break;
       this.#ready.delete(reader);
       if (this.#deliver(reader)) left--;
     }

@@ -23,6 +23,11 @@ interface OpenBatch {
   length: number;
 }
 
+interface OutgoingStream {
+  readonly subprotocol: number;
+  readonly frames: FrameProducer;
+}
+
 /**
  * One direction to one peer: gathers frames into batches, sends as many bytes as the peer's window allows, and pulls
  * streams when nothing else waits. What the bytes travel over is handed in.
@@ -33,7 +38,8 @@ export class OutgoingLink {
   #queue: Batch[] = [];
   #queuedBytes = 0;
   #inFlight = 0;
-  readonly #streams: Array<{ readonly subprotocol: number; readonly frames: FrameProducer }> = [];
+  /** Those that have frames, or may have. One that has none yet comes back when it has. */
+  readonly #streams: OutgoingStream[] = [];
   #waiting: Array<() => void> = [];
   #scheduled = false;
   #closed = false;
@@ -143,10 +149,21 @@ export class OutgoingLink {
         if (this.#queue.length > 0) return;
         const length = frames.writeNext(this.#open!.bytes, at);
         if (length > 0) this.#commit(length);
+        else break;
       }
       this.#streams.shift();
+      if (!frames.done) this.#await(first);
     }
     this.#seal();
+  }
+
+  /** A stream that has no frame yet makes room for others. */
+  #await(stream: OutgoingStream): void {
+    stream.frames.onReady?.(() => {
+      if (this.#closed) return;
+      this.#streams.push(stream);
+      this.#schedule();
+    });
   }
 
   #wake(): void {

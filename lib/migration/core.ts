@@ -9,6 +9,7 @@ import type { AssembledSnapshot } from '../wire/reassembler.js';
 import type { Trailer } from '../wire/trailer.js';
 import type { SnapshotAttestation } from './attestation.js';
 import type { Offer } from './offer.js';
+import type { SnapshotBytes } from './snapshot-bytes.js';
 
 /**
  * `pause`: from the snapshot on the source logs events and does not process them: right for every daemon. `live`: it goes
@@ -62,8 +63,8 @@ export interface LostOwner {
 export interface DaemonSnapshot {
   /** The sequence of the daemon's last output. */
   readonly seqThrough: bigint;
-  /** The snapshot's bytes, in pieces that stand one after another and do not change. */
-  readonly parts: readonly Uint8Array[];
+  /** Closed by whoever has been given it. */
+  readonly bytes: SnapshotBytes;
   readonly daemonKind: string;
   /** The daemon's own signature (64 bytes); undefined where its private half is not here. */
   readonly sign: (message: Uint8Array) => Uint8Array | undefined;
@@ -233,6 +234,8 @@ export interface RoleContext {
   report(report: MigrationReport): void;
   /** A half has let its record of that daemon go. */
   ended(origin: bigint): void;
+  /** Runs what something other than a call of the dispatcher has brought, and all that follows from it. */
+  run(brought: () => void): void;
 }
 
 /** What a half tells its node: for handles, hooks and whoever watches. */

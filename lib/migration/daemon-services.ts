@@ -1,7 +1,8 @@
 import type { MeshDaemon } from '../daemon/daemon.js';
 import type { DaemonFactoryRegistry, ExpectedDaemon } from '../daemon/factories.js';
-import { DaemonHost, type DaemonHostOptions } from '../daemon/host.js';
+import { DaemonHost, type DaemonHostOptions, type HostSnapshot } from '../daemon/host.js';
 import type { DaemonRegistry } from '../daemon/registry.js';
+import { type KeepState, MemoryKeep } from '../daemon/state-keep.js';
 import { MigrationError, messageOf } from '../errors.js';
 import { EntityKeypair } from '../identity/entity-keypair.js';
 import { sealSnapshot } from '../identity/identity-context.js';
@@ -15,6 +16,7 @@ import type { AuthorizationRequest, DaemonSnapshot, Examination, RequestTypes } 
 import type { MigrationServices } from './handler.js';
 import type { AuthorizeFn, MigrationHandlerHooks } from './hooks.js';
 import type { DaemonOwnership } from './ownership.js';
+import { type SnapshotBytes, SnapshotParts, StreamedSnapshot } from './snapshot-bytes.js';
 
 export interface DaemonServicesOptions {
   readonly localNode: bigint;
@@ -30,6 +32,8 @@ export interface DaemonServicesOptions {
   readonly host: (keypair: EntityKeypair, kind: string, daemon: MeshDaemon) => DaemonHostOptions;
   /** Resolves in a later turn of the event loop, after a slice of a replay; without it all is done at once. */
   readonly turn?: (() => Promise<void>) | undefined;
+  /** Where a streamed state that can be read only once is kept until its target has it. Default: in memory. */
+  readonly keepState?: KeepState | undefined;
 }
 
 type Ask<K extends keyof RequestTypes> = RequestTypes[K]['ask'];
@@ -59,12 +63,12 @@ export class DaemonServices implements MigrationServices {
 
   admit = (ask: Ask<'admit'>): MaybePromise<undefined> =>
     // First who asks: a stranger learns nothing of this node.
-    whenReady(this.authorize(ask), () => {
-      return whenReady(this.#placing(ask), ([obstacle]) => {
+    whenReady(this.authorize(ask), () =>
+      whenReady(this.#placing(ask), ([obstacle]) => {
         if (obstacle) throw obstacle;
         return undefined;
-      });
-    });
+      }),
+    );
 
   beginTry = ({ origin }: Ask<'beginTry'>) => {
     const [obstacle] = taking(this.#options.registry.require(origin));
@@ -115,8 +119,9 @@ export class DaemonServices implements MigrationServices {
     if (!factories)
       return [new MigrationError('compute-not-supported', `node ${node} hosts no daemons`, { details: { node } })];
     return whenReady(hooks.readiness ? hooks.readiness() : true, (isReady) => {
-      const notReady = new MigrationError('not-ready', `node ${node} is not ready yet`, { details: { node } });
-      return [...(isReady === true ? [] : [notReady]), ...this.#noRoomFor(ask, factories)];
+      const room = this.#noRoomFor(ask, factories);
+      if (isReady === true) return room;
+      return [new MigrationError('not-ready', `node ${node} is not ready yet`, { details: { node } }), ...room];
     });
   }
 
@@ -131,18 +136,27 @@ export class DaemonServices implements MigrationServices {
   }
 
   takeSnapshot(ask: Ask<'takeSnapshot'>): MaybePromise<DaemonSnapshot> {
-    const { codec, registry, readsCarriedState } = this.#options;
+    const { registry, readsCarriedState } = this.#options;
     const host = registry.require(ask.origin);
     const carry = readsCarriedState(ask.target);
     const intake = ask.mode === 'live' ? 'mirroring' : 'logging';
-    return whenReady(host.snapshot({ carry, intake, seal: this.#seal(host, ask) }), ({ fields, state }) => {
-      const stateLength = state.reduce((sum, part) => sum + part.length, 0);
-      const { head, tail } = codec.encodeSnapshotParts(fields, stateLength);
+    return whenReady(host.snapshot({ carry, intake, seal: this.#seal(host, ask) }), (snapshot) => {
+      const { throughSeq } = snapshot.fields;
       const { keypair, kind: daemonKind } = host;
       // Where the private half is gone when the last chunk leaves, nothing is signed, and the target refuses.
       const sign = (message: Uint8Array) => (keypair.canSign ? keypair.sign(message) : undefined);
-      return { seqThrough: fields.throughSeq, parts: [head, ...state, tail], daemonKind, sign };
+      return { seqThrough: throughSeq, bytes: this.#bytes(host.origin, snapshot), daemonKind, sign };
     });
+  }
+
+  #bytes(origin: bigint, { fields, carried, own, stateLength }: HostSnapshot): SnapshotBytes {
+    const { codec, keepState = () => new MemoryKeep() } = this.#options;
+    if (own instanceof Uint8Array) {
+      const { head, tail } = codec.encodeSnapshotParts(fields, stateLength);
+      return new SnapshotParts([head, ...carried, own, tail]);
+    }
+    const { head, tail } = own.orClose(() => codec.encodeSnapshotParts(fields, stateLength));
+    return new StreamedSnapshot({ origin, before: [head, ...carried], state: own, behind: [tail], keepState });
   }
 
   /** How the daemon's key goes along; refused here, before anything has been touched, where it must and cannot. */

@@ -2,13 +2,13 @@ import { randomBytes } from 'node:crypto';
 import type { DaemonHostOptions } from '../daemon/host.js';
 import { MigrationError } from '../errors.js';
 import { isPromise, type MaybePromise } from '../maybe-promise.js';
-import { checkBytes, checkObject, checkU64, wrongType } from '../wire/arguments.js';
+import { checkBytes, checkBytesOfLength, checkObject, checkU64, wrongType } from '../wire/arguments.js';
 import { forEachFrame } from '../wire/batch.js';
 import type { MigrationCodec } from '../wire/codec.js';
 import { createCodec } from '../wire/engine.js';
 import type { EventLog } from '../wire/event-log.js';
 import { decodeMigrationFrame, type ExtensionMessage, encodeMigrationFrame, isExtension } from '../wire/extension.js';
-import { allFrames, type FrameProducer } from '../wire/frame-producer.js';
+import { type FrameProducer, readyFrames } from '../wire/frame-producer.js';
 import type { CausalEvent, CausalLink } from '../wire/link.js';
 import type { MigrationFailed, MigrationMessage } from '../wire/message.js';
 import { appendTrailer, type Trailer } from '../wire/trailer.js';
@@ -154,6 +154,8 @@ export class MigrationSubprotocolHandler {
   /** Daemons of which a half has let its record go since the last look at what has been told. */
   #ended: bigint[] = [];
   #outbox: OutboundMigrationMessage[] = [];
+  /** Without a transport: streams of which frames are still to come. */
+  #streams: Array<{ readonly destNode: bigint; readonly frames: FrameProducer }> = [];
   #nextRequest = 1;
   #now = 0;
   #settling = false;
@@ -248,8 +250,12 @@ export class MigrationSubprotocolHandler {
     return this.takeOutbound();
   }
 
-  /** What is to be sent, where there is no transport. */
+  /**
+   * What is to be sent, where there is no transport. Of a snapshot that a daemon streams asynchronously each call gives what is
+   * here by then: to be called again, or `tick`, until `list` has all of its bytes as done.
+   */
   takeOutbound(): OutboundMigrationMessage[] {
+    this.#collect();
     const outbound = this.#outbox;
     this.#outbox = [];
     return outbound;
@@ -397,11 +403,24 @@ export class MigrationSubprotocolHandler {
     return [...this.#orchestrator.statuses(), ...this.#source.statuses(), ...this.#target.statuses()];
   }
 
-  /** Frees what is half assembled. Nothing is taken or begun any more (`disposed`), and no time passes. Idempotent. */
+  /** Frees what is half assembled, and closes what is streamed. Nothing is taken or begun any more (`disposed`), and no time passes. Idempotent. */
   dispose(): void {
     this.#disposed = true;
     this.#prober.dispose();
+    this.#source.dispose();
     this.#target.dispose();
+  }
+
+  /** Frames that streams have ready; what their failing leads to is settled too. */
+  #collect(): void {
+    const streams = this.#streams;
+    this.#streams = [];
+    for (const { destNode, frames } of streams) this.#drain(destNode, frames);
+  }
+
+  #drain(destNode: bigint, frames: FrameProducer): void {
+    for (const payload of readyFrames(frames)) this.#outbox.push({ destNode, payload });
+    if (!frames.done) this.#streams.push({ destNode, frames });
   }
 
   #requireUsable(): void {
@@ -416,8 +435,7 @@ export class MigrationSubprotocolHandler {
       throw wrongType('transportIdentity', 'a boolean', transportIdentity);
     if (mode !== undefined && mode !== 'pause' && mode !== 'live') throw wrongType('mode', "'pause' or 'live'", mode);
     const drawn = requestId ?? (this.#options.randomBytes ?? randomBytes)(REQUEST_ID_BYTES);
-    if (!(drawn instanceof Uint8Array) || drawn.length !== REQUEST_ID_BYTES)
-      throw new TypeError(`requestId must be a Uint8Array of ${REQUEST_ID_BYTES} bytes`);
+    checkBytesOfLength(drawn, 'requestId', REQUEST_ID_BYTES);
     return {
       requestId: drawn,
       ...(transportIdentity === undefined ? {} : { transportIdentity: transportIdentity ? 1n : 0n }),
@@ -671,7 +689,7 @@ export class MigrationSubprotocolHandler {
       forward: send,
       stream: (destNode, frames) => {
         if (transport) this.#guarded(() => transport.stream(destNode, frames));
-        else for (const frame of allFrames(frames)) send(destNode, frame);
+        else this.#drain(destNode, frames);
       },
       request: (role, kind, ask) => {
         const id = this.#nextRequest++;
@@ -690,6 +708,10 @@ export class MigrationSubprotocolHandler {
       report: (report) => this.#report(report),
       ended: (origin) => {
         if (this.#failuresTold.has(origin)) this.#ended.push(origin);
+      },
+      run: (brought) => {
+        this.#guarded(brought);
+        this.#settle();
       },
     };
   }

@@ -36,7 +36,7 @@ interface OrchestratorInputs {
   SnapshotReady: { readonly message: SnapshotReady; readonly frame: Uint8Array; readonly trailer: Trailer | undefined };
   RestoreComplete: undefined;
   ReplayComplete: undefined;
-  CleanupComplete: undefined;
+  CleanupComplete: { readonly trailer: Trailer | undefined };
   ActivateAck: undefined;
   SourceStatus: { readonly trailer: Trailer | undefined };
   MigrationFailed: { readonly from: bigint; readonly reason: MigrationFailureReason };

@@ -1,27 +1,24 @@
+import type { MigrationError } from '../errors.js';
 import type { Blake3Hasher, MigrationCodec } from '../wire/codec.js';
 import type { FrameProducer } from '../wire/frame-producer.js';
 import { MAX_SNAPSHOT_CHUNK_SIZE, SNAPSHOT_READY_HEADER_SIZE } from '../wire/message.js';
 import { encodeTrailer, type Trailer } from '../wire/trailer.js';
 import { attestedBytes } from './attestation.js';
+import { asMigrationError } from './failure.js';
+import { type SnapshotBytes, SnapshotParts, type SnapshotReader } from './snapshot-bytes.js';
 
 export interface OutgoingSnapshotFields {
   readonly origin: bigint;
   readonly seqThrough: bigint;
-  /** The snapshot, in pieces that stand one after another and do not change. */
-  readonly parts: readonly Uint8Array[];
+  readonly bytes: SnapshotBytes;
   /** What goes on each chunk; undefined towards a peer without extensions. The last chunk's has digest and signature too. */
   readonly trailer?: Trailer | undefined;
   /** Node id of the target: part of what is signed. */
   readonly target: bigint;
   /** The daemon's own signature (64 bytes), or nothing. */
   readonly sign: (message: Uint8Array) => Uint8Array | undefined;
-}
-
-interface Layout {
-  /** Where each part begins in the snapshot. */
-  readonly starts: readonly number[];
-  /** What stands behind each chunk but the last. */
-  readonly trailer: Uint8Array;
+  /** Its bytes cannot be read: no more chunks go out. Called once, by the call that finds it. */
+  readonly onFailed?: ((snapshot: OutgoingSnapshot, error: MigrationError) => void) | undefined;
 }
 
 const NOTHING = new Uint8Array(0);
@@ -33,7 +30,7 @@ const LAST_FIELDS_SIZE = 5 + 32 + 5 + 64;
 
 /**
  * A snapshot on its way out, as the frames of its chunks: each is written straight into the transport's batch when that
- * has room, so that nothing of the snapshot is held twice.
+ * has room, so that nothing of the snapshot is held twice; of a streamed one no more than is read ahead.
  */
 export class OutgoingSnapshot implements FrameProducer {
   /** Bytes of the whole snapshot. */
@@ -42,9 +39,13 @@ export class OutgoingSnapshot implements FrameProducer {
 
   readonly #codec: MigrationCodec;
   readonly #fields: OutgoingSnapshotFields;
-  /** Made when the first chunk goes out: until then a migration costs little. */
-  #layout: Layout | undefined;
+  #reader: SnapshotReader | undefined;
+  /** What stands behind each chunk but the last. Made when the first chunk goes out: until then a migration costs little. */
+  #eachTrailer: Uint8Array | undefined;
   #lastTrailer: Uint8Array = NOTHING;
+  /** Of a snapshot that is streamed, the last chunk's bytes: asked for again whenever the target is silent. */
+  #lastPayload: Uint8Array | undefined;
+  #isReadAgain = false;
   #hasher: Blake3Hasher | undefined;
   #digest: Uint8Array | undefined;
   #nextChunk = 0;
@@ -53,7 +54,7 @@ export class OutgoingSnapshot implements FrameProducer {
   constructor(codec: MigrationCodec, fields: OutgoingSnapshotFields) {
     this.#codec = codec;
     this.#fields = fields;
-    this.byteLength = fields.parts.reduce((sum, part) => sum + part.length, 0);
+    this.byteLength = fields.bytes.byteLength;
     this.totalChunks = Math.max(1, Math.ceil(this.byteLength / MAX_SNAPSHOT_CHUNK_SIZE));
   }
 
@@ -61,9 +62,22 @@ export class OutgoingSnapshot implements FrameProducer {
     return this.#cancelled || this.#nextChunk === this.totalChunks;
   }
 
-  /** No more chunks are to go out. */
+  get origin(): bigint {
+    return this.#fields.origin;
+  }
+
+  get isCancelled(): boolean {
+    return this.#cancelled;
+  }
+
+  get chunksWritten(): number {
+    return this.#nextChunk;
+  }
+
+  /** No more chunks are to go out, none again either: the target has all, or will get no more. Idempotent. */
   cancel(): void {
     this.#cancelled = true;
+    this.#fields.bytes.close();
   }
 
   /** Bytes of the snapshot that have been written into frames. */
@@ -77,43 +91,75 @@ export class OutgoingSnapshot implements FrameProducer {
   }
 
   get maxFrameLength(): number {
-    const trailer = this.#laidOut().trailer.length;
-    return SNAPSHOT_READY_HEADER_SIZE + MAX_SNAPSHOT_CHUNK_SIZE + trailer + LAST_FIELDS_SIZE;
+    return SNAPSHOT_READY_HEADER_SIZE + MAX_SNAPSHOT_CHUNK_SIZE + this.#trailerOfEach().length + LAST_FIELDS_SIZE;
+  }
+
+  /** Undefined where all bytes are in memory. */
+  get onReady(): FrameProducer['onReady'] {
+    return this.#reading().onReady;
   }
 
   /**
    * Writes the next chunk's frame at `at`, where at least `maxFrameLength` bytes must be free.
    *
-   * @returns bytes written; 0 when all chunks have been
+   * @returns bytes written; 0 when all chunks have been, or the next one's bytes are not here yet (`onReady`)
    */
   writeNext(target: Uint8Array, at: number): number {
     if (this.done) return 0;
-    const index = this.#nextChunk++;
+    const index = this.#nextChunk;
     const payloadAt = at + SNAPSHOT_READY_HEADER_SIZE;
-    const payloadLength = this.#writePayload(target, payloadAt, index);
+    const payloadLength = this.#writePayload(this.#reading(), target, payloadAt, index);
+    if (payloadLength === undefined) return 0;
+    this.#nextChunk++;
+    const payload = target.subarray(payloadAt, payloadAt + payloadLength);
     this.#hasher ??= this.#codec.createBlake3();
-    this.#hasher.update(target.subarray(payloadAt, payloadAt + payloadLength));
-    if (this.#nextChunk === this.totalChunks) this.#finish();
+    this.#hasher.update(payload);
+    if (this.#nextChunk === this.totalChunks) this.#finish(payload);
     return this.#frame(target, at, index, payloadLength);
   }
 
   /**
    * Chunks that have been written before, once more: those of each [first, end) pair in `runs`, in ascending order. A peer
-   * names them, so each goes out once at the most, whatever the pairs say.
+   * names them, so each goes out once at the most, whatever the pairs say. Of a streamed snapshot only when all have been
+   * written: it is read again, once for all of them.
+   *
+   * @returns undefined while it is read again for others
    */
-  again(runs: Uint32Array): FrameProducer {
-    return new Chunks(this.maxFrameLength, runs, this.#nextChunk, (target, at, index) =>
-      this.#rewrite(target, at, index),
-    );
+  again(runs: Uint32Array): FrameProducer | undefined {
+    if (this.#isReadAgain || this.#cancelled) return undefined;
+    const reader = this.#fields.bytes.read();
+    this.#isReadAgain = reader.onReady !== undefined;
+    const ended = () => {
+      this.#isReadAgain = false;
+      reader.end?.();
+    };
+    const write = (target: Uint8Array, at: number, index: number) => this.#rewrite(reader, target, at, index);
+    return new Chunks(this, runs, reader.onReady, write, ended);
   }
 
-  #rewrite(target: Uint8Array, at: number, index: number): number {
-    if (this.#cancelled) return 0;
-    const length = this.#writePayload(target, at + SNAPSHOT_READY_HEADER_SIZE, index);
-    return this.#frame(target, at, index, length);
+  /** The last chunk once more: it makes a target that has all of them answer. */
+  lastAgain(): FrameProducer {
+    const last = this.totalChunks - 1;
+    const kept = this.#lastPayload;
+    const reader = kept ? new SnapshotParts([kept]) : this.#fields.bytes.read();
+    const from = kept ? last * MAX_SNAPSHOT_CHUNK_SIZE : 0;
+    const write = (target: Uint8Array, at: number, index: number) => this.#rewrite(reader, target, at, index, from);
+    return new Chunks(this, Uint32Array.of(last, last + 1), undefined, write, () => {});
   }
 
-  #finish(): void {
+  /** @param from the byte of the snapshot at which the reader begins */
+  #rewrite(reader: SnapshotReader, target: Uint8Array, at: number, index: number, from = 0): number {
+    const length = this.#writePayload(reader, target, at + SNAPSHOT_READY_HEADER_SIZE, index, from);
+    return length === undefined ? 0 : this.#frame(target, at, index, length);
+  }
+
+  #reading(): SnapshotReader {
+    this.#reader ??= this.#fields.bytes.read();
+    return this.#reader;
+  }
+
+  #finish(lastPayload: Uint8Array): void {
+    if (this.onReady) this.#lastPayload = lastPayload.slice();
     this.#digest = this.#hasher!.digest();
     this.#hasher = undefined;
     const { origin, target, trailer, sign } = this.#fields;
@@ -128,16 +174,9 @@ export class OutgoingSnapshot implements FrameProducer {
     return { ...this.#fields.trailer, snapshotLength: BigInt(this.byteLength) };
   }
 
-  #laidOut(): Layout {
-    if (this.#layout) return this.#layout;
-    let at = 0;
-    const starts = this.#fields.parts.map((part) => {
-      const start = at;
-      at += part.length;
-      return start;
-    });
-    this.#layout = { starts, trailer: this.#fields.trailer ? encodeTrailer(this.#trailer()) : NOTHING };
-    return this.#layout;
+  #trailerOfEach(): Uint8Array {
+    this.#eachTrailer ??= this.#fields.trailer ? encodeTrailer(this.#trailer()) : NOTHING;
+    return this.#eachTrailer;
   }
 
   /** Header and trailer around a payload that is there already. */
@@ -146,69 +185,71 @@ export class OutgoingSnapshot implements FrameProducer {
     const payloadAt = at + SNAPSHOT_READY_HEADER_SIZE;
     this.#codec.writeChunkHeaders(HEADER, origin, seqThrough, this.byteLength, index, 1);
     target.set(HEADER, at);
-    const trailer = index === this.totalChunks - 1 ? this.#lastTrailer : this.#laidOut().trailer;
+    const trailer = index === this.totalChunks - 1 ? this.#lastTrailer : this.#trailerOfEach();
     target.set(trailer, payloadAt + payloadLength);
     return SNAPSHOT_READY_HEADER_SIZE + payloadLength + trailer.length;
   }
 
-  #writePayload(target: Uint8Array, at: number, index: number): number {
+  /** @returns its length; undefined where its bytes are not here */
+  #writePayload(
+    reader: SnapshotReader,
+    target: Uint8Array,
+    at: number,
+    index: number,
+    readFrom = 0,
+  ): number | undefined {
     const from = index * MAX_SNAPSHOT_CHUNK_SIZE;
     const length = Math.min(MAX_SNAPSHOT_CHUNK_SIZE, this.byteLength - from);
-    const { starts } = this.#laidOut();
-    let part = lastAtOrBefore(starts, from);
-    for (let done = 0; done < length; part++) {
-      const offset = from + done - starts[part]!;
-      const slice = this.#fields.parts[part]!.subarray(offset, offset + length - done);
-      target.set(slice, at + done);
-      done += slice.length;
+    try {
+      return reader.write(target, at, from - readFrom, length) ? length : undefined;
+    } catch (error) {
+      this.cancel();
+      this.#fields.onFailed?.(this, asMigrationError(error));
+      return undefined;
     }
-    return length;
   }
-}
-
-/** The index of the last of some ascending numbers, of which the first is 0, that is not over a value. */
-function lastAtOrBefore(starts: readonly number[], value: number): number {
-  let low = 0;
-  for (let high = starts.length - 1; low < high; ) {
-    const middle = (low + high + 1) >> 1;
-    if (starts[middle]! <= value) low = middle;
-    else high = middle - 1;
-  }
-  return low;
 }
 
 /** Single chunks, pulled like a whole snapshot. */
 class Chunks implements FrameProducer {
+  readonly maxFrameLength: number;
+  readonly #end: number;
   #run = 0;
   #next = 0;
+  #isOver = false;
 
   constructor(
-    readonly maxFrameLength: number,
+    private readonly snapshot: OutgoingSnapshot,
     private readonly runs: Uint32Array,
-    private readonly end: number,
+    readonly onReady: FrameProducer['onReady'],
     private readonly write: (target: Uint8Array, at: number, index: number) => number,
+    private readonly ended: () => void,
   ) {
-    this.#seek();
+    this.maxFrameLength = snapshot.maxFrameLength;
+    this.#end = snapshot.chunksWritten;
+    this.#seek(0);
   }
 
   get done(): boolean {
-    return this.#run + 1 >= this.runs.length;
+    return this.#isOver || this.snapshot.isCancelled;
   }
 
   writeNext(target: Uint8Array, at: number): number {
     if (this.done) return 0;
-    const index = this.#next++;
-    this.#seek();
-    return this.write(target, at, index);
+    const length = this.write(target, at, this.#next);
+    if (length > 0) this.#seek(this.#next + 1);
+    return length;
   }
 
-  /** To the first chunk from here on that a run names. */
-  #seek(): void {
-    for (; !this.done; this.#run += 2) {
-      const first = Math.max(this.#next, this.runs[this.#run]!);
-      if (first >= Math.min(this.runs[this.#run + 1]!, this.end)) continue;
+  /** To the first chunk from there on that a run names. */
+  #seek(from: number): void {
+    for (; this.#run + 1 < this.runs.length; this.#run += 2) {
+      const first = Math.max(from, this.runs[this.#run]!);
+      if (first >= Math.min(this.runs[this.#run + 1]!, this.#end)) continue;
       this.#next = first;
       return;
     }
+    this.#isOver = true;
+    this.ended();
   }
 }

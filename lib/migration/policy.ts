@@ -1,3 +1,4 @@
+import { numberFromOne, wholeFromOne } from '../limits.js';
 import { checkObject } from '../wire/arguments.js';
 import type { MigrationPhase } from './core.js';
 
@@ -44,8 +45,8 @@ export function orchestratorPolicy(options: OrchestratorPolicyOptions = {}): Mig
   for (const [phase, standard] of Object.entries(DEFAULT_PHASES) as Array<[WaitingPhase, PhasePolicy]>) {
     const { deadlineMs = standard.deadlineMs, tries = standard.tries } = options.phases?.[phase] ?? {};
     phases[phase] = {
-      deadlineMs: atLeast(deadlineMs, 1, `phases.${phase}.deadlineMs`),
-      tries: whole(tries, `phases.${phase}.tries`),
+      deadlineMs: numberFromOne(deadlineMs, `phases.${phase}.deadlineMs`),
+      tries: wholeFromOne(tries, `phases.${phase}.tries`),
     };
   }
   for (const phase of Object.keys(options.phases ?? {})) {
@@ -54,8 +55,8 @@ export function orchestratorPolicy(options: OrchestratorPolicyOptions = {}): Mig
   const { maxMigrations = 1_000_000, maxPerPeer = 1_000_000 } = options;
   return {
     phases,
-    maxMigrations: whole(maxMigrations, 'maxMigrations'),
-    maxPerPeer: whole(maxPerPeer, 'maxPerPeer'),
+    maxMigrations: wholeFromOne(maxMigrations, 'maxMigrations'),
+    maxPerPeer: wholeFromOne(maxPerPeer, 'maxPerPeer'),
   };
 }
 
@@ -78,19 +79,9 @@ export function participantPolicy(options: ParticipantPolicyOptions, patience: n
   checkObject(options, 'policy');
   const { patienceMs = patience, repeatMs = 1_000, maxMigrations = 1_000_000, maxPerPeer = 1_000_000 } = options;
   return {
-    patienceMs: atLeast(patienceMs, 1, 'patienceMs'),
-    repeatMs: atLeast(repeatMs, 1, 'repeatMs'),
-    maxMigrations: whole(maxMigrations, 'maxMigrations'),
-    maxPerPeer: whole(maxPerPeer, 'maxPerPeer'),
+    patienceMs: numberFromOne(patienceMs, 'patienceMs'),
+    repeatMs: numberFromOne(repeatMs, 'repeatMs'),
+    maxMigrations: wholeFromOne(maxMigrations, 'maxMigrations'),
+    maxPerPeer: wholeFromOne(maxPerPeer, 'maxPerPeer'),
   };
-}
-
-function atLeast(value: number, least: number, name: string): number {
-  if (typeof value === 'number' && value >= least) return value;
-  throw new RangeError(`${name} must be a number of at least ${least}, got ${String(value)}`);
-}
-
-function whole(value: number, name: string): number {
-  if (Number.isInteger(value) && value >= 1) return value;
-  throw new RangeError(`${name} must be a whole number of at least 1, got ${String(value)}`);
 }

@@ -15,6 +15,7 @@ import type {
 } from './core.js';
 import { asMigrationError, errorOf, extensionsRequired, reasonOf, toItself } from './failure.js';
 import { BoundedMemory } from './memory.js';
+import { countChunks, decodeMissingChunks } from './missing-chunks.js';
 import { OutgoingSnapshot } from './outgoing-snapshot.js';
 import { type ParticipantPolicy, type ParticipantPolicyOptions, participantPolicy } from './policy.js';
 import { noMigration, RoleHandler, type RoleRecord, requirePeer, type TransitionTable } from './role.js';
@@ -44,7 +45,7 @@ const REMEMBERED = 16_384;
  *     authorising → beginning → snapshotting → transferring → streaming → draining → fencing → offering → offered → releasing
  *
  * and from any of them back: `withdrawing` (an offer is out) and `resuming` (the log is processed, and the daemon is live).
- * Towards a peer without extensions: transferring → fencing → releasing. `recovering` follows `offered` where somebody
+ * Towards a peer without extensions: transferring → draining → fencing → releasing. `recovering` follows `offered` where somebody
  * knows that the target will never be live.
  */
 export type SourcePhase =
@@ -130,6 +131,8 @@ interface SourceInputs {
   setAside: Answered<'setAside'>;
   /** A request was refused. */
   refused: MigrationError;
+  /** The snapshot's bytes cannot be read. */
+  unreadable: MigrationError;
   /** Time has passed. */
   due: undefined;
 }
@@ -148,6 +151,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   readonly #rivals = new Map<bigint, Map<bigint, Rival>>();
   /** Copies kept for `recover`, and until when. Until the same time after each began, so the oldest is first. */
   readonly #backups = new Map<bigint, number>();
+  #isDisposed = false;
 
   constructor(registry: DaemonRegistry, policy: ParticipantPolicyOptions = {}) {
     super();
@@ -236,7 +240,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     const record = this.#require(origin, 'ChunkStatus');
     requirePeer(origin, 'ChunkStatus', from, record.target);
     if (trailer?.try !== record.try) return;
-    this.apply(record, 'ChunkStatus', { missing: u32s(trailer.missingChunks) });
+    this.apply(record, 'ChunkStatus', { missing: decodeMissingChunks(trailer.missingChunks) });
   }
 
   eventAck(origin: bigint, from: bigint, trailer: Trailer | undefined): void {
@@ -270,6 +274,8 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   answer(answer: MigrationAnswer): void {
     const record = this.awaiting(answer);
     if (!record) {
+      // Nobody sends it any more.
+      if (answer.kind === 'takeSnapshot') answer.value?.bytes.close();
       // Of a backup that is recovered there is no record.
       if (answer.kind === 'recover') {
         if (answer.error) this.#backupStays(answer.origin, answer.error);
@@ -321,6 +327,12 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     this.#ended.delete(origin);
     this.ctx.request('source', 'recover', { origin, lost });
     return true;
+  }
+
+  /** Closes what is streamed. */
+  dispose(): void {
+    this.#isDisposed = true;
+    for (const { snapshot } of this.records.values()) snapshot?.cancel();
   }
 
   override tick(): void {
@@ -403,6 +415,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
         EventAck: (r, i) => this.#restored(r, i),
         // The orchestrator has heard of the restore first.
         CutoverNotify: (r, i) => this.#cutover(r, i),
+        unreadable: (r, error) => this.#goBack(r, error),
         due: (r) => this.#poke(r),
       },
       streaming: {
@@ -562,6 +575,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   }
 
   #transfer(record: SourceRecord, taken: Answered<'takeSnapshot'>): void {
+    if (record.abort || this.#isDisposed) taken.bytes.close();
     if (record.abort) {
       this.#goBack(record, record.abort);
       return;
@@ -576,10 +590,17 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
 
   #outgoing(record: SourceRecord, taken: Answered<'takeSnapshot'>): OutgoingSnapshot {
     const { origin, target } = record;
-    const { seqThrough, parts, sign } = taken;
+    const { seqThrough, bytes, sign } = taken;
     const trailer = record.requestId && this.#chunkTrailer(record, record.requestId, taken.daemonKind);
-    return new OutgoingSnapshot(this.ctx.codec, { origin, seqThrough, parts, trailer, target, sign });
+    const onFailed = this.#unreadable;
+    return new OutgoingSnapshot(this.ctx.codec, { origin, seqThrough, bytes, trailer, target, sign, onFailed });
   }
+
+  /** Found by a transport that wants more of a streamed state: not within any call of the dispatcher. */
+  readonly #unreadable = (snapshot: OutgoingSnapshot, error: MigrationError): void => {
+    const record = this.records.get(snapshot.origin);
+    if (record?.snapshot === snapshot) this.ctx.run(() => this.apply(record, 'unreadable', error));
+  };
 
   /** Written out, because it is kept per migration: an object that is put together by spreading takes more. */
   #chunkTrailer(record: SourceRecord, requestId: Uint8Array, daemonKind: string): Trailer {
@@ -601,20 +622,18 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     const snapshot = record.snapshot!;
     if (!record.requestId || !snapshot.done || !this.#isOverdue(record)) return;
     this.#sentAgain(record);
-    this.ctx.stream(
-      this.#chunksTo(record),
-      snapshot.again(Uint32Array.of(snapshot.totalChunks - 1, snapshot.totalChunks)),
-    );
+    this.ctx.stream(this.#chunksTo(record), snapshot.lastAgain());
   }
 
   #sendAgain(record: SourceRecord, { missing }: SourceInputs['ChunkStatus']): void {
     // What has not left yet is on its way.
     if (!record.snapshot!.done) return;
-    const count = chunksIn(missing);
+    const count = countChunks(missing);
     if (count < record.missingSeen) record.progressAt = this.ctx.now;
     record.missingSeen = count;
     this.#sentAgain(record);
-    this.ctx.stream(this.#chunksTo(record), record.snapshot!.again(missing));
+    const again = record.snapshot!.again(missing);
+    if (again) this.ctx.stream(this.#chunksTo(record), again);
   }
 
   #isOverdue(record: SourceRecord): boolean {
@@ -627,8 +646,18 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   }
 
   #restored(record: SourceRecord, input: SourceInputs['EventAck']): void {
+    this.#arrived(record, 'EventAck');
     this.enter(record, 'streaming');
     this.#acknowledged(record, input);
+  }
+
+  /** The target has all of the snapshot: none of it is needed here any more. @throws MigrationError `wrong-phase` where it cannot */
+  #arrived({ origin, snapshot }: SourceRecord, what: string): void {
+    if (!snapshot!.digest) {
+      const text = `${what} for daemon ${origin} says that its snapshot was restored, and not all of that has left`;
+      throw new MigrationError('wrong-phase', text, { details: { origin, got: what } });
+    }
+    snapshot!.cancel();
   }
 
   #acknowledged(record: SourceRecord, input: SourceInputs['EventAck']): void {
@@ -710,6 +739,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   }
 
   #cutover(record: SourceRecord, { trailer }: SourceInputs['CutoverNotify']): void {
+    this.#arrived(record, 'CutoverNotify');
     const { target } = record;
     record.byOffer &&= this.ctx.speaks(target) ?? trailer?.targetExtensions !== 0n;
     this.enter(record, 'draining');
@@ -746,15 +776,10 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
 
   #offer(record: SourceRecord): void {
     this.#pump(record);
-    const log = this.ctx.log(record.origin);
-    const offer = {
-      try: record.try,
-      target: record.target,
-      snapshotDigest: record.snapshot!.digest!,
-      logCount: log.nextNumber - 1n,
-      logDigest: log.digest(),
-      head: record.mode === 'live' ? this.ctx.chainEnd(record.origin) : undefined,
-    };
+    const { logCount, logDigest, headLink } = this.#offered(record);
+    const { try: attempt, target, snapshot } = record;
+    const snapshotDigest = snapshot!.digest!;
+    const offer = { try: attempt, target, snapshotDigest, logCount, logDigest, head: headLink };
     const { origin, epoch } = record;
     this.enter(record, 'offering', this.ctx.request('source', 'offer', { origin, epoch, offer }));
   }
@@ -798,14 +823,16 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   /** The source's own word that it has stopped, and behind which event: without it the target claims nothing. */
   #tellOffer(record: SourceRecord): void {
     const message = { kind: 'BufferedEvents', daemonOrigin: record.origin, events: [] } as const;
-    const offered = this.#offered(record);
-    this.ctx.send(record.target, message, { try: record.try, logFrom: offered.logCount! + 1n, ...offered });
+    const { headLink, ...logged } = this.#offered(record);
+    const trailer = { try: record.try, logFrom: logged.logCount + 1n, ...logged, ...(headLink && { headLink }) };
+    this.ctx.send(record.target, message, trailer);
   }
 
-  #offered({ origin, mode }: SourceRecord): Trailer {
+  /** Behind which event it has stopped. */
+  #offered({ origin, mode }: SourceRecord) {
     const log = this.ctx.log(origin);
-    const logged = { logCount: log.nextNumber - 1n, logDigest: log.digest() };
-    return mode === 'live' ? { ...logged, headLink: this.ctx.chainEnd(origin) } : logged;
+    const headLink = mode === 'live' ? this.ctx.chainEnd(origin) : undefined;
+    return { logCount: log.nextNumber - 1n, logDigest: log.digest(), headLink };
   }
 
   #withdraw(record: SourceRecord, error: MigrationError): void {
@@ -965,20 +992,6 @@ function sameRequest(known: SourceRecord | Ended, from: bigint, trailer: Trailer
   // Without a request id nothing tells a second request from a repeated one, once the first is over.
   if (!known.requestId && !trailer?.requestId) return 'phase' in known;
   return sameBytes(known.requestId, trailer?.requestId);
-}
-
-/** Pairs of u32 LE; what is no whole number is left out. */
-function u32s(bytes: Uint8Array | undefined): Uint32Array {
-  const values = new Uint32Array(bytes ? bytes.length >> 2 : 0);
-  if (!bytes) return values;
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  return values.map((_, i) => view.getUint32(4 * i, true));
-}
-
-function chunksIn(runs: Uint32Array): number {
-  let count = 0;
-  for (let i = 0; i + 1 < runs.length; i += 2) count += Math.max(0, runs[i + 1]! - runs[i]!);
-  return count;
 }
 
 /** A cutover to another node than the one that the snapshot went to. */

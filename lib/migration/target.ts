@@ -15,6 +15,7 @@ import { sameBytes, type Trailer } from '../wire/trailer.js';
 import type { MigrationAnswer, MigrationMode, MigrationStatus, RequestTypes, RoleContext } from './core.js';
 import { errorOf, extensionsRequired, reasonOf } from './failure.js';
 import { BoundedMemory } from './memory.js';
+import { encodeMissingChunks } from './missing-chunks.js';
 import { NumberedEvents } from './numbered-events.js';
 import { type ParticipantPolicy, type ParticipantPolicyOptions, participantPolicy } from './policy.js';
 import { noMigration, RoleHandler, type RoleRecord, requirePeer, type TransitionTable } from './role.js';
@@ -54,7 +55,6 @@ interface TargetRecord extends RoleRecord<TargetPhase> {
   readonly source: bigint | undefined;
   /** Undefined where no frame of this migration bears a trailer. */
   readonly try: bigint | undefined;
-  readonly seqThrough: bigint;
   readonly daemonKind: string | undefined;
   readonly keyless: boolean;
   readonly mode: MigrationMode;
@@ -553,11 +553,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     if (!isStill || source === undefined || !progress) return;
     record.asked++;
     const runs = this.#reassembler!.missing(origin, MISSING_RUNS);
-    const missingChunks = new Uint8Array(4 * runs.length);
-    const view = new DataView(missingChunks.buffer);
-    runs.forEach((value, i) => {
-      view.setUint32(4 * i, value, true);
-    });
+    const missingChunks = encodeMissingChunks(runs);
     this.ctx.send(source, { kind: 'ChunkStatus', daemonOrigin: origin }, { ...this.#trailer(record), missingChunks });
   }
 
@@ -680,15 +676,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
 
   #authorizeEvents(record: TargetRecord): void {
     const { origin, orchestrator, eventsWaiting } = record;
-    if (eventsWaiting.length === 0) return;
-    const ask = {
-      role: 'target',
-      origin,
-      orchestrator,
-      source: eventsWaiting[0]!.from,
-      target: this.ctx.localNode,
-    } as const;
-    record.awaiting = this.ctx.request('target', 'authorize', ask);
+    if (eventsWaiting.length > 0) record.awaiting = this.#askForSender(origin, orchestrator, eventsWaiting[0]!.from);
   }
 
   #eventsAllowed(record: TargetRecord): void {
@@ -857,8 +845,13 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     const { daemonOrigin: origin } = message;
     if (this.#late.size === MAX_LATE || countFrom(this.#late.values(), from) === MAX_WAITING_FRAMES)
       throw tooManyWaiting(origin, from, MAX_WAITING_FRAMES);
+    this.#late.set(this.#askForSender(origin, orchestrator, from), { message: kept(message), from });
+  }
+
+  /** Whether events for that daemon may come from there. @returns the request's id */
+  #askForSender(origin: bigint, orchestrator: bigint, from: bigint): number {
     const ask = { role: 'target', origin, orchestrator, source: from, target: this.ctx.localNode } as const;
-    this.#late.set(this.ctx.request('target', 'authorize', ask), { message: kept(message), from });
+    return this.ctx.request('target', 'authorize', ask);
   }
 
   #answerLate({ id, origin, error }: MigrationAnswer): void {
@@ -944,7 +937,6 @@ function newRecord(
     orchestrator,
     source: trailer?.source,
     try: trailer?.try,
-    seqThrough: message.seqThrough,
     daemonKind: trailer?.daemonKind,
     keyless: trailer?.transportIdentity === 0n,
     mode: trailer?.mode === 1n ? 'live' : 'pause',

@@ -22,10 +22,11 @@ export interface ReaderContext {
   readonly ahead: ReadAhead;
 }
 
-/** What a copy has read and not taken yet, in bytes; readers wait while it is over the limit. */
+/** What a copy has read and not taken yet, in bytes; readers wait while it is over the limit. It ends for all at once. */
 export class ReadAhead {
   readonly limit: number;
   bytes = 0;
+  #isOver = false;
 
   constructor(limit: number) {
     this.limit = limit;
@@ -33,6 +34,15 @@ export class ReadAhead {
 
   get isFull(): boolean {
     return this.bytes > this.limit;
+  }
+
+  get isOver(): boolean {
+    return this.#isOver;
+  }
+
+  /** Another copy reads from here on, or none. */
+  end(): void {
+    this.#isOver = true;
   }
 }
 
@@ -64,7 +74,7 @@ export class ChannelReader {
   }
 
   get isClosed(): boolean {
-    return this.#state === 'closed';
+    return this.#state === 'closed' || this.#context.ahead.isOver;
   }
 
   /** Events read ahead. */
@@ -82,7 +92,7 @@ export class ChannelReader {
 
   /** The mesh's listener. */
   read(events: readonly CausalEvent[], position: Uint8Array): MaybePromise<void> {
-    if (this.#state === 'closed') return;
+    if (this.isClosed) return;
     if (this.#state === 'live') return this.#take(events, position);
     const bytes = events.reduce((sum, { payload }) => sum + payload.length + EVENT_OVERHEAD, 0);
     this.#held.push({ events, position, bytes });
@@ -97,7 +107,7 @@ export class ChannelReader {
   /** Lets go of what the copy has seen by its source's log meanwhile. */
   prune(): void {
     // While something is being taken, no position may move past it.
-    if (this.#state !== 'ahead') return;
+    if (this.#state !== 'ahead' || this.isClosed) return;
     const { host } = this.#context;
     while (this.#held[0]?.events.every(({ link }) => host.hasSeen(link))) this.#moveTo(this.#unhold().position);
     if (this.#hasRoom()) this.#goOn();
@@ -105,7 +115,7 @@ export class ChannelReader {
 
   /** The copy takes what was read ahead, in order, and then what comes. */
   goLive(): void {
-    if (this.#state !== 'ahead') return;
+    if (this.#state !== 'ahead' || this.isClosed) return;
     this.#state = 'merging';
     void this.#merge().catch((error) => this.#context.report(asMigrationError(error)));
   }

@@ -1,14 +1,15 @@
 import { MigrationError } from '../errors.js';
 import { type MaybePromise, whenReady } from '../maybe-promise.js';
 import type { ChannelSubscription, Mesh, SubscribeOptions } from '../mesh/mesh.js';
+import { inSlices } from '../slices.js';
 import type { SubscriptionBinding } from '../wire/ledger.js';
 import { ChannelReader, ReadAhead, type ReaderContext } from './channel-reader.js';
-import { keyOf, Rebind } from './rebind.js';
+import { keyOf, Rebind, type RebindProblem } from './rebind.js';
 import type { RebindPolicy } from './rebind-policy.js';
 import { type RebindReport, rebindReport, subscriptionRebind } from './rebind-report.js';
 
-/** Events that are begun to be taken, and readers let go, before the event loop gets its turn. */
-const SLICE = 1_000;
+/** Readers, and events of theirs, that are looked after before the event loop gets its turn. */
+const SLICE = 200;
 /** Of a daemon with more subscriptions only those that are not done are listed one by one. */
 const LISTED = 1_000;
 const BATCH_BYTES = 256 * 1024;
@@ -26,14 +27,16 @@ export interface CopyOptions extends Omit<ReaderContext, 'ahead'> {
  */
 export class CopySubscriptions {
   readonly #options: CopyOptions;
-  readonly #context: ReaderContext;
-  readonly #readers = new Map<string, ChannelReader>();
+  #context: ReaderContext;
+  #readers = new Map<string, ChannelReader>();
   #state: 'live' | 'ahead' | 'away' = 'live';
   #rebind: Rebind | undefined;
+  /** The log has brought more; `again`: while readers were being told. */
+  #pruning: 'no' | 'once' | 'again' = 'no';
 
   constructor(options: CopyOptions) {
     this.#options = options;
-    this.#context = { ...options, ahead: new ReadAhead(options.policy.aheadBytes) };
+    this.#context = contextOf(options);
   }
 
   get isAway(): boolean {
@@ -97,7 +100,16 @@ export class CopySubscriptions {
   /** The copy has applied what it was sent: what was read ahead of it may be in there. */
   prune(): void {
     if (!this.#context.ahead.isFull) return;
-    for (const reader of this.#readers.values()) reader.prune();
+    if (this.#pruning !== 'no') this.#pruning = 'again';
+    else void this.#pruneAll();
+  }
+
+  async #pruneAll(): Promise<void> {
+    do {
+      this.#pruning = 'once';
+      await this.#each(this.#readers.values(), (reader) => reader.prune());
+    } while ((this.#pruning as string) === 'again');
+    this.#pruning = 'no';
   }
 
   /** The copy is live: it takes what was read ahead. */
@@ -107,14 +119,19 @@ export class CopySubscriptions {
     void this.#merge();
   }
 
-  /** Another copy reads from here on, or none. */
-  leave(): void {
+  /** Another copy reads from here on, or none. @returns a promise until the mesh has been told of all */
+  leave(): MaybePromise<void> {
     this.#state = 'away';
     this.#rebind?.stop();
-    const readers = [...this.#readers.values()];
-    this.#readers.clear();
-    for (const reader of readers) reader.close();
-    void this.#unsubscribeAll(readers);
+    const readers = this.#readers;
+    // None of them takes anything from here on; that the mesh is told may take a while.
+    this.#context.ahead.end();
+    this.#readers = new Map();
+    this.#context = contextOf(this.#options);
+    return this.#each(readers.values(), (reader) => {
+      reader.close();
+      reader.unsubscribe();
+    });
   }
 
   /** What has become of the last rebind; undefined where there was none. */
@@ -122,35 +139,31 @@ export class CopySubscriptions {
     const rebind = this.#rebind;
     if (!rebind) return undefined;
     const { ledger } = this.#options.host;
-    const reasons = new Map([...rebind.problems].map(({ binding, reason }) => [keyOf(binding), { binding, reason }]));
-    const bindings = ledger.size <= LISTED ? ledger.entries() : [...reasons.values()].map(({ binding }) => binding);
     const subscriptions = [];
-    for (const binding of bindings) {
+    for (const binding of ledger.size <= LISTED ? ledger.entries() : bindingsOf(rebind.problems)) {
       const book = ledger.rebindState(binding.publisher, binding.channel);
-      const subscription = subscriptionRebind(binding, book, reasons.get(keyOf(binding))?.reason);
+      const subscription = subscriptionRebind(binding, book, rebind.reason(binding));
       if (subscription) subscriptions.push(subscription);
       if (subscriptions.length === LISTED) break;
     }
     return rebindReport(ledger.rebindCounts, subscriptions);
   }
 
-  async #merge(): Promise<void> {
-    const { environment } = this.#options;
-    let begun = 0;
-    for (const reader of [...this.#readers.values()]) {
-      begun += 1 + reader.heldEvents;
+  #merge(): MaybePromise<void> {
+    let weight = 0;
+    const goLive = (reader: ChannelReader) => {
+      weight = 1 + reader.heldEvents;
       reader.goLive();
-      if (begun < SLICE) continue;
-      begun = 0;
-      await environment.turn();
-    }
+    };
+    return this.#each(this.#readers.values(), goLive, () => weight);
   }
 
-  async #unsubscribeAll(readers: readonly ChannelReader[]): Promise<void> {
-    for (const [n, reader] of readers.entries()) {
-      reader.unsubscribe();
-      if (n % SLICE === SLICE - 1) await this.#options.environment.turn();
-    }
+  #each(
+    readers: Iterable<ChannelReader>,
+    work: (reader: ChannelReader) => void,
+    weight?: (reader: ChannelReader) => number,
+  ): MaybePromise<void> {
+    return inSlices(readers, SLICE, () => this.#options.environment.turn(), work, weight);
   }
 
   /** One try to subscribe again. The first that is answered counts. */
@@ -223,4 +236,12 @@ export class CopySubscriptions {
       { details: { origin: host.origin, channel } },
     );
   }
+}
+
+function contextOf(options: CopyOptions): ReaderContext {
+  return { ...options, ahead: new ReadAhead(options.policy.aheadBytes) };
+}
+
+function* bindingsOf(problems: Iterable<RebindProblem>): Iterable<SubscriptionBinding> {
+  for (const { binding } of problems) yield binding;
 }

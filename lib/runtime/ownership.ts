@@ -55,11 +55,6 @@ export class Ownership implements DaemonOwnership {
     );
   }
 
-  /** On which node a daemon lives; undefined where on none. @throws MigrationError `register-unavailable` */
-  async owner(origin: bigint): Promise<bigint | undefined> {
-    return (await this.#read(origin))?.entry.owner;
-  }
-
   /** A daemon that lives here ends. */
   async remove(origin: bigint): Promise<void> {
     await this.#change(origin, (entry) => this.#requireOwner(origin, entry) && undefined);
@@ -118,7 +113,7 @@ export class Ownership implements DaemonOwnership {
     return { epoch };
   }
 
-  /** Who has a daemon, and since which epoch, as the register says; undefined where nobody has. */
+  /** Who has a daemon, and since which epoch, as the register says; undefined where nobody has. @throws MigrationError `register-unavailable` */
   async holder(origin: bigint): Promise<LostOwner | undefined> {
     const standing = await this.#read(origin);
     return standing && { node: standing.entry.owner, epoch: standing.entry.epoch };

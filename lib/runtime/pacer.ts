@@ -85,6 +85,9 @@ export class Pacer {
       get done() {
         return hasEnded || frames.done;
       },
+      get onReady() {
+        return frames.onReady;
+      },
       get maxFrameLength() {
         return frames.maxFrameLength;
       },
@@ -95,8 +98,8 @@ export class Pacer {
           (wasServed ? this.#served : this.#starved).push(stream);
           return 0;
         }
-        wasServed = true;
         const length = frames.writeNext(target, at);
+        wasServed ||= length > 0;
         this.#allowance -= length;
         return length;
       },

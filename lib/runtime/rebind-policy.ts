@@ -1,3 +1,5 @@
+import { numberFromOne } from '../limits.js';
+
 /** How patient a daemon is with its channels when it has moved, or goes on where it was. */
 export interface RebindPolicy {
   /** For how many milliseconds a subscription is tried. Default: 60,000. */
@@ -17,9 +19,6 @@ const DEFAULTS: RebindPolicy = { deadlineMs: 60_000, tryMs: 5_000, waitMs: 500, 
 /** @throws RangeError where a value is not a number of at least 1 */
 export function rebindPolicy(options: RebindPolicyOptions = {}): RebindPolicy {
   const policy = { ...DEFAULTS, ...options };
-  for (const [name, value] of Object.entries(policy)) {
-    if (typeof value === 'number' && value >= 1) continue;
-    throw new RangeError(`rebind.${name} must be a number of at least 1, got ${String(value)}`);
-  }
+  for (const [name, value] of Object.entries(policy)) numberFromOne(value, `rebind.${name}`);
   return policy;
 }

@@ -7,7 +7,7 @@ import type { RebindPolicy } from './rebind-policy.js';
 
 const FIRST_RETRY_MS = 250;
 const LONGEST_RETRY_MS = 5_000;
-/** Subscriptions begun before the event loop gets its turn. */
+/** Subscriptions begun, or given up, before the event loop gets its turn. */
 const SLICE = 100;
 /** What more tries do not change. */
 const FINAL = new Set(['position-expired', 'not-authorised']);
@@ -47,6 +47,8 @@ export class Rebind {
   readonly #inFlight = new Map<string, Try>();
   #round = 0;
   #isOver = false;
+  /** A round is under way: the next one waits for its own turn. */
+  #isTrying = false;
   #stopTimer = () => {};
   #stopWaiting = () => {};
 
@@ -60,6 +62,11 @@ export class Rebind {
     return this.#problems.values();
   }
 
+  /** Why one of these is not done. */
+  reason(binding: SubscriptionBinding): string | undefined {
+    return this.#problems.get(keyOf(binding))?.reason;
+  }
+
   /** @returns a promise that resolves when each has been tried, and has answered or been waited for long enough */
   begin(): MaybePromise<void> {
     const { ledger } = this.#options;
@@ -69,12 +76,12 @@ export class Rebind {
       return;
     }
     this.#schedule();
-    return this.#tryAll().then((answers) => this.#wait(answers));
+    return this.#tryAll().then(() => this.#wait());
   }
 
   /** For what is begun, so long as somebody may still answer. */
-  #wait(answers: ReadonlyArray<MaybePromise<void>>): MaybePromise<void> {
-    if (this.#isOver || !answers.some(isPromise)) return;
+  #wait(): MaybePromise<void> {
+    if (this.#isOver || this.#inFlight.size === 0) return;
     const { environment, policy } = this.#options;
     return new Promise((resolve) => {
       const stop = environment.after(policy.waitMs, resolve);
@@ -82,7 +89,6 @@ export class Rebind {
         stop();
         resolve();
       };
-      void Promise.all(answers).then(this.#stopWaiting);
     });
   }
 
@@ -104,7 +110,7 @@ export class Rebind {
   #again(): void {
     const { environment, policy } = this.#options;
     if (environment.nowMs() - this.#startedAt >= policy.deadlineMs) {
-      this.#giveUp();
+      void this.#giveUp();
       return;
     }
     this.#schedule();
@@ -112,16 +118,25 @@ export class Rebind {
   }
 
   /** Begins a try of each, some in a turn. */
-  async #tryAll(): Promise<ReadonlyArray<MaybePromise<void>>> {
+  async #tryAll(): Promise<void> {
+    if (this.#isTrying) return;
+    this.#isTrying = true;
+    await this.#forPending((binding) => {
+      if (!this.#isWaiting(keyOf(binding))) void this.#try(binding);
+    });
+    this.#isTrying = false;
+  }
+
+  /** Some in a turn: what is pending when it begins, until the rebind is over. */
+  async #forPending(work: (binding: SubscriptionBinding) => void): Promise<void> {
     const { ledger, environment } = this.#options;
-    const answers: Array<MaybePromise<void>> = [];
+    let looked = 0;
     for (const binding of ledger.pendingRebinds(ledger.rebindCounts.pending)) {
-      if (this.#isOver) break;
-      if (this.#isWaiting(keyOf(binding))) continue;
-      answers.push(this.#try(binding));
-      if (answers.length % SLICE === 0) await environment.turn();
+      if (looked > 0 && looked % SLICE === 0) await environment.turn();
+      if (this.#isOver) return;
+      looked++;
+      work(binding);
     }
-    return answers;
   }
 
   /** Whether a try is still to be answered. */
@@ -170,22 +185,32 @@ export class Rebind {
 
   #settle(key: string): void {
     this.#inFlight.delete(key);
+    if (this.#inFlight.size === 0) this.#stopWaiting();
     if (this.#options.ledger.rebindCounts.pending === 0) this.stop();
     this.#options.onChange();
   }
 
-  #giveUp(): void {
+  /** Of what answers meanwhile, nothing is given up. */
+  async #giveUp(): Promise<void> {
     const { origin, ledger, policy, report, onChange } = this.#options;
     const { deadlineMs } = policy;
-    const pending = ledger.pendingRebinds(ledger.rebindCounts.pending);
-    for (const binding of pending) {
-      const reason = this.#problems.get(keyOf(binding))?.reason ?? 'no answer';
-      this.#problems.set(keyOf(binding), { binding, reason });
-      ledger.markFailed(binding.publisher, binding.channel, reason);
-    }
+    const { size } = ledger;
+    let count = 0;
+    let first: RebindProblem | undefined;
+    await this.#forPending((binding) => {
+      const { publisher, channel } = binding;
+      if (ledger.rebindState(publisher, channel)?.state !== 'pending') return;
+      const problem = { binding, reason: this.reason(binding) ?? 'no answer' };
+      this.#problems.set(keyOf(binding), problem);
+      ledger.markFailed(publisher, channel, problem.reason);
+      first ??= problem;
+      count++;
+    });
     this.stop();
-    const [{ publisher, channel }] = pending as [SubscriptionBinding];
-    const message = `${pending.length} of ${ledger.size} subscriptions of daemon ${origin} could not be made again within ${deadlineMs} ms; the first: channel "${channel}" of node ${publisher}: ${this.#problems.get(keyOf(pending[0]!))?.reason}. Call subscribeChannel when it is back`;
+    if (!first) return;
+    const { binding, reason } = first as RebindProblem;
+    const { publisher, channel } = binding;
+    const message = `${count} of ${size} subscriptions of daemon ${origin} could not be made again within ${deadlineMs} ms; the first: channel "${channel}" of node ${publisher}: ${reason}. Call subscribeChannel when it is back`;
     report(new MigrationError('timed-out', message, { details: { origin, publisher, channel } }));
     onChange();
   }

@@ -289,14 +289,16 @@ export class DaemonRuntime {
     const hosts = this.#registry.close();
     const lived = hosts.filter(isLive).map(({ origin }) => origin);
     // Keys first, and without waiting for anything: whatever hangs or fails later, no secret stays.
+    const leaving: Array<MaybePromise<void>> = [];
     for (const host of hosts) {
-      this.#subscriptions.leave(host);
+      leaving.push(this.#subscriptions.leave(host));
       this.#drains.end(host.origin);
       this.#disposeOf(host);
     }
     if (this.#ownsNodeKeys) this.#nodeKeys.dispose();
     const removed = await Promise.allSettled(lived.map((origin) => this.#ownership.remove(origin)));
     for (const origin of lived) this.#mesh.forget(origin);
+    await Promise.allSettled(leaving);
     await this.#mesh.close();
     for (const outcome of removed) if (outcome.status === 'rejected') throw outcome.reason;
   }
@@ -306,7 +308,7 @@ export class DaemonRuntime {
     try {
       this.#registry.remove(host.origin)?.dispose();
     } catch (error) {
-      this.#onError(asMigrationError(error));
+      this.#complain(asMigrationError(error));
     }
   }
 
@@ -484,21 +486,22 @@ export class DaemonRuntime {
 
   /**
    * A daemon here as it is now, whole: a snapshot (PROTOCOL.md §4) with what the host carries along and without an envelope,
-   * so without its key; what `spawnFromSnapshot` takes.
+   * so without its key; what `spawnFromSnapshot` takes. A state that the daemon streams is read whole first, and until then the
+   * daemon processes nothing.
    *
    * @throws MigrationError `daemon-not-found`, `state-failed`
    */
   async snapshot(origin: bigint): Promise<Uint8Array> {
-    const { fields, state } = await this.#registry.require(origin).snapshot({ carry: true });
-    const stateLength = state.reduce((sum, part) => sum + part.length, 0);
+    const host = this.#registry.require(origin);
+    const { fields, carried, own, stateLength } = await host.snapshotInMemory({ carry: true });
     const { head, tail } = this.#codec.encodeSnapshotParts(fields, stateLength);
-    return joined([head, ...state, tail], () => this.#environment.turn());
+    return joined([head, ...carried, own, tail], () => this.#environment.turn());
   }
 
-  /** The daemon's own state now, as its `snapshot` gives it. @throws MigrationError `daemon-not-found`, `state-failed` */
+  /** The daemon's own state now, as its `snapshot` gives it; read whole as for `snapshot` here. @throws MigrationError `daemon-not-found`, `state-failed` */
   async state(origin: bigint): Promise<Uint8Array> {
-    const { state } = await this.#registry.require(origin).snapshot({ carry: false });
-    return state[0]!;
+    const { own } = await this.#registry.require(origin).snapshotInMemory({ carry: false });
+    return own;
   }
 
   /**
@@ -658,7 +661,7 @@ export class DaemonRuntime {
   }
 
   async #livesOn(origin: bigint): Promise<bigint | undefined> {
-    return this.has(origin) ? this.nodeId : this.#ownership.owner(origin);
+    return this.has(origin) ? this.nodeId : (await this.#ownership.holder(origin))?.node;
   }
 
   #handle(origin: bigint, source: bigint, target: bigint, options: StartMigrationOptions): MigrationHandle {

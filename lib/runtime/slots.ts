@@ -1,3 +1,5 @@
+import { wholeFromOne } from '../limits.js';
+
 /** So many may go at once; the others wait for their turn, in order. */
 export class Slots {
   readonly #limit: number;
@@ -5,9 +7,7 @@ export class Slots {
   #taken = 0;
 
   constructor(limit: number) {
-    if (!Number.isInteger(limit) || limit < 1)
-      throw new RangeError(`maxConcurrentMigrations must be a whole number of at least 1, got ${String(limit)}`);
-    this.#limit = limit;
+    this.#limit = wholeFromOne(limit, 'maxConcurrentMigrations');
   }
 
   /** Takes a slot, where one is free. */

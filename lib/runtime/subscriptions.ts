@@ -10,12 +10,17 @@ export interface SubscriptionsOptions extends Omit<CopyOptions, 'host' | 'delive
   readonly tell: (origin: bigint, report: Uint8Array) => void;
 }
 
+/** An orchestrator is told what changes not more often than that. */
+const REPORT_EVERY_MS = 100;
+
 interface Copy {
   readonly subscriptions: CopySubscriptions;
   /** It has moved here, and is live: its orchestrator is told what changes. */
   isTold: boolean;
-  /** A report is on its way in this turn. */
-  isTelling: boolean;
+  hasChanged: boolean;
+  /** What changes meanwhile is told then. */
+  isWaiting: boolean;
+  stopWaiting: () => void;
   reports: number;
 }
 
@@ -54,13 +59,15 @@ export class Subscriptions {
     this.#tell(host, copy);
   }
 
-  /** A copy stops: its successor reads already. */
-  leave(host: DaemonHost): void {
+  /** A copy stops: its successor reads already. @returns a promise until the mesh has been told of all */
+  leave(host: DaemonHost): MaybePromise<void> {
     // One that has never subscribed has nothing to leave.
     const copy = host.ledger.size === 0 ? this.#copies.get(host) : this.#copy(host);
     if (!copy) return;
     copy.isTold = false;
-    copy.subscriptions.leave();
+    copy.isWaiting = false;
+    copy.stopWaiting();
+    return copy.subscriptions.leave();
   }
 
   /** A copy that had stopped goes on: before that, it reads ahead of its own positions. */
@@ -87,24 +94,38 @@ export class Subscriptions {
       const { deliver, tell: _, ...shared } = this.#options;
       const onChange = () => this.#changed(host);
       const subscriptions = new CopySubscriptions({ ...shared, host, deliver: deliver(host), onChange });
-      copy = { subscriptions, isTold: false, isTelling: false, reports: 0 };
+      copy = {
+        subscriptions,
+        isTold: false,
+        hasChanged: false,
+        isWaiting: false,
+        stopWaiting: () => {},
+        reports: 0,
+      };
       this.#copies.set(host, copy);
     }
     return copy;
   }
 
-  /** Many changes in one turn are one report. */
+  /** Many changes in one turn are one report, and so are those soon after it. */
   #changed(host: DaemonHost): void {
     const copy = this.#copy(host);
-    if (!copy.isTold || copy.isTelling) return;
-    copy.isTelling = true;
-    void this.#options.environment.turn().then(() => {
-      copy.isTelling = false;
-      if (copy.isTold) this.#tell(host, copy);
-    });
+    copy.hasChanged = true;
+    if (!copy.isTold || copy.isWaiting) return;
+    copy.isWaiting = true;
+    void this.#options.environment.turn().then(() => this.#tellChanges(host, copy));
+  }
+
+  #tellChanges(host: DaemonHost, copy: Copy): void {
+    copy.isWaiting = false;
+    if (!copy.isTold || !copy.hasChanged) return;
+    this.#tell(host, copy);
+    copy.isWaiting = true;
+    copy.stopWaiting = this.#options.environment.after(REPORT_EVERY_MS, () => this.#tellChanges(host, copy));
   }
 
   #tell(host: DaemonHost, copy: Copy): void {
+    copy.hasChanged = false;
     const report = host.ledger.size > 0 ? copy.subscriptions.report() : undefined;
     if (report) this.#options.tell(host.origin, encodeRebindReport(++copy.reports, report));
   }

@@ -1,22 +1,27 @@
 import { MigrationError } from '../errors.js';
-import { Horizon } from './horizon.js';
+import { type MaybePromise, whenReady } from '../maybe-promise.js';
+import { inSlices, numbersTo, type Turn } from '../slices.js';
+import { type FrozenHorizon, Horizon } from './horizon.js';
 
 /** Begins a state that our host wrote; a host that does not find it takes all of it as the daemon's own. */
 const MAGIC = Uint8Array.of(0x44, 0x4d, 0x48, 0x53, 0xa6, 0x1f, 0xc3, 0x02);
+
+/** Positions written or read before the event loop gets its turn. */
+const SLICE = 1_000;
 
 /**
  * What the host puts in front of the daemon's own bytes, for a target that can read it (PROTOCOL.md §8):
  * `magic 8 | epoch u64 | next parent u64 | observed u64 | horizon (u32 length, bytes) | positions u32, then per position
  * publisher u64, channel (u16 length, bytes), position (u8 length, bytes)`.
  */
-export interface CarriedState {
+export interface CarriedState<H = Horizon> {
   /** The daemon's generation when the snapshot was taken. */
   readonly epoch: bigint;
   /** The hash of the last output, which the next one's link names. */
   readonly nextParent: bigint;
   /** The Bloom filter of the origins seen, as the daemon's links carry it. */
   readonly observed: bigint;
-  readonly horizon: Horizon;
+  readonly horizon: H;
   readonly positions: readonly ChannelPosition[];
 }
 
@@ -27,70 +32,96 @@ export interface ChannelPosition {
   readonly position: Uint8Array;
 }
 
-const text = { encoder: new TextEncoder(), decoder: new TextDecoder('utf-8', { fatal: true }) };
+const decoder = new TextDecoder('utf-8', { fatal: true });
 
-export function encodeCarriedState(carried: CarriedState): Uint8Array {
-  const horizon = carried.horizon.encode();
-  const positions = carried.positions.map((p) => ({ ...p, channel: text.encoder.encode(p.channel) }));
-  let length = MAGIC.length + 3 * 8 + 4 + horizon.length + 4;
-  for (const { channel, position } of positions) length += 8 + 2 + channel.length + 1 + position.length;
-  const out = new Uint8Array(length);
-  const view = new DataView(out.buffer);
+/**
+ * In parts that stand one behind the other, written over several turns where there is much to write.
+ *
+ * @param carried nothing of it changes meanwhile
+ */
+export function encodeCarriedState(
+  carried: CarriedState<FrozenHorizon>,
+  turn?: Turn,
+): MaybePromise<readonly Uint8Array[]> {
+  return whenReady(carried.horizon.encode(turn), (horizon) => {
+    const parts = [encodeHeader(carried, horizon.length), horizon, u32Bytes(carried.positions.length)];
+    const written = inSlices(slicesOf(carried.positions), 1, turn, (slice) => parts.push(encodePositions(slice)));
+    return whenReady(written, () => parts);
+  });
+}
+
+function encodeHeader({ epoch, nextParent, observed }: CarriedState<unknown>, horizonLength: number): Uint8Array {
+  const out = Buffer.alloc(MAGIC.length + 3 * 8 + 4);
+  out.set(MAGIC);
+  [epoch, nextParent, observed].forEach((value, i) => {
+    out.writeBigUInt64LE(value, MAGIC.length + 8 * i);
+  });
+  out.writeUInt32LE(horizonLength, MAGIC.length + 3 * 8);
+  return out;
+}
+
+function u32Bytes(value: number): Uint8Array {
+  const out = Buffer.alloc(4);
+  out.writeUInt32LE(value);
+  return out;
+}
+
+function* slicesOf(positions: readonly ChannelPosition[]): Iterable<readonly ChannelPosition[]> {
+  for (let at = 0; at < positions.length; at += SLICE) yield positions.slice(at, at + SLICE);
+}
+
+function encodePositions(positions: readonly ChannelPosition[]): Uint8Array {
+  let length = 0;
+  for (const { channel, position } of positions) length += 8 + 2 + Buffer.byteLength(channel) + 1 + position.length;
+  const out = Buffer.alloc(length);
   let at = 0;
-  const bytes = (value: Uint8Array) => {
-    out.set(value, at);
-    at += value.length;
-  };
-  const u64 = (value: bigint) => {
-    view.setBigUint64(at, value, true);
-    at += 8;
-  };
-  const u32 = (value: number) => {
-    view.setUint32(at, value, true);
-    at += 4;
-  };
-  bytes(MAGIC);
-  u64(carried.epoch);
-  u64(carried.nextParent);
-  u64(carried.observed);
-  u32(horizon.length);
-  bytes(horizon);
-  u32(positions.length);
   for (const { publisher, channel, position } of positions) {
-    u64(publisher);
-    view.setUint16(at, channel.length, true);
-    at += 2;
-    bytes(channel);
+    out.writeBigUInt64LE(publisher, at);
+    const nameLength = out.write(channel, at + 10);
+    out.writeUInt16LE(nameLength, at + 8);
+    at += 10 + nameLength;
     out[at++] = position.length;
-    bytes(position);
+    out.set(position, at);
+    at += position.length;
   }
   return out;
 }
 
+/** A state in its two parts. */
+export interface SplitState {
+  /** What the host carried; undefined where the state does not begin with the magic. */
+  readonly carried: CarriedState | undefined;
+  /** The daemon's own bytes, a view. */
+  readonly own: Uint8Array;
+}
+
 /**
- * Splits a snapshot's state into what the host carried and the daemon's own bytes (a view).
- * `carried` is undefined where the state does not begin with the magic.
+ * Splits a snapshot's state into what the host carried and the daemon's own bytes; over several turns where there is much to
+ * read.
  *
  * @throws MigrationError `truncated`, `trailing-bytes` or `invalid-utf8` where the magic is there and the rest is damaged
  */
-export function splitState(state: Uint8Array): {
-  readonly carried: CarriedState | undefined;
-  readonly own: Uint8Array;
-} {
+export function splitState(state: Uint8Array, turn?: Turn): MaybePromise<SplitState> {
   if (state.length < MAGIC.length || !MAGIC.every((byte, i) => state[i] === byte))
     return { carried: undefined, own: state };
   const reader = new Reader(state, MAGIC.length);
-  const epoch = reader.u64();
-  const nextParent = reader.u64();
-  const observed = reader.u64();
-  const horizon = Horizon.decode(reader.bytes(reader.u32()));
+  const [epoch, nextParent, observed] = [reader.u64(), reader.u64(), reader.u64()];
+  return whenReady(Horizon.decode(reader.bytes(reader.u32()), turn), (horizon) =>
+    whenReady(readPositions(reader, turn), (positions) => ({
+      carried: { epoch, nextParent, observed, horizon, positions },
+      own: state.subarray(reader.at),
+    })),
+  );
+}
+
+function readPositions(reader: Reader, turn: Turn | undefined): MaybePromise<ChannelPosition[]> {
   const positions: ChannelPosition[] = [];
-  for (let left = reader.u32(); left > 0; left--) {
+  const read = inSlices(numbersTo(reader.u32()), SLICE, turn, () => {
     const publisher = reader.u64();
     const channel = reader.text(reader.u16());
     positions.push({ publisher, channel, position: reader.bytes(reader.u8()).slice() });
-  }
-  return { carried: { epoch, nextParent, observed, horizon, positions }, own: state.subarray(reader.at) };
+  });
+  return whenReady(read, () => positions);
 }
 
 class Reader {
@@ -140,7 +171,7 @@ class Reader {
   text(length: number): string {
     const at = this.at;
     try {
-      return text.decoder.decode(this.bytes(length));
+      return decoder.decode(this.bytes(length));
     } catch (cause) {
       if (cause instanceof MigrationError) throw cause;
       throw new MigrationError('invalid-utf8', `the carried state's channel name at byte ${at} is not UTF-8`, {

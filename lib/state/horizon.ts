@@ -1,4 +1,6 @@
 import { MigrationError } from '../errors.js';
+import { type MaybePromise, whenReady } from '../maybe-promise.js';
+import { inSlices, numbersTo, type Turn } from '../slices.js';
 import type { CausalLink } from '../wire/link.js';
 
 /** How many links are remembered, so that a known number with another link is noticed. */
@@ -6,6 +8,9 @@ const REMEMBERED_LINKS = 1_024;
 /** How many sequences above a gap are remembered per origin. */
 const MAX_AHEAD = 4_096;
 
+/** Sequences written or read before the event loop gets its turn. */
+const SLICE = 2_000;
+const ORIGIN_SIZE = 20;
 const RING_ENTRY_SIZE = 24;
 const MASK = (1n << 64n) - 1n;
 
@@ -13,6 +18,11 @@ const MASK = (1n << 64n) - 1n;
 export type Sighting = 'new' | 'duplicate' | 'conflict';
 
 interface OriginSeen {
+  readonly origin: bigint;
+  /** Where it stands in the list. */
+  readonly place: number;
+  /** It is changed in this generation of the horizon only. */
+  readonly generation: number;
   /** Every sequence from the first one seen to this has been seen. */
   through: bigint;
   /** Seen above a gap. */
@@ -25,6 +35,9 @@ interface OriginSeen {
  */
 export class Horizon {
   readonly #origins = new Map<bigint, OriginSeen>();
+  readonly #list: OriginSeen[] = [];
+  /** Raised when the horizon is frozen: what was seen until then is replaced, no longer changed. */
+  #generation = 0;
   /** (origin, sequence, link hash) of the last events, as a ring. */
   readonly #links = new BigUint64Array(3 * REMEMBERED_LINKS);
   #linkCount = 0n;
@@ -43,10 +56,11 @@ export class Horizon {
     const { originHash, sequence } = link;
     const seen = this.#origins.get(originHash);
     if (!seen) {
-      this.#origins.set(originHash, { through: sequence, ahead: new Set() });
+      this.#add(originHash, sequence, new Set());
     } else if (sequence === seen.through + 1n) {
-      seen.through = sequence;
-      if (seen.ahead.size > 0) closeGap(seen);
+      const own = this.#own(seen);
+      own.through = sequence;
+      if (own.ahead.size > 0) closeGap(own);
     } else if (sequence <= seen.through || seen.ahead.has(sequence)) {
       const known = this.#rememberedHash(link);
       return known === undefined || known === linkHash(link) ? 'duplicate' : 'conflict';
@@ -57,7 +71,7 @@ export class Horizon {
         { details: { origin: originHash, sequence, missing: seen.through + 1n } },
       );
     } else {
-      seen.ahead.add(sequence);
+      this.#own(seen).ahead.add(sequence);
     }
     this.#remember(link);
     return 'new';
@@ -77,7 +91,7 @@ export class Horizon {
   passOver(originHash: bigint): boolean {
     const [gap] = this.missing(originHash);
     if (!gap) return false;
-    const seen = this.#origins.get(originHash)!;
+    const seen = this.#own(this.#origins.get(originHash)!);
     seen.through = gap[1];
     closeGap(seen);
     return true;
@@ -117,38 +131,42 @@ export class Horizon {
     return undefined;
   }
 
-  /** Bytes: `origins u32 | (origin u64, through u64, ahead u32, ahead × u64)… | links u32 | (origin, sequence, hash)…` */
-  encode(): Uint8Array {
-    let length = 8;
-    for (const { ahead } of this.#origins.values()) length += 20 + 8 * ahead.size;
-    const links = Number(this.#linkCount < REMEMBERED_LINKS ? this.#linkCount : BigInt(REMEMBERED_LINKS));
-    length += RING_ENTRY_SIZE * links;
-    const view = new DataView(new ArrayBuffer(length));
-    view.setUint32(0, this.#origins.size, true);
-    let at = 4;
-    for (const [origin, { through, ahead }] of this.#origins) {
-      view.setBigUint64(at, origin, true);
-      view.setBigUint64(at + 8, through, true);
-      view.setUint32(at + 16, ahead.size, true);
-      at += 20;
-      for (const sequence of [...ahead].sort((a, b) => (a < b ? -1 : 1))) {
-        view.setBigUint64(at, sequence, true);
-        at += 8;
-      }
-    }
-    view.setUint32(at, links, true);
-    at += 4;
-    // Oldest first, so that a decoded ring forgets in the same order.
-    const oldest = this.#linkCount - BigInt(links);
-    for (let n = 0; n < links; n++) {
-      const from = Number((oldest + BigInt(n)) % BigInt(REMEMBERED_LINKS)) * 3;
-      for (let k = 0; k < 3; k++, at += 8) view.setBigUint64(at, this.#links[from + k]!, true);
-    }
-    return new Uint8Array(view.buffer);
+  #add(origin: bigint, through: bigint, ahead: Set<bigint>): void {
+    const place = this.#origins.get(origin)?.place ?? this.#list.length;
+    const seen = { origin, place, generation: this.#generation, through, ahead };
+    this.#origins.set(origin, seen);
+    this.#list[place] = seen;
   }
 
-  /** @throws MigrationError `truncated` or `trailing-bytes` */
-  static decode(bytes: Uint8Array): Horizon {
+  /** What may be changed of an origin. */
+  #own(seen: OriginSeen): OriginSeen {
+    if (seen.generation === this.#generation) return seen;
+    const own = { ...seen, generation: this.#generation, ahead: new Set(seen.ahead) };
+    this.#origins.set(seen.origin, own);
+    this.#list[seen.place] = own;
+    return own;
+  }
+
+  /** As it is now: cheap however many origins there are, and what is observed later does not show in it. */
+  frozen(): FrozenHorizon {
+    this.#generation++;
+    const count = Number(this.#linkCount < REMEMBERED_LINKS ? this.#linkCount : BigInt(REMEMBERED_LINKS));
+    // Oldest first, so that a decoded ring forgets in the same order.
+    const oldest = this.#linkCount - BigInt(count);
+    const links = new BigUint64Array(3 * count);
+    for (let n = 0; n < count; n++) {
+      const from = Number((oldest + BigInt(n)) % BigInt(REMEMBERED_LINKS)) * 3;
+      links.set(this.#links.subarray(from, from + 3), 3 * n);
+    }
+    return new FrozenHorizon(this.#list.slice(), links);
+  }
+
+  /**
+   * Over several turns where there is much to read.
+   *
+   * @throws MigrationError `truncated` or `trailing-bytes`
+   */
+  static decode(bytes: Uint8Array, turn?: Turn): MaybePromise<Horizon> {
     const horizon = new Horizon();
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     let at = 0;
@@ -163,33 +181,87 @@ export class Horizon {
         );
       }
     };
-    need(4);
-    const origins = view.getUint32(0, true);
-    at = 4;
-    for (let n = 0; n < origins; n++) {
-      need(20);
+    const readOrigin = (): void => {
+      need(ORIGIN_SIZE);
       const origin = view.getBigUint64(at, true);
       const through = view.getBigUint64(at + 8, true);
       const count = view.getUint32(at + 16, true);
-      at += 20;
+      at += ORIGIN_SIZE;
       need(8 * count);
       const ahead = new Set<bigint>();
       for (let k = 0; k < count; k++, at += 8) ahead.add(view.getBigUint64(at, true));
-      horizon.#origins.set(origin, { through, ahead });
-    }
-    need(4);
-    const links = Math.min(view.getUint32(at, true), REMEMBERED_LINKS);
-    at += 4;
-    need(RING_ENTRY_SIZE * links);
-    for (let k = 0; k < 3 * links; k++, at += 8) horizon.#links[k] = view.getBigUint64(at, true);
-    horizon.#linkCount = BigInt(links);
-    if (at !== bytes.length) {
+      horizon.#add(origin, through, ahead);
+    };
+    const readLinks = (): Horizon => {
+      need(4);
+      const links = Math.min(view.getUint32(at, true), REMEMBERED_LINKS);
+      at += 4;
+      need(RING_ENTRY_SIZE * links);
+      for (let k = 0; k < 3 * links; k++, at += 8) horizon.#links[k] = view.getBigUint64(at, true);
+      horizon.#linkCount = BigInt(links);
+      if (at === bytes.length) return horizon;
       throw new MigrationError('trailing-bytes', `the horizon has ${bytes.length - at} bytes left over at byte ${at}`, {
         details: { offset: at },
       });
-    }
-    return horizon;
+    };
+    need(4);
+    const origins = view.getUint32(0, true);
+    at = 4;
+    const weight = () => weightOf(horizon.#list.at(-1)!);
+    return whenReady(inSlices(numbersTo(origins), SLICE, turn, readOrigin, weight), readLinks);
   }
+}
+
+/** A horizon as it was at one moment. */
+export class FrozenHorizon {
+  readonly #origins: readonly OriginSeen[];
+  readonly #links: BigUint64Array;
+
+  /** @param links (origin, sequence, hash) of each, oldest first */
+  constructor(origins: readonly OriginSeen[], links: BigUint64Array) {
+    this.#origins = origins;
+    this.#links = links;
+  }
+
+  /**
+   * Bytes: `origins u32 | (origin u64, through u64, ahead u32, ahead × u64)… | links u32 | (origin, sequence, hash)…`; over several
+   * turns where there is much to write.
+   */
+  encode(turn?: Turn): MaybePromise<Uint8Array> {
+    let length = 8 + 8 * this.#links.length;
+    const measured = inSlices(this.#origins, SLICE, turn, ({ ahead }) => {
+      length += ORIGIN_SIZE + 8 * ahead.size;
+    });
+    return whenReady(measured, () => this.#write(new DataView(new ArrayBuffer(length)), turn));
+  }
+
+  #write(view: DataView<ArrayBuffer>, turn: Turn | undefined): MaybePromise<Uint8Array> {
+    view.setUint32(0, this.#origins.length, true);
+    let at = 4;
+    const writeOrigin = ({ origin, through, ahead }: OriginSeen): void => {
+      view.setBigUint64(at, origin, true);
+      view.setBigUint64(at + 8, through, true);
+      view.setUint32(at + 16, ahead.size, true);
+      at += ORIGIN_SIZE;
+      for (const sequence of [...ahead].sort((a, b) => (a < b ? -1 : 1))) {
+        view.setBigUint64(at, sequence, true);
+        at += 8;
+      }
+    };
+    return whenReady(inSlices(this.#origins, SLICE, turn, writeOrigin, weightOf), () => {
+      view.setUint32(at, this.#links.length / 3, true);
+      at += 4;
+      for (const value of this.#links) {
+        view.setBigUint64(at, value, true);
+        at += 8;
+      }
+      return new Uint8Array(view.buffer);
+    });
+  }
+}
+
+function weightOf({ ahead }: OriginSeen): number {
+  return 1 + ahead.size;
 }
 
 function closeGap(seen: OriginSeen): void {

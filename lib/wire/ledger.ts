@@ -60,8 +60,8 @@ export interface SubscriptionLedger {
 
   /** Marks every entry pending with 0 tries: a rebind begins. */
   beginRebind(): void;
-  /** Up to `limit` pending entries, in order. */
-  pendingRebinds(limit: number): readonly SubscriptionBinding[];
+  /** Up to `limit` entries that are pending now, in order. */
+  pendingRebinds(limit: number): BindingList;
   /** One more try has been made for a pending or failed entry, which is then pending. False: there is none, or it is idle or done. */
   markTried(publisher: bigint, channel: string): boolean;
   /** The entry is done, whatever it was. False: no such entry. */

@@ -1,7 +1,7 @@
 import * as assert from 'uvu/assert';
 import { DaemonHost } from '../../lib/daemon/host.js';
 import { type CausalEvent, createCodec, EntityKeypair } from '../../lib/index.js';
-import { events, Recorder, suite } from '../support.js';
+import { events, Recorder, refusal, suite } from '../support.js';
 
 const host = suite('a daemon on its host');
 const codec = createCodec({ engine: 'typescript' });
@@ -21,6 +21,11 @@ function hosted() {
     publish: (outputs, epoch) => void published.push({ outputs, epoch }),
   });
   return { copy, daemon, published };
+}
+
+/** A state as a snapshot holds it. */
+function whole(carried: readonly Uint8Array[], own: unknown): Uint8Array {
+  return Buffer.concat([...carried, own as Uint8Array]);
 }
 
 host('a live copy processes and publishes', async () => {
@@ -97,11 +102,53 @@ host('a held copy refuses all but what is replayed, and publishes nothing before
   assert.equal(daemon.seen, [1n, 2n, 3n]);
 });
 
+host('what is accepted while a large snapshot is written is not in it, and is logged', async () => {
+  const MANY = 20_000;
+  const { copy, daemon } = hosted();
+  for (let n = 0; n < MANY; n++) copy.positions.set(9n, `feed/${n}`, Uint8Array.of(1));
+  await copy.accept(events(PUBLISHER, 1, 3));
+  const taking = copy.snapshot({ carry: true, intake: 'logging' });
+  assert.instance(taking, Promise, 'it takes several turns');
+  let isWritten = false;
+  void Promise.resolve(taking).then(() => {
+    isWritten = true;
+  });
+  await copy.accept([]);
+  assert.equal(await copy.accept(events(PUBLISHER, 4, 2)), { accepted: 2, duplicates: 0, refusal: undefined });
+  assert.not.ok(isWritten, 'nobody waits for that');
+  copy.positions.set(9n, `feed/${MANY - 1}`, Uint8Array.of(2));
+  const { fields, carried, own } = await taking;
+  assert.equal(daemon.seen, [1n, 2n, 3n]);
+  assert.is(copy.log.count, 2);
+
+  const moved = hosted();
+  const snapshot = codec.decodeSnapshot(codec.encodeSnapshot({ ...fields, state: whole(carried, own) }));
+  const restoring = moved.copy.restore(snapshot);
+  assert.instance(restoring, Promise, 'it takes several turns');
+  await restoring;
+  assert.equal(moved.daemon.seen, [1n, 2n, 3n]);
+  assert.is(moved.copy.hasSeen(events(PUBLISHER, 4, 1)[0]!.link), false);
+  assert.is(moved.copy.positions.list().length, MANY);
+  assert.equal(moved.copy.positions.get(9n, `feed/${MANY - 1}`), Uint8Array.of(1));
+});
+
+host('a copy that is ended while it is restored takes up nothing', async () => {
+  const source = hosted();
+  for (let n = 0; n < 20_000; n++) source.copy.positions.set(9n, `feed/${n}`, Uint8Array.of(1));
+  const { fields, carried, own } = await source.copy.snapshot({ carry: true });
+  const moved = hosted();
+  const snapshot = codec.decodeSnapshot(codec.encodeSnapshot({ ...fields, state: whole(carried, own) }));
+  moved.daemon.before = () => assert.unreachable('its daemon is asked nothing');
+  const restoring = moved.copy.restore(snapshot);
+  moved.copy.dispose();
+  await refusal('disposed', () => restoring);
+});
+
 host('a restored copy is held, with what its snapshot had seen', async () => {
   const source = hosted();
   await source.copy.accept(events(PUBLISHER, 1, 2));
-  const { fields, state } = await source.copy.snapshot({ carry: true, intake: 'logging' });
-  const bytes = codec.encodeSnapshot({ ...fields, state: Buffer.concat(state) });
+  const { fields, carried, own } = await source.copy.snapshot({ carry: true, intake: 'logging' });
+  const bytes = codec.encodeSnapshot({ ...fields, state: whole(carried, own) });
   const { copy, daemon } = hosted();
   await copy.restore(codec.decodeSnapshot(bytes));
   assert.is(copy.gate, 'held');

@@ -9,7 +9,7 @@ const PUBLISHER = 77n;
 interface World {
   readonly mesh: WorkerMesh;
   readonly runtime: DaemonRuntime;
-  readonly spawn: (data?: { hang?: 'restore' }) => WorkerNode;
+  readonly spawn: (data?: { hang?: 'restore'; streams?: boolean }) => WorkerNode;
 }
 
 async function ask<T>({ worker }: WorkerNode, command: string): Promise<T> {
@@ -58,6 +58,30 @@ threads('moves a daemon from thread to thread, and its outputs go on as one stre
       outputs.map(({ link }) => link.sequence),
       expected,
     );
+  }),
+);
+
+threads('a streamed state moves from thread to thread and back, with the events of the time', () =>
+  inWorld(async ({ runtime, spawn }) => {
+    const [a, b] = [spawn({ streams: true }), spawn({ streams: true })];
+    await ask(b, 'made');
+    const origin = await ask<bigint>(a, 'spawn');
+    const publisher = runtime.publisher(origin, a.nodeId);
+    let next = 1;
+    for (const [from, to] of [
+      [a, b],
+      [b, a],
+    ] as const) {
+      const handle = runtime.startMigration(origin, from.nodeId, to.nodeId);
+      for (let i = 0; i < 10; i++, next += 50) await publisher.send(events(PUBLISHER, next, 50));
+      await handle.wait({ timeout: 10_000 });
+      assert.ok(handle.status.bytesTotal > 1_000_000);
+      await publisher.flush();
+      assert.equal(
+        await ask(to, 'seen'),
+        Array.from({ length: next - 1 }, (_, i) => BigInt(i + 1)),
+      );
+    }
   }),
 );
 

@@ -1,5 +1,6 @@
 import * as assert from 'uvu/assert';
 import { MigrationError } from '../../lib/errors.js';
+import { SnapshotParts } from '../../lib/migration/snapshot-bytes.js';
 import { events, refusal, suite } from '../support.js';
 import { inCluster } from './cluster.js';
 import {
@@ -30,7 +31,7 @@ function sourceNode(): Node {
   for (const event of events(7n, 1, 3)) log.append(event);
   node.answers.takeSnapshot = () => ({
     seqThrough: HEAD.sequence,
-    parts: [new Uint8Array(7_000 * CHUNKS)],
+    bytes: new SnapshotParts([new Uint8Array(7_000 * CHUNKS)]),
     daemonKind: 'recorder',
     sign: () => undefined,
   });

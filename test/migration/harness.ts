@@ -10,11 +10,12 @@ import {
 } from '../../lib/migration/handler.js';
 import { MigrationOrchestrator } from '../../lib/migration/orchestrator.js';
 import { OutgoingSnapshot } from '../../lib/migration/outgoing-snapshot.js';
+import { SnapshotParts } from '../../lib/migration/snapshot-bytes.js';
 import { MigrationSourceHandler } from '../../lib/migration/source.js';
 import { MigrationTargetHandler } from '../../lib/migration/target.js';
 import type { EventLog } from '../../lib/wire/event-log.js';
 import { decodeMigrationFrame, type ExtensionMessage, encodeMigrationFrame } from '../../lib/wire/extension.js';
-import { allFrames } from '../../lib/wire/frame-producer.js';
+import { readyFrames } from '../../lib/wire/frame-producer.js';
 import type { CausalEvent, CausalLink } from '../../lib/wire/link.js';
 import type { MigrationMessage } from '../../lib/wire/message.js';
 import type { Trailer } from '../../lib/wire/trailer.js';
@@ -45,10 +46,10 @@ export function frame(message: MigrationMessage | ExtensionMessage, trailer?: Tr
 /** Frames of a snapshot with that much state: chunks as a source writes them. */
 export function chunkFrames(stateLength: number, attempt = TRY): Uint8Array[] {
   const trailer: Trailer = { try: attempt, requestId, source: SOURCE, daemonKind: 'recorder' };
-  const { seqThrough, parts } = snapshotOf(stateLength);
+  const { seqThrough, bytes } = snapshotOf(stateLength);
   return [
-    ...allFrames(
-      new OutgoingSnapshot(codec, { origin: ORIGIN, seqThrough, parts, trailer, target: HERE, sign: () => undefined }),
+    ...readyFrames(
+      new OutgoingSnapshot(codec, { origin: ORIGIN, seqThrough, bytes, trailer, target: HERE, sign: () => undefined }),
     ),
   ];
 }
@@ -63,7 +64,12 @@ function snapshotOf(stateLength: number): DaemonSnapshot {
     bindings: new Uint8Array(0),
     identityEnvelope: undefined,
   });
-  return { seqThrough: HEAD.sequence, parts: [bytes], daemonKind: 'recorder', sign: () => undefined };
+  return {
+    seqThrough: HEAD.sequence,
+    bytes: new SnapshotParts([bytes]),
+    daemonKind: 'recorder',
+    sign: () => undefined,
+  };
 }
 
 interface Copy {

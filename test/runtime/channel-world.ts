@@ -64,6 +64,8 @@ export class Seat {
   given = 0;
   /** Called before each subscribing; what it throws or promises comes first. */
   before: (channel: string) => MaybePromise<void> = () => {};
+  /** Called before each unsubscribing. */
+  onUnsubscribe: () => void = () => {};
   /** First bytes of frames that are lost on their way from here. */
   readonly lost = new Set<number>();
 
@@ -94,6 +96,7 @@ export class Seat {
     return {
       position: subscription.position,
       unsubscribe: () => {
+        this.onUnsubscribe();
         this.subscribed.splice(this.subscribed.indexOf(channel), 1);
         subscription.unsubscribe();
       },

@@ -11,7 +11,7 @@ import {
   type RuntimePolicy,
 } from '../../lib/index.js';
 import { decodeMigrationFrame, encodeMigrationFrame, type MigrationFrame } from '../../lib/wire/extension.js';
-import { allFrames, type FrameProducer } from '../../lib/wire/frame-producer.js';
+import { type FrameProducer, readyFrames } from '../../lib/wire/frame-producer.js';
 import { SUBPROTOCOL_MIGRATION } from '../../lib/wire/message.js';
 import type { Trailer } from '../../lib/wire/trailer.js';
 import { typescriptCodec } from '../../lib/wire/typescript/index.js';
@@ -200,7 +200,8 @@ function tapped(mesh: Mesh, meet: Meet): Mesh {
     meet({ from: mesh.nodeId, to, frame, ...decoded(frame), pass });
   };
   const stream = (to: bigint, subprotocol: number, frames: FrameProducer) => {
-    for (const frame of allFrames(frames)) send(to, subprotocol, frame);
+    for (const frame of readyFrames(frames)) send(to, subprotocol, frame);
+    if (!frames.done) frames.onReady?.(() => stream(to, subprotocol, frames));
   };
   return new Proxy(mesh, {
     get(target, name) {

@@ -1,7 +1,7 @@
 import * as assert from 'uvu/assert';
-import { type CarriedState, encodeCarriedState, splitState } from '../../lib/state/carried-state.js';
+import { type CarriedState, encodeCarriedState, type SplitState, splitState } from '../../lib/state/carried-state.js';
 import { Horizon } from '../../lib/state/horizon.js';
-import { refusal, suite } from '../support.js';
+import { countedTurns, refusal, suite } from '../support.js';
 
 const carried = suite('carried state');
 
@@ -16,14 +16,19 @@ function join(...parts: Uint8Array[]): Uint8Array {
   return new Uint8Array(Buffer.concat(parts));
 }
 
+function encoded(state: CarriedState, turn?: () => Promise<void>): Uint8Array {
+  const parts = encodeCarriedState({ ...state, horizon: state.horizon.frozen() }, turn);
+  return join(...(parts as Uint8Array[]));
+}
+
 carried('comes back as it was, and the daemon’s own bytes behind it', () => {
   const own = Uint8Array.of(1, 2, 3, 4);
-  const split = splitState(join(encodeCarriedState(sample()), own));
+  const split = splitState(join(encoded(sample()), own)) as SplitState;
   assert.equal(split.own, own);
   const { horizon, ...rest } = split.carried!;
   const { horizon: expectedHorizon, ...expected } = sample();
   assert.equal(rest, expected);
-  assert.equal(horizon.encode(), expectedHorizon.encode());
+  assert.equal(horizon.frozen().encode(), expectedHorizon.frozen().encode());
 });
 
 carried('is not seen where a state does not begin with the magic', () => {
@@ -33,7 +38,25 @@ carried('is not seen where a state does not begin with the magic', () => {
 });
 
 carried('is refused where it is cut off', async () => {
-  const bytes = encodeCarriedState(sample());
+  const bytes = encoded(sample());
   for (let length = 8; length < bytes.length; length++)
     await refusal('truncated', () => splitState(bytes.subarray(0, length)));
+});
+
+carried('with many positions is written and read in slices', async () => {
+  const positions = Array.from({ length: 10_000 }, (_, n) => ({
+    publisher: BigInt(n % 7),
+    channel: `feed/${n}`,
+    position: new Uint8Array(n % 65).fill(n),
+  }));
+  const many = { ...sample(), positions };
+  const turns = countedTurns();
+  const parts = await encodeCarriedState({ ...many, horizon: many.horizon.frozen() }, turns.turn);
+  assert.ok(turns.count >= 9, `${turns.count} turns to write`);
+  assert.equal(join(...parts), encoded(many), 'as in one turn');
+  turns.count = 0;
+  const { carried: arrived, own } = await splitState(join(...parts, Uint8Array.of(9)), turns.turn);
+  assert.ok(turns.count >= 9, `${turns.count} turns to read`);
+  assert.equal(arrived!.positions, positions);
+  assert.equal(own, Uint8Array.of(9));
 });

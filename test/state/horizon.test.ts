@@ -1,6 +1,6 @@
 import * as assert from 'uvu/assert';
 import { Horizon } from '../../lib/state/horizon.js';
-import { refusal, suite } from '../support.js';
+import { countedTurns, refusal, suite } from '../support.js';
 
 const horizon = suite('horizon');
 const link = (sequence: bigint, originHash = 7n, parentHash = 0n) => ({
@@ -9,6 +9,10 @@ const link = (sequence: bigint, originHash = 7n, parentHash = 0n) => ({
   sequence,
   parentHash,
 });
+
+function encoded(seen: Horizon): Uint8Array {
+  return seen.frozen().encode() as Uint8Array;
+}
 
 horizon('tells new events from those that it has seen, per origin', () => {
   const seen = new Horizon();
@@ -81,8 +85,8 @@ horizon('is the same after its bytes have travelled', () => {
   const seen = new Horizon();
   for (let n = 1n; n <= 1_500n; n++) seen.observe(link(n, 7n, n));
   for (const n of [40n, 42n, 2n ** 64n - 1n]) seen.observe(link(n, 8n));
-  const arrived = Horizon.decode(seen.encode());
-  assert.equal(arrived.encode(), seen.encode());
+  const arrived = Horizon.decode(encoded(seen)) as Horizon;
+  assert.equal(encoded(arrived), encoded(seen));
   assert.is(arrived.size, 2);
   assert.is(arrived.observe(link(1_500n, 7n, 1_500n)), 'duplicate');
   assert.is(arrived.observe(link(480n, 7n, 1n)), 'conflict', 'the oldest of those remembered');
@@ -92,10 +96,43 @@ horizon('is the same after its bytes have travelled', () => {
   assert.is(arrived.observe(link(480n, 7n, 1n)), 'duplicate');
 });
 
+horizon('that is frozen shows nothing that is observed later', () => {
+  const seen = new Horizon();
+  for (const n of [1n, 2n, 5n, 6n]) for (const origin of [7n, 8n]) seen.observe(link(n, origin));
+  const frozen = seen.frozen();
+  const before = frozen.encode();
+  seen.observe(link(3n, 7n));
+  seen.observe(link(4n, 7n));
+  seen.observe(link(9n, 8n));
+  seen.passOver(8n);
+  seen.observe(link(1n, 9n));
+  assert.equal(frozen.encode(), before);
+  assert.is(seen.through(7n), 6n);
+  assert.is(seen.through(8n), 6n);
+  const arrived = Horizon.decode(before as Uint8Array) as Horizon;
+  assert.is(arrived.through(7n), 2n);
+  assert.equal(arrived.missing(8n), [[3n, 4n]]);
+  assert.is(arrived.size, 2);
+});
+
+horizon('of many origins, and of many numbers above a gap, is written and read in slices', async () => {
+  const seen = new Horizon();
+  for (let origin = 1n; origin <= 10_000n; origin++) seen.observe(link(1n, origin));
+  for (let n = 3n; n <= 3_000n; n++) for (const origin of [4n, 5n]) seen.observe(link(n, origin));
+  const turns = countedTurns();
+  const bytes = await seen.frozen().encode(turns.turn);
+  assert.ok(turns.count >= 6, `${turns.count} turns to write`);
+  assert.equal(bytes, encoded(seen), 'as in one turn');
+  turns.count = 0;
+  const arrived = await Horizon.decode(bytes, turns.turn);
+  assert.ok(turns.count >= 6, `${turns.count} turns to read`);
+  assert.equal(encoded(arrived), bytes);
+});
+
 horizon('refuses damaged bytes with where they are damaged', async () => {
   const seen = new Horizon();
   for (const n of [1n, 3n]) seen.observe(link(n));
-  const bytes = seen.encode();
+  const bytes = encoded(seen);
   for (let length = 0; length < bytes.length; length++) {
     const error = await refusal('truncated', () => Horizon.decode(bytes.subarray(0, length)));
     assert.is(typeof error.details.offset, 'number');

@@ -2,6 +2,7 @@ import { MigrationError } from '../../errors.js';
 import { checkBytes, checkInteger, checkString, checkU64, wrongType } from '../arguments.js';
 import { MAX_CHANNEL_NAME_BYTES } from '../channel.js';
 import type {
+  BindingList,
   LedgerDifference,
   RebindCounts,
   RebindState,
@@ -111,10 +112,10 @@ class LedgerOverAddon implements SubscriptionLedger {
     this.#alive().beginRebind();
   }
 
-  pendingRebinds(limit: number): readonly SubscriptionBinding[] {
+  pendingRebinds(limit: number): BindingList {
     const native = this.#alive();
     checkInteger(limit, 'limit', 0, MAX_LIMIT);
-    return [...new PackedBindings(native.pending(limit))];
+    return new PackedBindings(native.pending(limit));
   }
 
   markTried(publisher: bigint, channel: string): boolean {

@@ -1,6 +1,7 @@
 import { MigrationError } from '../../errors.js';
 import { checkBytes, checkInteger, checkString, checkU64, wrongType } from '../arguments.js';
 import type {
+  BindingList,
   LedgerDifference,
   RebindCounts,
   RebindState,
@@ -63,6 +64,28 @@ function bindingOf(entry: Entry): SubscriptionBinding {
   const { publisher, channel, memory, tokenAt, tokenLength } = entry;
   const token = tokenLength < 0 ? undefined : memory.slice(tokenAt, tokenAt + tokenLength);
   return { publisher, channel, token };
+}
+
+/** Entries, of which a binding is made when one is asked for. */
+class EntryList implements BindingList {
+  readonly #entries: readonly Entry[];
+
+  constructor(entries: readonly Entry[]) {
+    this.#entries = entries;
+  }
+
+  get length(): number {
+    return this.#entries.length;
+  }
+
+  at(index: number): SubscriptionBinding | undefined {
+    const entry = this.#entries.at(index);
+    return entry && bindingOf(entry);
+  }
+
+  *[Symbol.iterator](): IterableIterator<SubscriptionBinding> {
+    for (const entry of this.#entries) yield bindingOf(entry);
+  }
 }
 
 /** The subscription ledger in plain TypeScript: a map by (publisher, channel) and an array in order. */
@@ -270,17 +293,17 @@ export class TypescriptLedger implements SubscriptionLedger {
     this.#firstPending = 0;
   }
 
-  pendingRebinds(limit: number): readonly SubscriptionBinding[] {
+  pendingRebinds(limit: number): BindingList {
     this.#checkAlive();
     checkInteger(limit, 'limit', 0, MAX_LIMIT);
-    const found: SubscriptionBinding[] = [];
+    const found: Entry[] = [];
     const order = this.#order;
     while (this.#firstPending < order.length && order[this.#firstPending]?.state !== 'pending') this.#firstPending++;
     for (let place = this.#firstPending; place < order.length && found.length < limit; place++) {
       const entry = order[place];
-      if (entry?.state === 'pending') found.push(bindingOf(entry));
+      if (entry?.state === 'pending') found.push(entry);
     }
-    return found;
+    return new EntryList(found);
   }
 
   markTried(publisher: bigint, channel: string): boolean {
