@@ -35,6 +35,8 @@ export interface CopiesWitness {
   wentLive(daemon: number, node: number): void;
   /** How many copies of a daemon there may be: its own, one where it goes, and those that have not heard of an end. */
   mayHave(daemon: number): number;
+  /** Whether the register names that node. */
+  owns(daemon: number, node: number): boolean;
   /** That node has told its daemon's former home that it is live: that one's backup may go at any moment. */
   hasConfirmed(daemon: number, node: number): boolean;
 }
@@ -106,6 +108,8 @@ export class Copies {
       this.#isExcused[daemon] = false;
       this.#witness.wentLive(daemon, node);
     }
+    if (hadCopy && !seat.hasCopy && this.#witness.owns(daemon, node))
+      this.#complain('custody', `node ${node} has let go of daemon ${daemon}, which the register says that it has`);
     if (becomesLive || hadCopy !== seat.hasCopy) this.#check(daemon);
   }
 

@@ -1,3 +1,4 @@
+import type { StreamedState } from '../../lib/daemon/daemon.js';
 import type { CausalEvent, MeshDaemon } from '../../lib/index.js';
 import type { MaybePromise } from '../../lib/maybe-promise.js';
 
@@ -7,6 +8,8 @@ export interface LedgerTraits {
   readonly isAsync: boolean;
   /** Bytes by which its snapshot is longer than it need be. */
   readonly padding: number;
+  /** Its snapshot is a stream, which can be read once, or again. */
+  readonly streams: 'no' | 'once' | 'again';
   /** Outputs are not the same when the same events come again. */
   readonly isFickle: boolean;
 }
@@ -16,6 +19,8 @@ export const EVENT_PLAIN = 0;
 export const EVENT_THROWS = 1;
 
 const HEADER_BYTES = 8;
+/** Of a state that is streamed. */
+const PIECE_BYTES = 2_500;
 
 /** Who sent an event and which of theirs it is, as one number. */
 export function entryOf(publisher: number, sequence: number): number {
@@ -91,13 +96,24 @@ export class Ledger implements MeshDaemon {
     return payload;
   }
 
-  snapshot(): MaybePromise<Uint8Array> {
+  snapshot(): MaybePromise<Uint8Array | StreamedState> {
     const done = () => {
       if (this.#witness.throws('snapshot')) throw new Error('this ledger gives no snapshot now');
-      return this.#encode();
+      const state = this.#encode();
+      const { streams } = this.#traits;
+      if (streams === 'no') return state;
+      const pieces = () => this.#pieces(state);
+      return { byteLength: state.length, chunks: streams === 'again' ? pieces : pieces() };
     };
     const wait = this.#witness.wait('snapshot');
     return wait ? wait.then(done) : done();
+  }
+
+  async *#pieces(state: Uint8Array): AsyncIterable<Uint8Array> {
+    for (let at = 0; at < state.length; at += PIECE_BYTES) {
+      await this.#witness.wait('snapshot');
+      yield state.subarray(at, at + PIECE_BYTES);
+    }
   }
 
   /** `outputs u32 | entries u32 | entry u32 … | padding, each byte by its place` */

@@ -52,12 +52,17 @@ export interface NetworkObserver {
 /** Bytes on their way from one node to another before streams wait. */
 const WINDOW_BYTES = 40_000;
 
+interface OutgoingStream {
+  readonly subprotocol: number;
+  readonly frames: FrameProducer;
+}
+
 interface Link {
   readonly from: number;
   readonly to: number;
   /** Frames that were sent in the current step. */
   outbox: Flight[];
-  streams: Array<{ readonly subprotocol: number; readonly frames: FrameProducer }>;
+  streams: OutgoingStream[];
   inFlightBytes: number;
   /** No earlier than this may an ordered frame arrive. */
   lastArrival: number;
@@ -206,17 +211,29 @@ export class Network {
   #pull(link: Link): void {
     let bytes = link.inFlightBytes;
     while (link.streams.length > 0 && bytes < WINDOW_BYTES) {
-      const { subprotocol, frames } = link.streams[0]!;
-      if (frames.done) {
-        link.streams.shift();
+      const stream = link.streams[0]!;
+      const { subprotocol, frames } = stream;
+      const room = new Uint8Array(frames.maxFrameLength);
+      const length = frames.done ? 0 : frames.writeNext(room, 0);
+      if (length > 0) {
+        bytes += length;
+        link.outbox.push({ from: link.from, to: link.to, subprotocol, frame: room.slice(0, length) });
         continue;
       }
-      const room = new Uint8Array(frames.maxFrameLength);
-      const length = frames.writeNext(room, 0);
-      if (length === 0) continue;
-      bytes += length;
-      link.outbox.push({ from: link.from, to: link.to, subprotocol, frame: room.slice(0, length) });
+      link.streams.shift();
+      if (!frames.done) this.#await(link, stream);
     }
+  }
+
+  /** A stream that has no frame yet makes room for others, and comes back in a later step. */
+  #await(link: Link, stream: OutgoingStream): void {
+    stream.frames.onReady?.(() => {
+      this.#scheduler.in(0.05, link.from, () => {
+        if (this.#links.get(link.from * 64 + link.to) !== link) return;
+        link.streams.push(stream);
+        this.#busy.add(link);
+      });
+    });
   }
 
   /** What chance does to a frame. @returns whether it goes its ordinary way as well */

@@ -26,6 +26,7 @@ export type Part = 'source' | 'target' | 'orchestrator';
 export type Deed =
   | { readonly do: 'migrate'; readonly daemon: number; readonly by: number; readonly to: number }
   | { readonly do: 'cancel'; readonly daemon: number }
+  | { readonly do: 'ask'; readonly daemon: number; readonly by: number; readonly to: number }
   | { readonly do: 'burst'; readonly publisher: number; readonly events: number }
   | { readonly do: 'feed'; readonly feed: number; readonly events: number }
   | { readonly do: 'crash'; readonly node: number | Part; readonly daemon: number; readonly downMs: number }
@@ -65,6 +66,10 @@ export interface Plan {
   readonly network: NetworkFaults;
   readonly register: RegisterFaults;
   readonly broker: BrokerFaults;
+  /** Snapshots leave a node no faster than so many bytes a second; 0: as fast as they can. */
+  readonly maxBytesPerSecond: number;
+  /** Events that a log of a migration takes; 0: as many as it does by itself. */
+  readonly maxLogEvents: number;
   /** The mesh tells when a node is gone. */
   readonly knowsDeath: boolean;
   /** `publish` resolves when the channels have it, or at once. */
@@ -114,10 +119,11 @@ export function planOf(seed: number): Plan {
       home: node(),
       isAsync: random.chance(0.3),
       padding: random.chance(0.3) ? random.between(1, 5) * 6_000 : random.between(0, 600),
+      streams: random.chance(0.25) ? random.pick(['once', 'again'] as const) : 'no',
       isFickle: mode === 'live' && random.chance(0.1),
       feeds: feeds > 0 && random.chance(0.6) ? Array.from({ length: feeds }, (_, n) => n) : [],
       mode,
-      transportIdentity: true,
+      transportIdentity: random.chance(0.85),
     };
   });
   const publishers = daemons.flatMap((_, daemon) =>
@@ -157,6 +163,8 @@ export function planOf(seed: number): Plan {
       subscribeRefused: has('everything') ? random.pick([0, 0.2]) : 0,
       subscribeUnanswered: has('everything') ? random.pick([0, 0.1]) : 0,
     },
+    maxBytesPerSecond: random.chance(0.15) ? random.pick([60_000, 300_000]) : 0,
+    maxLogEvents: random.chance(0.15) ? random.between(3, 12) : 0,
     knowsDeath: random.chance(0.5),
     waitsForPublish: random.chance(0.5),
     throws: random.chance(0.15) ? 0.2 : 0,
@@ -193,6 +201,7 @@ function planned(random: Random, cast: Cast): Planned[] {
       add({ do: 'migrate', daemon, by: node(), to: node() }, { at });
       if (random.chance(0.2))
         add({ do: 'migrate', daemon, by: node(), to: node() }, { at: at + random.between(0, 60) });
+      if (random.chance(0.1)) add({ do: 'ask', daemon, by: node(), to: node() }, { at: at + random.between(-30, 60) });
       if (random.chance(0.3))
         add({ do: 'cancel', daemon }, random.chance(0.5) ? { at: at + random.between(1, 120) } : moment());
     }

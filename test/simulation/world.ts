@@ -43,6 +43,8 @@ const POLICY: RuntimePolicy = {
 const REBIND = { deadlineMs: 20_000, tryMs: 300, waitMs: 60 };
 const LONGEST_PATIENCE_MS = 4_000;
 const RETRY_NOT_READY_MS = 1_600;
+/** How long each side has for the answer to a question. */
+const ANSWER_MS = 500;
 
 /** How long everything may take to settle by itself once faults have stopped; and when somebody has looked after it. */
 const SETTLE_MS = 6_000;
@@ -175,6 +177,7 @@ export class World {
     this.#copies = new Copies(this.origins, complain, {
       wentLive: (daemon, node) => this.#wentLive(daemon, node),
       mayHave: (daemon) => this.#mayHave(daemon),
+      owns: (daemon, node) => this.#ownerOf(daemon) === node,
       hasConfirmed: (daemon, node) => {
         const { owner, epoch } = this.register.table.read(this.origins[daemon]!)?.entry ?? {};
         return owner === BigInt(node) && this.watcher.hasConfirmed(this.origins[daemon]!, node, epoch);
@@ -350,6 +353,8 @@ export class World {
       nodeKeys: nodeKeysOf(number),
       policy: POLICY,
       rebind: REBIND,
+      ...(plan.maxBytesPerSecond > 0 && { maxBytesPerSecond: plan.maxBytesPerSecond }),
+      ...(plan.maxLogEvents > 0 && { eventLog: { maxEvents: plan.maxLogEvents } }),
       onError: (error) => this.#heard(number, error),
     });
     plan.daemons.forEach((_, daemon) => {
@@ -410,6 +415,8 @@ export class World {
       keypair.dispose();
       const kind = error instanceof MigrationError ? error.kind : 'error';
       if (kind === 'register-unavailable') again();
+      // It had been spawned before its home crashed, and went with that.
+      else if (kind === 'already-exists' && life.incarnation > 1) this.#copies.neverBorn(daemon);
       else this.complain('error', `daemon ${daemon} cannot be spawned, ${kind}: ${String(error)}`);
       return;
     }
@@ -473,6 +480,9 @@ export class World {
         break;
       case 'cancel':
         this.#cancel(deed.daemon);
+        break;
+      case 'ask':
+        this.#ask(deed.daemon, deed.by, deed.to);
         break;
       case 'burst':
         this.#publishers[deed.publisher]!.add(deed.events);
@@ -541,6 +551,23 @@ export class World {
       this.trace.note(() => `${led.life.number} has not moved d${led.daemon}: ${String(error)}`);
     }
     led.isOver = true;
+  }
+
+  /** Whether a daemon could be moved: the question must change nothing, and be answered. */
+  #ask(daemon: number, by: number, to: number): void {
+    const life = this.lives.get(by);
+    if (!life) return;
+    const asked = this.scheduler.now;
+    life.runtime.canMigrate(this.origins[daemon]!, BigInt(to), { timeout: ANSWER_MS }).then(
+      (obstacles) => {
+        const names = obstacles.map(({ kind }) => kind).join(', ');
+        this.trace.note(() => `${by} asks whether d${daemon} could go to ${to}: ${names || 'yes'}`);
+        // One answer of each side, and the register's before.
+        if (this.scheduler.now - asked > 4 * ANSWER_MS)
+          this.complain('it-ends', `node ${by} had its answer after ${this.scheduler.now - asked} ms`);
+      },
+      () => {},
+    );
   }
 
   #cancel(daemon: number): void {
