@@ -56,13 +56,13 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'forgets-the-horizon',
     what: 'what a daemon has seen does not travel with it',
-    near: 1,
+    near: 11,
     commit: () => replace(Horizon, 'decode', () => () => new Horizon()),
   },
   {
     name: 'activates-before-the-tail',
     what: 'the target goes live at ActivateTarget, whatever of the log is still on its way',
-    near: 1,
+    near: 8,
     commit: () => {
       const undo = claimAnyhow();
       const undoToo = replace(
@@ -84,19 +84,19 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'claims-without-an-offer',
     what: 'the target becomes the owner whether it is offered the daemon or not',
-    near: 1,
+    near: 66,
     commit: claimAnyhow,
   },
   {
     name: 'withdraws-without-the-register',
     what: 'the source goes back on its own word',
-    near: 1,
+    near: 2,
     commit: () => replace(Ownership.prototype, 'withdraw', () => async () => 'withdrawn'),
   },
   {
     name: 'resumes-without-its-log',
     what: 'the source goes on without the events that it has logged',
-    near: 1,
+    near: 10,
     commit: () =>
       replace(
         DaemonHost.prototype,
@@ -111,7 +111,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'forgets-at-acknowledgement',
     what: 'the source lets an event go when the target has acknowledged it',
-    near: 1,
+    near: 11,
     commit: () =>
       replace(
         MigrationSourceHandler.prototype,
@@ -144,7 +144,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'is-confirmed-by-anybody',
     what: 'the source lets go at a confirmation that is not its target’s',
-    near: 1,
+    near: 23,
     commit: () =>
       replace(
         MigrationSourceHandler.prototype,
@@ -160,7 +160,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'higher-try-ends-a-source',
     what: 'a second TakeSnapshot makes the source forget the migration that is under way',
-    near: 1,
+    near: 3,
     commit: () =>
       replace(
         MigrationSourceHandler.prototype,
@@ -176,7 +176,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'accepts-and-drops',
     what: 'a copy that refuses events says that it has accepted them',
-    near: 1,
+    near: 2,
     commit: () =>
       replace(
         DaemonHost.prototype,
@@ -194,7 +194,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'drops-while-it-claims',
     what: 'a target that is told of a failure while its claim is in the air drops its copy',
-    near: 1,
+    near: 14,
     commit: () =>
       replace(
         MigrationTargetHandler.prototype,
@@ -216,13 +216,13 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'reads-channels-from-now',
     what: 'a copy that has moved reads its channels from where they are, not from where it was',
-    near: 1,
+    near: 3,
     commit: () => replace(ChannelPositions.prototype, 'get', () => () => undefined),
   },
   {
     name: 'trusts-strangers',
     what: 'whoever asks is given a daemon',
-    near: 1,
+    near: 14,
     commit: () =>
       replace(
         MigrationSourceHandler.prototype,

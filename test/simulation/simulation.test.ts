@@ -35,6 +35,7 @@ simulation('without anything that goes wrong nothing fails', async () => {
   const outcome = await simulatePlan(planOf(11), { allowed: new Set(['migrate:0', 'burst:9']) });
   assert.is(outcome.violation, undefined);
   assert.is(outcome.rolledBack, 0);
+  assert.ok(outcome.completed > 0, 'daemons move');
 });
 
 simulation('a failing run is shrunk to what it needs, and told', async () => {
