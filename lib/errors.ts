@@ -74,39 +74,57 @@ export const IDENTITY_ERROR_KINDS = [
 
 export type IdentityErrorKind = (typeof IDENTITY_ERROR_KINDS)[number];
 
-/** What went wrong in a migration (PROTOCOL.md §7, last rules). */
+/** What else can go wrong in a migration (PROTOCOL.md §7, last rules). */
+export const COURSE_ERROR_KINDS = [
+  'daemon-not-found',
+  'target-unavailable',
+  'no-target-available',
+  'state-failed',
+  'identity-transport-failed',
+  'already-migrating',
+  'factory-not-found',
+  'compute-not-supported',
+  'not-ready',
+  'not-ready-timeout',
+  'wrong-phase',
+  'buffer-full',
+  'wrong-peer',
+  'moving',
+  'not-authorised',
+  'cancelled',
+  'timed-out',
+  'position-expired',
+  'sequence-gap',
+  'already-exists',
+  'pinned',
+  'no-control',
+  'ownership-lost',
+  'register-unavailable',
+  'too-many-migrations',
+  'extensions-required',
+  'unknown-engine',
+  'engine-unavailable',
+  'handed-over',
+] as const;
+
+/** What went wrong in a migration. */
 export type MigrationErrorKind =
   | CodecErrorKind
   | EnvelopeErrorKind
   | IdentityErrorKind
-  | 'daemon-not-found'
-  | 'target-unavailable'
-  | 'no-target-available'
-  | 'state-failed'
-  | 'identity-transport-failed'
-  | 'already-migrating'
-  | 'factory-not-found'
-  | 'compute-not-supported'
-  | 'not-ready'
-  | 'not-ready-timeout'
-  | 'wrong-phase'
-  | 'buffer-full'
-  | 'wrong-peer'
-  | 'moving'
-  | 'not-authorised'
-  | 'cancelled'
-  | 'timed-out'
-  | 'position-expired'
-  | 'sequence-gap'
-  | 'already-exists'
-  | 'pinned'
-  | 'no-control'
-  | 'ownership-lost'
-  | 'register-unavailable'
-  | 'too-many-migrations'
-  | 'extensions-required'
-  | 'unknown-engine'
-  | 'engine-unavailable';
+  | (typeof COURSE_ERROR_KINDS)[number];
+
+const KINDS: ReadonlySet<string> = new Set([
+  ...CODEC_ERROR_KINDS,
+  ...ENVELOPE_ERROR_KINDS,
+  ...IDENTITY_ERROR_KINDS,
+  ...COURSE_ERROR_KINDS,
+]);
+
+/** Whether a text from elsewhere is one of our kinds. */
+export function isMigrationErrorKind(text: string): text is MigrationErrorKind {
+  return KINDS.has(text);
+}
 
 const RETRIABLE: ReadonlySet<MigrationErrorKind> = new Set<MigrationErrorKind>([
   'not-ready',

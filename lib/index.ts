@@ -91,6 +91,7 @@ export {
   type StartMigrationOptions,
   type SubscribeChannelOptions,
 } from './runtime/runtime.js';
+export type { ShutdownOptions } from './runtime/shutdown.js';
 export type { MigrationCodec } from './wire/codec.js';
 export { createCodec } from './wire/engine.js';
 export { MigrationFailureReason } from './wire/failure.js';

@@ -25,6 +25,7 @@ export class FlightsDaemon implements MeshDaemon {
   readonly name = 'flights';
   readonly channel: string;
   readonly #config: FlightsConfig;
+  readonly #onMove: () => void;
   #failed = false;
   #count = 0;
   #delaySum = 0;
@@ -36,8 +37,10 @@ export class FlightsDaemon implements MeshDaemon {
   /** Histograms by route, in the order in which routes were first flown. */
   readonly #routes = new Map<number, Uint32Array>();
 
-  constructor(config: FlightsConfig) {
+  /** @param onMove called first in `snapshot` and `restore` */
+  constructor(config: FlightsConfig, onMove = () => {}) {
     this.#config = config;
+    this.#onMove = onMove;
     this.channel = config.channel;
   }
 
@@ -59,6 +62,7 @@ export class FlightsDaemon implements MeshDaemon {
   }
 
   snapshot(): Uint8Array {
+    this.#onMove();
     this.#failOnce('snapshot');
     const columns = this.#columns().map((column) => bytesOf(column.subarray(0, this.#count)));
     const length = columns.reduce((sum, column) => sum + column.length, HEADER_SIZE);
@@ -82,6 +86,7 @@ export class FlightsDaemon implements MeshDaemon {
   }
 
   restore(state: Uint8Array): void {
+    this.#onMove();
     this.#failOnce('restore');
     const view = new DataView(state.buffer, state.byteOffset, state.byteLength);
     this.#count = view.getUint32(0, true);

@@ -15,16 +15,21 @@ function succeeded(result: DemoResult): boolean {
   );
 }
 
+function stateOf({ equal, outcome }: DemoResult): string {
+  if (equal) return 'equal to the control daemon’s, byte for byte';
+  return outcome.startsWith('lost') ? 'GONE: no copy is left' : 'DIFFERS from the control daemon’s';
+}
+
 function print(result: DemoResult): void {
   const number = (value: number) => value.toLocaleString('en');
-  const rows: ReadonlyArray<readonly [string, string]> = [
+  const rows: Array<readonly [string, string]> = [
     ['outcome', result.outcome],
     ['flights published', number(result.records)],
     [
       'flights processed',
       `${number(result.processed)} (${number(result.lost)} lost, ${number(result.doubled)} doubled)`,
     ],
-    ['state', result.equal ? 'equal to the control daemon’s, byte for byte' : 'DIFFERS from the control daemon’s'],
+    ['state', stateOf(result)],
     ['summaries', result.summaryFault ?? `${number(result.summaries)}, no gap, no double, one chain`],
     ['snapshot', `${(result.snapshotBytes / MIB).toFixed(1)} MiB`],
     ['migration', `${number(result.transferMs)} ms until live on the target`],
@@ -35,6 +40,16 @@ function print(result: DemoResult): void {
     ['throughput', `${number(result.throughput)} flights/s, to both daemons`],
     ['engine', result.engine],
   ];
+  if (result.killed) {
+    const { role, phase } = result.killed;
+    rows.push([
+      'killed',
+      `the ${role} in phase ${phase}; ${number(result.tries)} migrations asked for, ${number(result.resent)} flights sent again`,
+    ]);
+  }
+  const { dropped, doubled, delayed } = result.frames;
+  if (dropped + doubled + delayed > 0)
+    rows.push(['frames', `${number(dropped)} dropped, ${number(doubled)} doubled, ${number(delayed)} delayed`]);
   for (const [name, value] of rows) console.log(`  ${name.padEnd(18)} ${value}`);
 }
 
@@ -46,7 +61,7 @@ async function main(): Promise<number> {
   }
   if (!options.json)
     console.log(
-      `Streaming ${options.records.toLocaleString('en')} flights to a daemon that moves halfway, and to one that does not.`,
+      `Streaming ${options.records.toLocaleString('en')} flights to a daemon that moves ${options.back ? 'there and back' : 'halfway'}, and to one that does not.`,
     );
   const result = await runDemo(options, progressView(process.stderr));
   if (options.json) console.log(JSON.stringify(result));

@@ -2,16 +2,25 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { DaemonRuntime, EntityKeypair, joinWorkerMesh } from '../../lib/index.js';
 import { type FlightsConfig, FlightsDaemon } from './flights-daemon.js';
-import type { NodeAnswer, NodeCommand, NodeData } from './node-protocol.js';
+import { Halt } from './halt.js';
+import { makeLossy } from './lossy.js';
+import type { Look, NodeAnswer, NodeCommand, NodeData, NodeEvent } from './node-protocol.js';
 
-const { engine, orchestrator, config } = workerData as NodeData;
+const { engine, orchestrator, config, halt: haltData, loss } = workerData as NodeData;
+const port = parentPort!;
+const mesh = joinWorkerMesh();
+if (loss) makeLossy(mesh, loss);
+const halt = haltData && new Halt(haltData, port);
 const runtime = new DaemonRuntime({
-  mesh: joinWorkerMesh(),
+  mesh,
   orchestrators: [orchestrator],
   ...(engine && { engine }),
+  // Where frames are lost, whoever leads asks for all of them each second; by default for the end of a restore every 10 s.
+  ...(loss && { policy: { orchestrator: { phases: { Restore: { tries: 300 } } } } }),
 });
-runtime.registerFactory('flights', () => new FlightsDaemon(config satisfies FlightsConfig));
+runtime.registerFactory('flights', () => new FlightsDaemon(config satisfies FlightsConfig, () => halt?.look()));
 runtime.start();
+halt?.watch(mesh, runtime);
 
 async function run(command: NodeCommand): Promise<unknown> {
   switch (command.do) {
@@ -21,14 +30,32 @@ async function run(command: NodeCommand): Promise<unknown> {
       return runtime.spawn('flights', EntityKeypair.generate());
     case 'state':
       return runtime.state(command.origin);
-    case 'has':
-      return runtime.has(command.origin);
+    case 'look':
+      return look(command.origin);
+    case 'migrate':
+      return migrate(command);
   }
 }
 
-parentPort!.on('message', ({ id, command }: { id: number; command: NodeCommand }) => {
+function look(daemon: bigint): Look {
+  const isMigrating = runtime.migrations().some(({ origin }) => origin === daemon);
+  return { isLive: runtime.has(daemon), isMigrating };
+}
+
+function migrate({ origin, source, target, mode }: NodeCommand & { do: 'migrate' }): Promise<void> {
+  const handle = runtime.startMigration(origin, source, target, {
+    mode,
+    onProgress: (progress) => {
+      port.postMessage({ progress } satisfies NodeEvent);
+      halt?.reached(progress.phase);
+    },
+  });
+  return handle.wait();
+}
+
+port.on('message', ({ id, command }: { id: number; command: NodeCommand }) => {
   run(command).then(
-    (value) => parentPort!.postMessage({ id, value } satisfies NodeAnswer),
-    (error) => parentPort!.postMessage({ id, error: (error as Error).message } satisfies NodeAnswer),
+    (value) => port.postMessage({ id, value } satisfies NodeAnswer),
+    (error) => port.postMessage({ id, error: (error as Error).message } satisfies NodeAnswer),
   );
 });

@@ -62,7 +62,8 @@ export interface MeshDaemon {
   /**
    * One event, in order per publisher. `event.payload` is the daemon's to keep.
    *
-   * @returns payloads to publish; each may be at most 7,000 bytes where a migration is to carry it
+   * @returns payloads to publish; each at most 64 MiB where a daemon that may move reads them, and at most 7,000 bytes where
+   * that moves to a node without extensions
    */
   process(event: CausalEvent): MaybePromise<DaemonOutputs>;
 

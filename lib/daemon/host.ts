@@ -7,7 +7,7 @@ import { CausalChain } from '../state/chain.js';
 import { ChannelPositions } from '../state/channel-positions.js';
 import { type FrozenHorizon, Horizon } from '../state/horizon.js';
 import type { MigrationCodec } from '../wire/codec.js';
-import type { EventLog, EventLogOptions } from '../wire/event-log.js';
+import { type EventLog, type EventLogOptions, firstEvents } from '../wire/event-log.js';
 import type { SubscriptionLedger } from '../wire/ledger.js';
 import type { CausalEvent, CausalLink } from '../wire/link.js';
 import { MAX_SNAPSHOT_CHUNK_SIZE } from '../wire/message.js';
@@ -36,6 +36,13 @@ export interface Acceptance {
   readonly duplicates: number;
   /** Why the next one was refused, and with it all after it. */
   readonly refusal: MigrationError | undefined;
+}
+
+/** An event that no frame takes whole. */
+export interface LargeEvent {
+  readonly link: CausalLink;
+  /** Bytes of its payload. */
+  readonly length: number;
 }
 
 export interface SnapshotOptions {
@@ -117,7 +124,7 @@ export class DaemonHost {
   #disposed = false;
   #processed = 0;
   #failures = 0;
-  #oversized: CausalEvent | undefined;
+  #largest: LargeEvent | undefined;
   #snapshotLength: number | undefined;
   /** The reading of a streamed state into memory. */
   #reading: StateReader | undefined;
@@ -134,6 +141,11 @@ export class DaemonHost {
 
   get gate(): Gate {
     return this.#gate;
+  }
+
+  /** Whether it answers for what it is handed: moving or not, it is the daemon. */
+  get isLive(): boolean {
+    return this.#gate === 'live' || this.#gate === 'logging' || this.#gate === 'mirroring';
   }
 
   get origin(): bigint {
@@ -206,7 +218,7 @@ export class DaemonHost {
    * copy is live.
    */
   replay(events: readonly CausalEvent[]): MaybePromise<void> {
-    return this.#inOrder(() => this.#processAll(events.filter((event) => this.#notice(event) === 'new')));
+    return this.#inOrder(() => this.#processAll(events.filter((event) => this.#noticeReplayed(event) === 'new')));
   }
 
   /** Whether an event counts as seen. */
@@ -219,9 +231,9 @@ export class DaemonHost {
     return this.#horizon.passOver(originHash);
   }
 
-  /** The first logged event whose payload is larger than a frame takes: with it the daemon cannot be moved. */
-  get oversized(): CausalEvent | undefined {
-    return this.#oversized;
+  /** The largest logged event, where its payload is larger than a frame takes. */
+  get largest(): LargeEvent | undefined {
+    return this.#largest;
   }
 
   /** Stops for good, unless `resume` follows. Waits for what is being processed. */
@@ -244,16 +256,15 @@ export class DaemonHost {
       // Live first, so that what these events publish goes out, and in this order before anything newer.
       this.#gate = 'live';
       this.movingTo = undefined;
-      this.#oversized = undefined;
+      this.#largest = undefined;
       if (!this.#isLogProcessed) return this.#processLog();
       this.log.clear();
     });
   }
 
   #processLog(): MaybePromise<void> {
-    const { firstNumber, nextNumber } = this.log;
-    const logged: CausalEvent[] = [];
-    for (let n = firstNumber; n < nextNumber && logged.length < SLICE; n++) logged.push(this.log.get(n)!);
+    const { firstNumber } = this.log;
+    const logged = firstEvents(this.log, SLICE);
     if (logged.length === 0) {
       this.log.clear();
       return;
@@ -355,6 +366,7 @@ export class DaemonHost {
     if (intake) {
       // The log begins right after this state.
       this.log.clear();
+      this.#largest = undefined;
       this.#gate = intake;
       this.#isLogProcessed = intake === 'mirroring';
     }
@@ -460,7 +472,20 @@ export class DaemonHost {
 
   #append(event: CausalEvent): void {
     this.log.append(event);
-    if (event.payload.length > MAX_SNAPSHOT_CHUNK_SIZE) this.#oversized ??= event;
+    const { length } = event.payload;
+    if (length > (this.#largest?.length ?? MAX_SNAPSHOT_CHUNK_SIZE)) this.#largest = { link: event.link, length };
+  }
+
+  /** Whoever accepted it knew that what is missing before it does not come: it counts as seen here too. */
+  #noticeReplayed(event: CausalEvent) {
+    for (;;) {
+      try {
+        return this.#notice(event);
+      } catch (error) {
+        const isGap = error instanceof MigrationError && error.kind === 'sequence-gap';
+        if (!isGap || !this.passOverGap(event.link.originHash)) throw error;
+      }
+    }
   }
 
   #notice(event: CausalEvent) {

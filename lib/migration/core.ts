@@ -1,3 +1,4 @@
+import type { LargeEvent } from '../daemon/host.js';
 import type { MigrationError } from '../errors.js';
 import type { MigrationCodec } from '../wire/codec.js';
 import type { EventLog } from '../wire/event-log.js';
@@ -70,6 +71,9 @@ export interface DaemonSnapshot {
   readonly sign: (message: Uint8Array) => Uint8Array | undefined;
 }
 
+/** What became of an offer that its source wanted back. */
+export type Withdrawal = 'withdrawn' | 'claimed' | 'ended' | 'undecided';
+
 /** What stands in the way of a migration at one of its sides, as far as the daemons and factories there tell. */
 export interface Examination {
   /** What an attempt would be refused with. */
@@ -123,12 +127,12 @@ export interface RequestTypes {
     readonly answer: undefined;
   };
   /**
-   * Source: take the offer back. `claimed`: too late, the target has the daemon. `undecided`: nobody can say; only
-   * `recover` brings the daemon back.
+   * Source: take the offer back. `claimed`: too late, the target has the daemon; `ended`: had it, and it has ended there.
+   * `undecided`: nobody can say; only `recover` brings the daemon back.
    */
   withdraw: {
     readonly ask: { readonly origin: bigint; readonly epoch: bigint };
-    readonly answer: 'withdrawn' | 'claimed' | 'undecided';
+    readonly answer: Withdrawal;
   };
   /** Source: go on; the log is processed first. */
   resume: { readonly ask: { readonly origin: bigint; readonly epoch: bigint }; readonly answer: undefined };
@@ -225,8 +229,8 @@ export interface RoleContext {
   chainEnd(origin: bigint): Uint8Array;
   /** The log of a local copy. */
   log(origin: bigint): EventLog;
-  /** The first event in it that no frame takes; undefined where there is none. */
-  oversized(origin: bigint): CausalEvent | undefined;
+  /** The largest event in it, where no frame takes that. */
+  largest(origin: bigint): LargeEvent | undefined;
   /** The only node that may place that daemon here, where one was bound to its factory. */
   expectedOrchestrator(origin: bigint): bigint | undefined;
   /** Something went wrong that no peer is to be told of. */

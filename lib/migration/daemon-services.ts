@@ -79,11 +79,11 @@ export class DaemonServices implements MigrationServices {
   examine = (ask: Ask<'examine'>): MaybePromise<Examination> => {
     const { side: role, origin, orchestrator, source, target } = ask;
     return whenReady(this.authorize({ role, origin, orchestrator, source, target }), () =>
-      role === 'source' ? this.#examineTaking(ask) : this.#examinePlacing(ask),
+      role === 'source' ? this.examineTaking(ask) : this.#examinePlacing(ask),
     );
   };
 
-  #examineTaking({ origin, target, identity }: Ask<'examine'>): Examination {
+  protected examineTaking({ origin, target, identity }: Ask<'examine'>): MaybePromise<Examination> {
     const host = this.#options.registry.get(origin);
     if (!host) return { obstacles: [this.#isElsewhere(origin)] };
     const obstacles = taking(host);

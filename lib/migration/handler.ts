@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import type { DaemonHostOptions } from '../daemon/host.js';
+import type { DaemonHostOptions, LargeEvent } from '../daemon/host.js';
 import { MigrationError } from '../errors.js';
 import { isPromise, type MaybePromise } from '../maybe-promise.js';
 import { checkBytes, checkBytesOfLength, checkObject, checkU64, wrongType } from '../wire/arguments.js';
@@ -74,7 +74,7 @@ export interface LocalCopies {
         readonly head: CausalLink;
         readonly nextParent: bigint;
         readonly log: EventLog;
-        readonly oversized: CausalEvent | undefined;
+        readonly largest: LargeEvent | undefined;
       }
     | undefined;
 }
@@ -154,6 +154,7 @@ export class MigrationSubprotocolHandler {
   /** Daemons of which a half has let its record go since the last look at what has been told. */
   #ended: bigint[] = [];
   #outbox: OutboundMigrationMessage[] = [];
+  #whenIdle: Array<() => void> = [];
   /** Without a transport: streams of which frames are still to come. */
   #streams: Array<{ readonly destNode: bigint; readonly frames: FrameProducer }> = [];
   #nextRequest = 1;
@@ -403,12 +404,53 @@ export class MigrationSubprotocolHandler {
     return [...this.#orchestrator.statuses(), ...this.#source.statuses(), ...this.#target.statuses()];
   }
 
-  /** Frees what is half assembled, and closes what is streamed. Nothing is taken or begun any more (`disposed`), and no time passes. Idempotent. */
+  /**
+   * This node is about to end. Nothing new is taken on: whoever asks is answered `not-ready`. What may be ended ends: a source
+   * goes back unless it has made its offer, a target drops its copy unless it is claiming, an orchestrator cancels unless the
+   * source has stopped; the peers are told. What is decided is seen through, as time passes. Idempotent.
+   *
+   * @returns the messages to send, where there is no transport
+   */
+  windDown(): OutboundMigrationMessage[] {
+    this.#prober.windDown();
+    this.#source.windDown();
+    this.#target.windDown();
+    this.#orchestrator.windDown();
+    this.#settle();
+    return this.takeOutbound();
+  }
+
+  /** Sources take back what they have offered, where the target has not taken it. */
+  withdrawOffers(): void {
+    this.#source.withdrawOffers();
+    this.#settle();
+  }
+
+  /** What is left is led from here no longer, and goes back nowhere: the peers are told. `dispose` follows. */
+  handOver(): void {
+    this.#source.handOver();
+    this.#orchestrator.handOver();
+    this.#settle();
+  }
+
+  /** Resolves when no migration is under way here, in any role. */
+  whenIdle(): Promise<void> {
+    if (this.#isIdle()) return Promise.resolve();
+    return new Promise((resolve) => this.#whenIdle.push(resolve));
+  }
+
+  #isIdle(): boolean {
+    return this.#orchestrator.size + this.#source.size + this.#target.size === 0;
+  }
+
+  /**
+   * Frees what is half assembled, and closes what is streamed. Nothing is taken or begun any more (`disposed`), and neither time nor
+   * an answer counts. Idempotent.
+   */
   dispose(): void {
     this.#disposed = true;
     this.#prober.dispose();
-    this.#source.dispose();
-    this.#target.dispose();
+    for (const half of [this.#orchestrator, this.#source, this.#target]) half.dispose();
   }
 
   /** Frames that streams have ready; what their failing leads to is settled too. */
@@ -498,8 +540,14 @@ export class MigrationSubprotocolHandler {
       case 'RebindStatus':
         this.#orchestrator.rebindStatus(origin, from, trailer);
         break;
+      case 'RebindAck':
+        this.#target.rebindAck(origin, from, trailer);
+        break;
       case 'BufferedEvents':
         this.#target.bufferedEvents(message, from, trailer);
+        break;
+      case 'EventFragment':
+        this.#target.eventFragment(origin, from, trailer);
         break;
       case 'CutoverNotify':
         this.#source.cutoverNotify(origin, message.targetNode, from, trailer);
@@ -539,7 +587,7 @@ export class MigrationSubprotocolHandler {
 
   /** Runs requests until none is left; what answers later goes on when it does. */
   #settle(): void {
-    if (this.#settling) return;
+    if (this.#settling || this.#disposed) return;
     this.#settling = true;
     try {
       while (this.#step());
@@ -549,6 +597,7 @@ export class MigrationSubprotocolHandler {
     const ended = this.#ended;
     this.#ended = [];
     for (const origin of ended) if (!this.isMigrating(origin)) this.#failuresTold.delete(origin);
+    if (this.#whenIdle.length > 0 && this.#isIdle()) for (const resolve of this.#whenIdle.splice(0)) resolve();
   }
 
   #step(): boolean {
@@ -702,7 +751,7 @@ export class MigrationSubprotocolHandler {
         return this.#codec.encodeLink({ ...head, parentHash: nextParent });
       },
       log: (origin) => copy(origin).log,
-      oversized: (origin) => copy(origin).oversized,
+      largest: (origin) => copy(origin).largest,
       expectedOrchestrator: (origin) => this.#target.factories?.expectedOrchestrator(origin),
       fault: (error) => this.#fault(error),
       report: (report) => this.#report(report),

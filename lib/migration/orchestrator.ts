@@ -4,7 +4,7 @@ import { MAX_SNAPSHOT_CHUNK_SIZE, type SnapshotReady } from '../wire/message.js'
 import { sameBytes, type Trailer } from '../wire/trailer.js';
 import { checkForwardedChunk } from './chunk-check.js';
 import type { MigrationPhase, MigrationProgress, MigrationStatus } from './core.js';
-import { errorOf, reasonOf, toItself } from './failure.js';
+import { errorOf, nodeGone, toItself, told } from './failure.js';
 import { BoundedMemory } from './memory.js';
 import { type MigrationOrchestratorPolicy, type OrchestratorPolicyOptions, orchestratorPolicy } from './policy.js';
 import { noMigration, RoleHandler, type RoleRecord, requirePeer, type TransitionTable } from './role.js';
@@ -20,11 +20,16 @@ interface OrchestratorRecord extends RoleRecord<MigrationPhase> {
   try: bigint | undefined;
   /** Whether the target has shown that it speaks extensions. */
   targetSpeaks: boolean;
+  /** The source has been told to stop: from then on it may have made its offer. */
+  isCutOver: boolean;
   /** The source has stopped. */
   isCleaned: boolean;
   bytesDone: number;
   bytesTotal: number;
   eventsWaiting: number;
+  /** What the target has applied of the source's log, and bytes of the event that it gets in fragments. */
+  ackThrough: bigint;
+  eventBytes: bigint;
   /** When, and how often, this phase has asked for what it waits for. */
   askedAt: number;
   asked: number;
@@ -39,7 +44,7 @@ interface OrchestratorInputs {
   CleanupComplete: { readonly trailer: Trailer | undefined };
   ActivateAck: undefined;
   SourceStatus: { readonly trailer: Trailer | undefined };
-  MigrationFailed: { readonly from: bigint; readonly reason: MigrationFailureReason };
+  MigrationFailed: { readonly from: bigint; readonly error: MigrationError };
 }
 
 type OrchestratorTable = TransitionTable<MigrationPhase, OrchestratorInputs, OrchestratorRecord>;
@@ -81,10 +86,13 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
       awaiting: undefined,
       try: undefined,
       targetSpeaks: false,
+      isCutOver: false,
       isCleaned: false,
       bytesDone: 0,
       bytesTotal: 0,
       eventsWaiting: 0,
+      ackThrough: 0n,
+      eventBytes: 0n,
       askedAt: now,
       asked: 0,
       failure: undefined,
@@ -145,6 +153,10 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
     const led = this.records.get(origin) ?? this.#completedTries.get(origin);
     if (!led) throw noMigration(origin, 'RebindStatus', 'was led from this node');
     requirePeer(origin, 'RebindStatus', from, led.target);
+    // Of another try too: it is not to be repeated.
+    const { try: attempt, reportNumber } = trailer ?? {};
+    if (attempt !== undefined && reportNumber !== undefined && from !== this.ctx.localNode)
+      this.ctx.send(from, { kind: 'RebindAck', daemonOrigin: origin }, { try: attempt, reportNumber });
     const rebind = trailer?.try === led.try ? trailer?.rebind : undefined;
     if (rebind) this.ctx.report({ kind: 'rebind', origin, rebind });
   }
@@ -155,7 +167,7 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
     if (!record || (from !== record.source && from !== record.target)) return false;
     const meant =
       from === record.source ? this.#fromSourcesTry(record, trailer) : this.#fromTargetsTry(record, trailer);
-    if (meant) this.apply(record, 'MigrationFailed', { from, reason });
+    if (meant) this.apply(record, 'MigrationFailed', { from, error: errorOf(origin, reason, trailer?.failureKind) });
     return true;
   }
 
@@ -175,21 +187,34 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
     return true;
   }
 
+  /** What its source may have offered is seen through. One on this node knows, and tells where it ends. */
+  protected endUnlessDecided(record: OrchestratorRecord): void {
+    const { origin, phase, isCleaned, source } = record;
+    if (phase === 'Rollback') return;
+    const { localNode: node } = this.ctx;
+    if (phase === 'Cutover' && (isCleaned || source === node)) return;
+    const message = `the migration of daemon ${origin} was cancelled: node ${node}, which leads it, shuts down`;
+    this.#rollBack(record, new MigrationError('cancelled', message, { details: { origin, node } }));
+  }
+
+  /** Nobody leads what is left here any more: both sides are told, and settle it by the register. */
+  handOver(): void {
+    this.forEachRecord((record) => {
+      // A source that was never told to stop goes on.
+      if (record.isCutOver) record.failure = handedOver(record, this.ctx.localNode);
+      this.#tell(record, record.target);
+      this.#tell(record, record.source);
+      this.#end(record);
+    });
+  }
+
   /** A node that takes part is gone for certain. */
   peerGone(node: bigint): void {
     this.forEachRecord((record) => {
       if (record.source !== node && record.target !== node) return;
       // A source that has stopped may have made its offer: the target, which tries to claim then, has the word.
       if (record.source === node && record.phase === 'Cutover') return;
-      const { origin } = record;
-      const error = new MigrationError(
-        'target-unavailable',
-        `the migration of daemon ${origin} ended: node ${node} is gone`,
-        {
-          details: { origin, node },
-        },
-      );
-      this.#rollBack(record, error);
+      this.#rollBack(record, nodeGone(record.origin, node));
       if (record.source === node) this.#end(record);
     });
   }
@@ -229,6 +254,9 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
   #outOfPatience(record: OrchestratorRecord, deadlineMs: number): void {
     const { origin, phase } = record;
     if (phase === 'Rollback') {
+      // Nobody has said that the daemon goes on at its source, and it may not.
+      if (record.isCutOver && record.failure?.kind === 'cancelled')
+        record.failure = handedOver(record, this.ctx.localNode);
       this.#end(record);
       return;
     }
@@ -330,6 +358,8 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
         break;
       case 'Rollback':
         this.#tell(record, source);
+        // A target that was faster answers again that it is live.
+        if (record.isCleaned && record.asked > 1) this.#tell(record, target);
         break;
       default:
       // What is lost on its way from source to target, those two send again.
@@ -337,6 +367,7 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
   }
 
   #notify(record: OrchestratorRecord): void {
+    record.isCutOver = true;
     const { origin, source, target } = record;
     const targetExtensions = record.targetSpeaks ? 1n : 0n;
     this.ctx.send(
@@ -381,17 +412,20 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
   }
 
   #status(record: OrchestratorRecord, { trailer }: OrchestratorInputs['SourceStatus']): void {
-    const { bytesDone, eventsWaiting } = record;
+    const { bytesDone, eventsWaiting, ackThrough, eventBytes } = record;
     record.bytesTotal = Math.max(record.bytesTotal, Number(trailer?.snapshotLength ?? 0n));
     // What has left the source; chunks that pass through here are counted as they do.
     if (record.source === this.ctx.localNode) record.bytesDone = Number(trailer?.snapshotSent ?? 0n);
-    record.eventsWaiting = Number((trailer?.logCount ?? 0n) - (trailer?.ackThrough ?? 0n));
+    record.ackThrough = trailer?.ackThrough ?? 0n;
+    record.eventBytes = trailer?.fragmentOffset ?? 0n;
+    record.eventsWaiting = Number((trailer?.logCount ?? 0n) - record.ackThrough);
+    const isApplied = record.ackThrough !== ackThrough || record.eventBytes !== eventBytes;
     if (record.phase === 'Snapshot' && record.source === this.ctx.localNode) this.#goTo(record, 'Transfer');
-    else if (record.bytesDone !== bytesDone || record.eventsWaiting !== eventsWaiting) this.#moved(record);
+    else if (record.bytesDone !== bytesDone || record.eventsWaiting !== eventsWaiting || isApplied) this.#moved(record);
   }
 
-  #failed(record: OrchestratorRecord, { from, reason }: OrchestratorInputs['MigrationFailed']): void {
-    this.#rollBack(record, errorOf(record.origin, reason), from);
+  #failed(record: OrchestratorRecord, { from, error }: OrchestratorInputs['MigrationFailed']): void {
+    this.#rollBack(record, error, from);
     // A source that says so has gone back already.
     if (from === record.source) this.#end(record);
   }
@@ -407,11 +441,7 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
   }
 
   #tell(record: OrchestratorRecord, to: bigint): void {
-    this.ctx.send(
-      to,
-      { kind: 'MigrationFailed', daemonOrigin: record.origin, reason: reasonOf(record.failure) },
-      this.#trailer(record),
-    );
+    this.tellFailure(to, record.origin, told(record.failure), this.#trailer(record));
   }
 
   #end(record: OrchestratorRecord): void {
@@ -440,4 +470,11 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
     const progress: MigrationProgress = { origin, source, target, phase, bytesDone, bytesTotal, eventsWaiting };
     this.ctx.report({ kind: 'progress', role: 'orchestrator', progress });
   }
+}
+
+/** Where a migration stands that its orchestrator leaves to the two sides. */
+function handedOver({ origin, source, target, phase, failure }: OrchestratorRecord, node: bigint): MigrationError {
+  const stands = phase === 'Cutover' ? 'its source was told to stop' : 'its source has not said that it goes on';
+  const message = `node ${node} leads the migration of daemon ${origin} no longer, in phase ${phase}: ${stands}; nodes ${source} and ${target} settle it, and the ownership register says who has the daemon`;
+  return new MigrationError('handed-over', message, { details: { origin, source, target, phase }, cause: failure });
 }

@@ -21,6 +21,18 @@ export interface OutgoingSnapshotFields {
   readonly onFailed?: ((snapshot: OutgoingSnapshot, error: MigrationError) => void) | undefined;
 }
 
+/** Made when the first chunk goes out: until then a migration costs little. */
+interface Leaving {
+  readonly reader: SnapshotReader;
+  /** What stands behind each chunk but the last. */
+  readonly trailer: Uint8Array;
+  lastTrailer: Uint8Array;
+  hasher: Blake3Hasher | undefined;
+  /** Of a snapshot that is streamed, the last chunk's bytes: asked for again whenever the target is silent. */
+  lastPayload: Uint8Array | undefined;
+  isReadAgain: boolean;
+}
+
 const NOTHING = new Uint8Array(0);
 /** Written and copied within one call. */
 const HEADER = new Uint8Array(SNAPSHOT_READY_HEADER_SIZE);
@@ -35,18 +47,10 @@ const LAST_FIELDS_SIZE = 5 + 32 + 5 + 64;
 export class OutgoingSnapshot implements FrameProducer {
   /** Bytes of the whole snapshot. */
   readonly byteLength: number;
-  readonly totalChunks: number;
 
   readonly #codec: MigrationCodec;
   readonly #fields: OutgoingSnapshotFields;
-  #reader: SnapshotReader | undefined;
-  /** What stands behind each chunk but the last. Made when the first chunk goes out: until then a migration costs little. */
-  #eachTrailer: Uint8Array | undefined;
-  #lastTrailer: Uint8Array = NOTHING;
-  /** Of a snapshot that is streamed, the last chunk's bytes: asked for again whenever the target is silent. */
-  #lastPayload: Uint8Array | undefined;
-  #isReadAgain = false;
-  #hasher: Blake3Hasher | undefined;
+  #leaving: Leaving | undefined;
   #digest: Uint8Array | undefined;
   #nextChunk = 0;
   #cancelled = false;
@@ -55,7 +59,14 @@ export class OutgoingSnapshot implements FrameProducer {
     this.#codec = codec;
     this.#fields = fields;
     this.byteLength = fields.bytes.byteLength;
-    this.totalChunks = Math.max(1, Math.ceil(this.byteLength / MAX_SNAPSHOT_CHUNK_SIZE));
+  }
+
+  get totalChunks(): number {
+    return Math.max(1, Math.ceil(this.byteLength / MAX_SNAPSHOT_CHUNK_SIZE));
+  }
+
+  get seqThrough(): bigint {
+    return this.#fields.seqThrough;
   }
 
   get done(): boolean {
@@ -77,6 +88,7 @@ export class OutgoingSnapshot implements FrameProducer {
   /** No more chunks are to go out, none again either: the target has all, or will get no more. Idempotent. */
   cancel(): void {
     this.#cancelled = true;
+    this.#leaving = undefined;
     this.#fields.bytes.close();
   }
 
@@ -91,12 +103,12 @@ export class OutgoingSnapshot implements FrameProducer {
   }
 
   get maxFrameLength(): number {
-    return SNAPSHOT_READY_HEADER_SIZE + MAX_SNAPSHOT_CHUNK_SIZE + this.#trailerOfEach().length + LAST_FIELDS_SIZE;
+    return SNAPSHOT_READY_HEADER_SIZE + MAX_SNAPSHOT_CHUNK_SIZE + this.#started().trailer.length + LAST_FIELDS_SIZE;
   }
 
   /** Undefined where all bytes are in memory. */
   get onReady(): FrameProducer['onReady'] {
-    return this.#reading().onReady;
+    return this.#started().reader.onReady;
   }
 
   /**
@@ -106,14 +118,14 @@ export class OutgoingSnapshot implements FrameProducer {
    */
   writeNext(target: Uint8Array, at: number): number {
     if (this.done) return 0;
+    const { reader, hasher } = this.#started();
     const index = this.#nextChunk;
     const payloadAt = at + SNAPSHOT_READY_HEADER_SIZE;
-    const payloadLength = this.#writePayload(this.#reading(), target, payloadAt, index);
+    const payloadLength = this.#writePayload(reader, target, payloadAt, index);
     if (payloadLength === undefined) return 0;
     this.#nextChunk++;
     const payload = target.subarray(payloadAt, payloadAt + payloadLength);
-    this.#hasher ??= this.#codec.createBlake3();
-    this.#hasher.update(payload);
+    hasher!.update(payload);
     if (this.#nextChunk === this.totalChunks) this.#finish(payload);
     return this.#frame(target, at, index, payloadLength);
   }
@@ -126,11 +138,12 @@ export class OutgoingSnapshot implements FrameProducer {
    * @returns undefined while it is read again for others
    */
   again(runs: Uint32Array): FrameProducer | undefined {
-    if (this.#isReadAgain || this.#cancelled) return undefined;
+    const leaving = this.#started();
+    if (leaving.isReadAgain || this.#cancelled) return undefined;
     const reader = this.#fields.bytes.read();
-    this.#isReadAgain = reader.onReady !== undefined;
+    leaving.isReadAgain = reader.onReady !== undefined;
     const ended = () => {
-      this.#isReadAgain = false;
+      leaving.isReadAgain = false;
       reader.end?.();
     };
     const write = (target: Uint8Array, at: number, index: number) => this.#rewrite(reader, target, at, index);
@@ -140,8 +153,8 @@ export class OutgoingSnapshot implements FrameProducer {
   /** The last chunk once more: it makes a target that has all of them answer. */
   lastAgain(): FrameProducer {
     const last = this.totalChunks - 1;
-    const kept = this.#lastPayload;
-    const reader = kept ? new SnapshotParts([kept]) : this.#fields.bytes.read();
+    const kept = this.#leaving?.lastPayload;
+    const reader = kept ? new SnapshotParts([kept]).read() : this.#fields.bytes.read();
     const from = kept ? last * MAX_SNAPSHOT_CHUNK_SIZE : 0;
     const write = (target: Uint8Array, at: number, index: number) => this.#rewrite(reader, target, at, index, from);
     return new Chunks(this, Uint32Array.of(last, last + 1), undefined, write, () => {});
@@ -153,30 +166,33 @@ export class OutgoingSnapshot implements FrameProducer {
     return length === undefined ? 0 : this.#frame(target, at, index, length);
   }
 
-  #reading(): SnapshotReader {
-    this.#reader ??= this.#fields.bytes.read();
-    return this.#reader;
+  #started(): Leaving {
+    this.#leaving ??= {
+      reader: this.#fields.bytes.read(),
+      trailer: this.#fields.trailer ? encodeTrailer(this.#trailer()) : NOTHING,
+      lastTrailer: NOTHING,
+      hasher: this.#codec.createBlake3(),
+      lastPayload: undefined,
+      isReadAgain: false,
+    };
+    return this.#leaving;
   }
 
   #finish(lastPayload: Uint8Array): void {
-    if (this.onReady) this.#lastPayload = lastPayload.slice();
-    this.#digest = this.#hasher!.digest();
-    this.#hasher = undefined;
+    const leaving = this.#started();
+    if (leaving.reader.onReady) leaving.lastPayload = lastPayload.slice();
+    this.#digest = leaving.hasher!.digest();
+    leaving.hasher = undefined;
     const { origin, target, trailer, sign } = this.#fields;
     if (trailer?.try === undefined || trailer.source === undefined) return;
     const { try: attempt, source } = trailer;
     const signature = sign(attestedBytes({ origin, try: attempt, source, target, snapshotDigest: this.#digest }));
     const signed = signature ? { snapshotSignature: signature } : {};
-    this.#lastTrailer = encodeTrailer({ ...this.#trailer(), snapshotDigest: this.#digest, ...signed });
+    leaving.lastTrailer = encodeTrailer({ ...this.#trailer(), snapshotDigest: this.#digest, ...signed });
   }
 
   #trailer(): Trailer {
     return { ...this.#fields.trailer, snapshotLength: BigInt(this.byteLength) };
-  }
-
-  #trailerOfEach(): Uint8Array {
-    this.#eachTrailer ??= this.#fields.trailer ? encodeTrailer(this.#trailer()) : NOTHING;
-    return this.#eachTrailer;
   }
 
   /** Header and trailer around a payload that is there already. */
@@ -185,7 +201,8 @@ export class OutgoingSnapshot implements FrameProducer {
     const payloadAt = at + SNAPSHOT_READY_HEADER_SIZE;
     this.#codec.writeChunkHeaders(HEADER, origin, seqThrough, this.byteLength, index, 1);
     target.set(HEADER, at);
-    const trailer = index === this.totalChunks - 1 ? this.#lastTrailer : this.#trailerOfEach();
+    const leaving = this.#started();
+    const trailer = index === this.totalChunks - 1 ? leaving.lastTrailer : leaving.trailer;
     target.set(trailer, payloadAt + payloadLength);
     return SNAPSHOT_READY_HEADER_SIZE + payloadLength + trailer.length;
   }

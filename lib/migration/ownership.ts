@@ -1,5 +1,5 @@
 import type { MaybePromise } from '../maybe-promise.js';
-import type { LostOwner } from './core.js';
+import type { LostOwner, Withdrawal } from './core.js';
 import type { Offer } from './offer.js';
 
 /** Who may live: what the two sides of a migration ask the witness (ARCHITECTURE.md, "A witness decides who lives"). */
@@ -8,7 +8,7 @@ export interface DaemonOwnership {
   beginTry(origin: bigint): MaybePromise<{ readonly try: bigint; readonly epoch: bigint }>;
   offer(origin: bigint, epoch: bigint, offer: Offer): MaybePromise<void>;
   /** Source: takes the offer back, unless the target was faster; `undecided` where nobody can say. */
-  withdraw(origin: bigint, epoch: bigint): MaybePromise<'withdrawn' | 'claimed' | 'undecided'>;
+  withdraw(origin: bigint, epoch: bigint): MaybePromise<Withdrawal>;
   /**
    * Target: becomes the owner.
    *

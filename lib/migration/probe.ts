@@ -92,7 +92,7 @@ export class MigrationProber {
   readonly #inquiries = new Map<number, Inquiry>();
   readonly #deadlines = new Deadlines<Check>();
   readonly #ctx: RoleContext;
-  #disposed = false;
+  #isWindingDown = false;
 
   constructor(
     ctx: RoleContext,
@@ -129,7 +129,7 @@ export class MigrationProber {
       dueAt: 0,
     };
     this.#checks.add(check);
-    if (this.#disposed) this.#abandon(check);
+    if (this.#isWindingDown) this.#abandon(check);
     else this.#ask(check, 'source');
   }
 
@@ -189,11 +189,16 @@ export class MigrationProber {
     }
   }
 
+  /** Nobody here asks any longer; who asks this node is answered. */
+  windDown(): void {
+    this.#isWindingDown = true;
+    for (const check of [...this.#checks]) this.#abandon(check);
+  }
+
   /** Nobody waits any longer. */
   dispose(): void {
-    this.#disposed = true;
+    this.windDown();
     this.#inquiries.clear();
-    for (const check of [...this.#checks]) this.#abandon(check);
   }
 
   #abandon(check: Check): void {

@@ -1,7 +1,8 @@
 import { MigrationError } from '../errors.js';
+import type { Trailer } from '../wire/trailer.js';
 import type { MigrationAnswer, MigrationRole, MigrationStatus, RoleContext } from './core.js';
 import { Deadlines } from './deadlines.js';
-import { asMigrationError } from './failure.js';
+import { asMigrationError, shuttingDown, type ToldFailure } from './failure.js';
 
 /** What every half keeps of a migration. Times are milliseconds of the context's clock. */
 export interface RoleRecord<Phase extends string> {
@@ -40,6 +41,7 @@ export abstract class RoleHandler<Phase extends string, Inputs, Record extends R
   readonly #deadlines = new Deadlines<Record>();
   readonly #perPeer = new Map<bigint, number>();
   #ctx: RoleContext | undefined;
+  #isWindingDown = false;
 
   /** Called once by the dispatcher that this half belongs to. */
   attach(ctx: RoleContext): void {
@@ -50,6 +52,18 @@ export abstract class RoleHandler<Phase extends string, Inputs, Record extends R
   /** Whether this half takes part in a migration of that daemon. */
   has(origin: bigint): boolean {
     return this.records.has(origin);
+  }
+
+  /** Takes on nothing new from here on, and ends what may still be ended. Idempotent. */
+  windDown(): void {
+    if (this.#isWindingDown) return;
+    this.#isWindingDown = true;
+    this.forEachRecord((record) => this.endUnlessDecided(record));
+  }
+
+  /** Forgets everything that is under way. */
+  dispose(): void {
+    this.records.clear();
   }
 
   /** How many migrations are under way here. */
@@ -69,6 +83,9 @@ export abstract class RoleHandler<Phase extends string, Inputs, Record extends R
 
   protected abstract status(record: Record): MigrationStatus;
 
+  /** This node shuts down: the migration ends, unless it is another's to say by now. */
+  protected abstract endUnlessDecided(record: Record): void;
+
   /** Something may be overdue. @returns when to look again, in milliseconds from now */
   protected abstract due(record: Record): number;
 
@@ -81,17 +98,22 @@ export abstract class RoleHandler<Phase extends string, Inputs, Record extends R
     return this.#ctx;
   }
 
-  /** @throws MigrationError `too-many-migrations` where one more for these peers is over the limits */
+  /** Why nothing new is taken on any more; undefined while it is. */
+  protected get notReady(): MigrationError | undefined {
+    return this.#isWindingDown ? shuttingDown(this.ctx.localNode) : undefined;
+  }
+
+  /** @throws MigrationError `not-ready`; `too-many-migrations` where one more for these peers is over the limits */
   protected requireRoom(origin: bigint, peers: readonly bigint[], limits: Limits): void {
-    const crowding = this.#crowding(origin, peers, limits);
-    if (crowding) throw crowding;
+    const refusal = this.notReady ?? this.#crowding(origin, peers, limits);
+    if (refusal) throw refusal;
   }
 
   /** What keeps this half from taking on a migration of that daemon for these peers. */
   protected inTheWay(origin: bigint, peers: readonly bigint[], limits: Limits): MigrationError[] {
-    const obstacles = this.records.has(origin) ? [alreadyMigrating(origin)] : [];
-    const crowding = this.#crowding(origin, peers, limits);
-    return crowding ? [...obstacles, crowding] : obstacles;
+    const already = this.records.has(origin) ? alreadyMigrating(origin) : undefined;
+    const obstacles = [this.notReady, already, this.#crowding(origin, peers, limits)];
+    return obstacles.filter((obstacle) => obstacle !== undefined);
   }
 
   /** Why one more for these peers is too many; undefined where it is not. */
@@ -156,6 +178,13 @@ export abstract class RoleHandler<Phase extends string, Inputs, Record extends R
       );
     }
     rule(record, input);
+  }
+
+  /** MigrationFailed; a trailer, where the frame has one, also tells the kind. */
+  protected tellFailure(to: bigint, origin: bigint, failure: ToldFailure, trailer: Trailer | undefined): void {
+    const { reason, kind: failureKind } = failure;
+    const withKind = trailer && failureKind !== undefined ? { ...trailer, failureKind } : trailer;
+    this.ctx.send(to, { kind: 'MigrationFailed', daemonOrigin: origin, reason }, withKind);
   }
 
   /** Does something with each record; what goes wrong with one is reported, and keeps no other from its turn. */

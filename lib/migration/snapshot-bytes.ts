@@ -27,29 +27,39 @@ export interface SnapshotReader {
   readonly end?: () => void;
 }
 
-/** A snapshot in memory, in pieces that stand one after another and do not change. It is its own reader. */
+/** A snapshot in memory, in pieces that stand one after another and do not change. */
 export class SnapshotParts implements SnapshotBytes {
-  readonly byteLength: number;
   #parts: readonly Uint8Array[];
-  /** Where each part begins. Made when the first byte is read: until then a migration costs little. */
-  #starts: readonly number[] | undefined;
 
   constructor(parts: readonly Uint8Array[]) {
     this.#parts = parts;
-    this.byteLength = lengthOf(parts);
+  }
+
+  get byteLength(): number {
+    return this.#parts.reduce((sum, part) => sum + part.length, 0);
   }
 
   read(): SnapshotReader {
-    return this;
+    return new PartsReader(this.#parts);
   }
 
   /** Lets go of the bytes. */
   close(): void {
     this.#parts = [];
   }
+}
+
+class PartsReader implements SnapshotReader {
+  readonly #parts: readonly Uint8Array[];
+  /** Where each part begins. */
+  readonly #starts: readonly number[];
+
+  constructor(parts: readonly Uint8Array[]) {
+    this.#parts = parts;
+    this.#starts = startsOf(parts);
+  }
 
   write(target: Uint8Array, at: number, from: number, length: number): true {
-    this.#starts ??= startsOf(this.#parts);
     let part = lastAtOrBefore(this.#starts, from);
     for (let done = 0; done < length; part++) {
       const offset = from + done - this.#starts[part]!;
@@ -123,33 +133,38 @@ interface OpenedState {
 }
 
 class StreamedReader implements SnapshotReader {
+  readonly #before: SnapshotReader;
+  readonly #behind: SnapshotReader;
+  readonly #stateFrom: number;
+  readonly #behindFrom: number;
+  readonly #open: (from: number) => OpenedState;
   #state: StateReader | undefined;
   /** The byte of the state that the stream is at. */
   #at = 0;
   #isEnded = false;
 
-  constructor(
-    private readonly before: SnapshotParts,
-    private readonly stateLength: number,
-    private readonly behind: SnapshotParts,
-    private readonly open: (from: number) => OpenedState,
-  ) {}
+  constructor(before: SnapshotParts, stateLength: number, behind: SnapshotParts, open: (from: number) => OpenedState) {
+    this.#before = before.read();
+    this.#behind = behind.read();
+    this.#stateFrom = before.byteLength;
+    this.#behindFrom = this.#stateFrom + stateLength;
+    this.#open = open;
+  }
 
   write(target: Uint8Array, at: number, from: number, length: number): boolean {
-    const stateFrom = this.before.byteLength;
-    const behindFrom = stateFrom + this.stateLength;
+    const [stateFrom, behindFrom] = [this.#stateFrom, this.#behindFrom];
     const end = from + length;
     const ofState = Math.max(0, Math.min(end, behindFrom) - Math.max(from, stateFrom));
     // What comes behind the state goes out only when the stream has said that this was all.
     if (end >= stateFrom && !this.#isHere(Math.max(0, from - stateFrom), ofState, end >= behindFrom)) return false;
     const ofBefore = Math.max(0, Math.min(end, stateFrom) - from);
-    if (ofBefore > 0) this.before.write(target, at, from, ofBefore);
+    if (ofBefore > 0) this.#before.write(target, at, from, ofBefore);
     if (ofState > 0) {
       this.#state!.take(target, at + ofBefore, ofState);
       this.#at += ofState;
     }
     const ofBehind = length - ofBefore - ofState;
-    if (ofBehind > 0) this.behind.write(target, at + ofBefore + ofState, end - ofBehind - behindFrom, ofBehind);
+    if (ofBehind > 0) this.#behind.write(target, at + ofBefore + ofState, end - ofBehind - behindFrom, ofBehind);
     return true;
   }
 
@@ -166,9 +181,9 @@ class StreamedReader implements SnapshotReader {
   /** Whether the state's bytes `from` to `from + length` can be taken; and, where asked, that it ends there. */
   #isHere(from: number, length: number, mustBeOver: boolean): boolean {
     if (this.#isEnded) return false;
-    const first = Math.min(from, this.stateLength);
+    const first = Math.min(from, this.#behindFrom - this.#stateFrom);
     if (!this.#state) {
-      const { reader, at } = this.open(first);
+      const { reader, at } = this.#open(first);
       this.#state = reader;
       this.#at = at;
     }
@@ -179,11 +194,6 @@ class StreamedReader implements SnapshotReader {
     }
     return state.available() >= length && (!mustBeOver || state.isOver);
   }
-}
-
-/** Bytes of several pieces together. */
-export function lengthOf(parts: readonly Uint8Array[]): number {
-  return parts.reduce((sum, part) => sum + part.length, 0);
 }
 
 function startsOf(parts: readonly Uint8Array[]): readonly number[] {

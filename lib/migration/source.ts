@@ -1,7 +1,8 @@
 import type { DaemonRegistry } from '../daemon/registry.js';
 import { MigrationError } from '../errors.js';
 import { type MaybePromise, whenReady } from '../maybe-promise.js';
-import { MigrationFailureReason } from '../wire/failure.js';
+import type { EventLog } from '../wire/event-log.js';
+import type { MigrationFailureReason } from '../wire/failure.js';
 import type { CausalEvent } from '../wire/link.js';
 import { MAX_SNAPSHOT_CHUNK_SIZE } from '../wire/message.js';
 import { sameBytes, type Trailer } from '../wire/trailer.js';
@@ -13,12 +14,29 @@ import type {
   MigrationStatus,
   RequestTypes,
 } from './core.js';
-import { asMigrationError, errorOf, extensionsRequired, reasonOf, toItself } from './failure.js';
+import { type EventFragment, encodeFragment, FragmentSender, MAX_EVENT_BYTES } from './event-fragments.js';
+import {
+  asMigrationError,
+  endedByShutdown,
+  errorOf,
+  extensionsRequired,
+  nodeGone,
+  type ToldFailure,
+  toItself,
+  told,
+} from './failure.js';
 import { BoundedMemory } from './memory.js';
 import { countChunks, decodeMissingChunks } from './missing-chunks.js';
 import { OutgoingSnapshot } from './outgoing-snapshot.js';
 import { type ParticipantPolicy, type ParticipantPolicyOptions, participantPolicy } from './policy.js';
-import { noMigration, RoleHandler, type RoleRecord, requirePeer, type TransitionTable } from './role.js';
+import {
+  alreadyMigrating,
+  noMigration,
+  RoleHandler,
+  type RoleRecord,
+  requirePeer,
+  type TransitionTable,
+} from './role.js';
 
 /** Bytes of one BufferedEvents frame, at the most, unless a single event needs more. */
 const EVENT_FRAME_BYTES = 48 * 1024;
@@ -73,11 +91,14 @@ interface SourceRecord extends RoleRecord<SourcePhase> {
   byOffer: boolean;
   try: bigint;
   epoch: bigint;
-  seqThrough: bigint;
   snapshot: OutgoingSnapshot | undefined;
   /** The target has applied every logged event up to this. */
   ackThrough: bigint;
   sentThrough: bigint;
+  /** The highest that `sentThrough` ever was: what is sent again begins lower. */
+  sentMost: bigint;
+  /** Once an event was larger than a frame. */
+  fragments: FragmentSender | undefined;
   /** When something was last sent that the target has to answer, and how often in this phase. */
   sentAt: number;
   sends: number;
@@ -108,16 +129,24 @@ interface Ended {
   readonly requestId: Uint8Array | undefined;
   readonly try: bigint;
   /** Undefined where the daemon has moved. */
-  readonly failure: MigrationFailureReason | undefined;
+  readonly failure: ToldFailure | undefined;
+}
+
+/** What the target says that it has of the log. */
+interface EventAck {
+  readonly ackThrough: bigint;
+  /** The event that is to come next, and bytes of it that are here; undefined where no fragments have come. */
+  readonly next: bigint | undefined;
+  readonly offset: bigint;
 }
 
 type Answered<K extends keyof RequestTypes> = RequestTypes[K]['answer'];
 
 interface SourceInputs {
   CutoverNotify: { readonly trailer: Trailer | undefined };
-  MigrationFailed: { readonly reason: MigrationFailureReason };
+  MigrationFailed: { readonly error: MigrationError };
   ChunkStatus: { readonly missing: Uint32Array };
-  EventAck: { readonly ackThrough: bigint };
+  EventAck: EventAck;
   ActivationConfirmed: { readonly epoch: bigint };
   authorize: Answered<'authorize'>;
   beginTry: Answered<'beginTry'>;
@@ -151,7 +180,6 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   readonly #rivals = new Map<bigint, Map<bigint, Rival>>();
   /** Copies kept for `recover`, and until when. Until the same time after each began, so the oldest is first. */
   readonly #backups = new Map<bigint, number>();
-  #isDisposed = false;
 
   constructor(registry: DaemonRegistry, policy: ParticipantPolicyOptions = {}) {
     super();
@@ -178,7 +206,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   /** TakeSnapshot: from an orchestrator, or from this node's own. */
   takeSnapshot(origin: bigint, target: bigint, from: bigint, trailer: Trailer | undefined): void {
     if (trailer === undefined && this.ctx.speaks(from) === true) {
-      this.#refuseAtOnce(origin, from, trailer, reasonOf(extensionsRequired('TakeSnapshot', origin, from)));
+      this.#refuseAtOnce(origin, from, trailer, extensionsRequired('TakeSnapshot', origin, from));
       return;
     }
     const known = this.records.get(origin) ?? this.#ended.get(origin);
@@ -188,14 +216,14 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     }
     if (this.records.has(origin)) {
       if (!this.#mayWait(origin, { target, from, trailer }))
-        this.#refuseAtOnce(origin, from, trailer, MigrationFailureReason.alreadyMigrating());
+        this.#refuseAtOnce(origin, from, trailer, alreadyMigrating(origin));
       return;
     }
     try {
       if (target === this.ctx.localNode) throw toItself(origin, target);
       this.requireRoom(origin, [from], this.#policy);
     } catch (error) {
-      this.#refuseAtOnce(origin, from, trailer, reasonOf(error));
+      this.#refuseAtOnce(origin, from, trailer, error);
       return;
     }
     this.#open(origin, target, from, trailer);
@@ -247,12 +275,14 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     const record = this.#require(origin, 'EventAck');
     requirePeer(origin, 'EventAck', from, record.target);
     if (trailer?.try !== record.try) return;
-    const { ackThrough = 0n } = trailer;
-    if (ackThrough > record.sentThrough) {
-      const message = `EventAck for daemon ${origin} acknowledges event ${ackThrough} of its log, and node ${from} was sent ${record.sentThrough}`;
-      throw new MigrationError('state-failed', message, { details: { origin, from, got: ackThrough } });
+    const { ackThrough = 0n, logFrom: next, fragmentOffset: offset = 0n } = trailer;
+    // Of the event behind the last that has left whole some fragments may have.
+    const named = next !== undefined && next - 1n > ackThrough ? next - 1n : ackThrough;
+    if (named > record.sentMost) {
+      const message = `EventAck for daemon ${origin} names event ${named} of its log, and node ${from} was sent ${record.sentMost}`;
+      throw new MigrationError('state-failed', message, { details: { origin, from, got: named } });
     }
-    this.apply(record, 'EventAck', { ackThrough });
+    this.apply(record, 'EventAck', { ackThrough, next, offset });
   }
 
   activationConfirmed(origin: bigint, from: bigint, trailer: Trailer | undefined): void {
@@ -267,20 +297,18 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     if (!record) return this.#failedBefore(origin, from, trailer);
     if (from !== record.orchestrator && from !== record.target) return false;
     if (!meansThis(record, trailer)) return true;
-    this.apply(record, 'MigrationFailed', { reason });
+    this.apply(record, 'MigrationFailed', { error: errorOf(origin, reason, trailer?.failureKind) });
     return true;
   }
 
   answer(answer: MigrationAnswer): void {
     const record = this.awaiting(answer);
     if (!record) {
-      // Nobody sends it any more.
-      if (answer.kind === 'takeSnapshot') answer.value?.bytes.close();
       // Of a backup that is recovered there is no record.
       if (answer.kind === 'recover') {
         if (answer.error) this.#backupStays(answer.origin, answer.error);
         this.ctx.report({ kind: 'recovered', origin: answer.origin, error: answer.error });
-      } else if (answer.error && !this.records.has(answer.origin)) this.ctx.fault(answer.error);
+      } else if (answer.error && answer.kind === 'dropBackup') this.ctx.fault(answer.error);
       return;
     }
     record.awaiting = undefined;
@@ -300,12 +328,40 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     if (record && (record.phase === 'streaming' || record.phase === 'draining')) this.guarded(() => this.#pump(record));
   }
 
+  /** Closes what is streamed. */
+  override dispose(): void {
+    for (const { snapshot } of this.records.values()) snapshot?.cancel();
+    super.dispose();
+  }
+
+  /** What is offered is the target's to take; what goes back goes back. */
+  protected endUnlessDecided(record: SourceRecord): void {
+    if (!isBeforeOffer(record.phase)) return;
+    this.apply(record, 'MigrationFailed', { error: endedByShutdown(record.origin, this.ctx.localNode) });
+  }
+
+  /** Takes back what is offered, where the target has not taken it. */
+  withdrawOffers(): void {
+    this.forEachRecord((record) => {
+      if (record.phase !== 'offering' && record.phase !== 'offered') return;
+      this.apply(record, 'MigrationFailed', { error: endedByShutdown(record.origin, this.ctx.localNode) });
+    });
+  }
+
+  /** This copy will do nothing more: where nobody else can have the daemon, nobody is to wait for it. */
+  handOver(): void {
+    this.forEachRecord((record) => {
+      if (isBeforeOffer(record.phase) || record.phase === 'resuming')
+        this.#refuse(record, record.abort ?? endedByShutdown(record.origin, this.ctx.localNode));
+    });
+  }
+
   /** A node that takes part is gone for certain: as if it had said that the migration failed. */
   peerGone(node: bigint): void {
-    const reason = MigrationFailureReason.stateFailed(`node ${node} is gone`);
     this.forEachRecord((record) => {
       record.isTargetGone ||= record.target === node;
-      if (record.target === node || record.orchestrator === node) this.apply(record, 'MigrationFailed', { reason });
+      if (record.target === node || record.orchestrator === node)
+        this.apply(record, 'MigrationFailed', { error: nodeGone(record.origin, node) });
     });
   }
 
@@ -327,12 +383,6 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     this.#ended.delete(origin);
     this.ctx.request('source', 'recover', { origin, lost });
     return true;
-  }
-
-  /** Closes what is streamed. */
-  dispose(): void {
-    this.#isDisposed = true;
-    for (const { snapshot } of this.records.values()) snapshot?.cancel();
   }
 
   override tick(): void {
@@ -385,21 +435,25 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
 
   #rules(): SourceTable {
     const pass = () => {};
-    const note = (r: SourceRecord, input: { reason: MigrationFailureReason }) => {
-      r.abort = errorOf(r.origin, input.reason);
+    const note = (r: SourceRecord, { error }: SourceInputs['MigrationFailed']) => {
+      r.abort = error;
     };
-    const goBack = (r: SourceRecord, i: { reason: MigrationFailureReason }) =>
-      this.#goBack(r, errorOf(r.origin, i.reason));
+    const goBack = (r: SourceRecord, { error }: SourceInputs['MigrationFailed']) => this.#goBack(r, error);
     const waiting = { MigrationFailed: note, ChunkStatus: pass, due: pass };
+    // Nothing has been done yet that would have to be undone, so whoever decides is not waited for.
+    const untouched = {
+      ...waiting,
+      MigrationFailed: (r: SourceRecord, { error }: SourceInputs['MigrationFailed']) => this.#refuse(r, error),
+    };
     const late = {
       ...waiting,
       CutoverNotify: pass,
       EventAck: (r: SourceRecord, i: SourceInputs['EventAck']) => this.#acknowledged(r, i),
     };
     return {
-      authorising: { ...waiting, authorize: (r) => this.#begin(r), refused: (r, error) => this.#refuse(r, error) },
+      authorising: { ...untouched, authorize: (r) => this.#begin(r), refused: (r, error) => this.#refuse(r, error) },
       beginning: {
-        ...waiting,
+        ...untouched,
         beginTry: (r, begun) => this.#snapshot(r, begun),
         refused: (r, error) => this.#refuse(r, error),
       },
@@ -438,7 +492,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
         ...late,
         CutoverNotify: (r) => this.#tellCleanup(r),
         // A failure only prompts a withdrawal: once stopped, the source listens to the register alone.
-        MigrationFailed: (r, i) => this.#withdraw(r, errorOf(r.origin, i.reason)),
+        MigrationFailed: (r, { error }) => this.#withdraw(r, error),
         ActivationConfirmed: (r, i) => this.#confirmed(r, i),
         due: (r) => this.#remindTarget(r),
       },
@@ -503,10 +557,11 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       awaiting: undefined,
       try: 0n,
       epoch: 0n,
-      seqThrough: 0n,
       snapshot: undefined,
       ackThrough: 0n,
       sentThrough: 0n,
+      sentMost: 0n,
+      fragments: undefined,
       sentAt: now,
       sends: 0,
       statusAt: now,
@@ -523,15 +578,15 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   }
 
   /** A refusal is answered, never silent: whoever asks must not wait. */
-  #refuseAtOnce(origin: bigint, from: bigint, trailer: Trailer | undefined, reason: MigrationFailureReason): void {
+  #refuseAtOnce(origin: bigint, from: bigint, trailer: Trailer | undefined, error: unknown): void {
     const answer = trailer?.requestId ? { requestId: trailer.requestId } : undefined;
-    this.ctx.send(from, { kind: 'MigrationFailed', daemonOrigin: origin, reason }, answer);
+    this.tellFailure(from, origin, told(error), answer);
   }
 
   #answerAgain(origin: bigint, ended: Ended): void {
-    const { orchestrator, requestId, failure: reason } = ended;
+    const { orchestrator, requestId, failure } = ended;
     const trailer = requestId ? { requestId, ...(ended.try === 0n ? {} : { try: ended.try }) } : undefined;
-    if (reason) this.ctx.send(orchestrator, { kind: 'MigrationFailed', daemonOrigin: origin, reason }, trailer);
+    if (failure) this.tellFailure(orchestrator, origin, failure, trailer);
     else this.ctx.send(orchestrator, { kind: 'CleanupComplete', daemonOrigin: origin }, trailer);
   }
 
@@ -546,41 +601,30 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
 
   #outOfPatience(record: SourceRecord): void {
     record.progressAt = this.ctx.now;
-    const reason = MigrationFailureReason.stateFailed(
-      `no progress for ${this.#policy.patienceMs} ms in phase ${record.phase} at the source`,
-    );
-    this.apply(record, 'MigrationFailed', { reason });
-  }
-
-  #tell(record: SourceRecord, to: bigint, reason: MigrationFailureReason): void {
-    const message = { kind: 'MigrationFailed', daemonOrigin: record.origin, reason } as const;
-    this.ctx.send(to, message, this.#trailer(record));
+    const { origin, phase } = record;
+    const message = `no progress for ${this.#policy.patienceMs} ms in phase ${phase} at the source of daemon ${origin}`;
+    const error = new MigrationError('timed-out', message, { details: { origin, phase } });
+    this.apply(record, 'MigrationFailed', { error });
   }
 
   #begin(record: SourceRecord): void {
-    if (record.abort) this.#refuse(record, record.abort);
-    else this.enter(record, 'beginning', this.ctx.request('source', 'beginTry', { origin: record.origin }));
+    this.enter(record, 'beginning', this.ctx.request('source', 'beginTry', { origin: record.origin }));
     this.#rivalsAgain(record.origin);
   }
 
   #snapshot(record: SourceRecord, begun: Answered<'beginTry'>): void {
     record.try = begun.try;
     record.epoch = begun.epoch;
-    if (record.abort) {
-      this.#refuse(record, record.abort);
-      return;
-    }
     const { origin, target, identity, mode } = record;
     this.enter(record, 'snapshotting', this.ctx.request('source', 'takeSnapshot', { origin, target, identity, mode }));
   }
 
   #transfer(record: SourceRecord, taken: Answered<'takeSnapshot'>): void {
-    if (record.abort || this.#isDisposed) taken.bytes.close();
     if (record.abort) {
+      taken.bytes.close();
       this.#goBack(record, record.abort);
       return;
     }
-    record.seqThrough = taken.seqThrough;
     record.snapshot = this.#outgoing(record, taken);
     this.enter(record, 'transferring');
     // Before the first chunk, so that an orchestrator on this node, through which none passes, knows the try.
@@ -661,6 +705,10 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   }
 
   #acknowledged(record: SourceRecord, input: SourceInputs['EventAck']): void {
+    if (input.next !== undefined && record.fragments?.heard(input.next, Number(input.offset))) {
+      record.progressAt = this.ctx.now;
+      record.sentAt = this.ctx.now;
+    }
     if (input.ackThrough > record.ackThrough) {
       this.ctx.report({
         kind: 'replayed',
@@ -668,6 +716,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
         events: Number(input.ackThrough - record.ackThrough),
       });
       record.ackThrough = input.ackThrough;
+      if (record.sentThrough < input.ackThrough) record.sentThrough = input.ackThrough;
       record.progressAt = this.ctx.now;
       record.sentAt = this.ctx.now;
     }
@@ -678,36 +727,65 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   #pump(record: SourceRecord): void {
     if (isStopped(record.phase) ? !record.byOffer : this.#cannotBeCarried(record)) return;
     const log = this.ctx.log(record.origin);
-    if (record.sentThrough === record.ackThrough) record.sentAt = this.ctx.now;
+    if (!isAwaited(record)) record.sentAt = this.ctx.now;
     while (record.sentThrough < log.nextNumber - 1n && record.sentThrough - record.ackThrough < EVENTS_IN_FLIGHT) {
-      const from = record.sentThrough + 1n;
+      const next = this.#sendFrom(record, log, record.sentThrough + 1n);
+      if (next === undefined) return;
+      record.sentThrough = next - 1n;
+      if (record.sentMost < record.sentThrough) record.sentMost = record.sentThrough;
+    }
+  }
+
+  /** Sends as many events as go into one frame, or one that goes into none. @returns the next number; undefined where that must wait */
+  #sendFrom(record: SourceRecord, log: EventLog, from: bigint): bigint | undefined {
+    if (record.fragments?.isSending(from)) return this.#sendFragments(record, log, from);
+    try {
       const { frame, next } = log.encodeFrame(record.origin, from, EVENT_FRAME_BYTES, EVENT_FRAME_COUNT);
       this.ctx.sendEncoded(record.target, frame, { try: record.try, logFrom: from });
-      record.sentThrough = next - 1n;
+      return next;
+    } catch (error) {
+      if (!(error instanceof MigrationError) || error.kind !== 'event-too-large') throw error;
+      return this.#sendFragments(record, log, from);
     }
+  }
+
+  #sendFragments(record: SourceRecord, log: EventLog, number: bigint): bigint | undefined {
+    record.fragments ??= new FragmentSender();
+    const { origin, target, try: attempt } = record;
+    const emit = (fragment: EventFragment) =>
+      this.ctx.send(
+        target,
+        { kind: 'EventFragment', daemonOrigin: origin },
+        { try: attempt, ...encodeFragment(this.ctx.codec, fragment) },
+      );
+    return record.fragments.send(number, () => log.get(number)!, emit) ? number + 1n : undefined;
+  }
+
+  /** What is on its way counts as lost: from where the target has everything, it is sent again. */
+  #rewind(record: SourceRecord): void {
+    this.#sentAgain(record);
+    const here = (record.fragments?.rewind() ?? 0n) - 1n;
+    record.sentThrough = here > record.ackThrough ? here : record.ackThrough;
   }
 
   #repeatEvents(record: SourceRecord): void {
     this.#status(record);
-    if (record.sentThrough > record.ackThrough && this.#isOverdue(record)) {
-      this.#sentAgain(record);
-      record.sentThrough = record.ackThrough;
-    }
+    if (isAwaited(record) && this.#isOverdue(record)) this.#rewind(record);
     this.#pump(record);
   }
 
-  /** An event larger than a frame: found before the offer, so that the daemon goes on here. */
+  /** An event that the target cannot be given: found before the stop, so that the daemon goes on here. */
   #cannotBeCarried(record: SourceRecord): boolean {
-    const event = this.ctx.oversized(record.origin);
-    if (!event) return false;
+    const event = this.ctx.largest(record.origin);
+    const [limit, where] = record.byOffer
+      ? [MAX_EVENT_BYTES, 'a log']
+      : [MAX_SNAPSHOT_CHUNK_SIZE, 'a target without extensions'];
+    if (!event || event.length <= limit) return false;
     const { originHash, sequence } = event.link;
-    const message = `event ${sequence} of origin ${originHash} has ${event.payload.length} bytes, and a migration carries at most ${MAX_SNAPSHOT_CHUNK_SIZE} per event; move the daemon again after it`;
-    this.#goBack(
-      record,
-      new MigrationError('event-too-large', message, {
-        details: { origin: originHash, sequence, size: event.payload.length },
-      }),
-    );
+    const { length: size } = event;
+    const message = `event ${sequence} of origin ${originHash} has ${size} bytes, and ${where} takes at most ${limit} per event; move the daemon again after it`;
+    const details = { origin: originHash, sequence, size, limit };
+    this.#goBack(record, new MigrationError('event-too-large', message, { details }));
     return true;
   }
 
@@ -721,7 +799,8 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     }
     if (!record.requestId) return;
     const logCount = this.ctx.log(record.origin).nextNumber - 1n;
-    const seen = `${logCount} ${record.ackThrough} ${bytesOut}`;
+    const eventBytes = record.fragments?.arrivedBytes ?? 0;
+    const seen = `${logCount} ${record.ackThrough} ${bytesOut + eventBytes}`;
     if (seen === record.statusSeen && this.ctx.now - record.statusAt < this.#policy.repeatMs) return;
     record.statusSeen = seen;
     record.statusAt = this.ctx.now;
@@ -734,6 +813,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
         ackThrough: record.ackThrough,
         snapshotLength: BigInt(record.snapshot?.byteLength ?? 0),
         snapshotSent: BigInt(bytesOut),
+        ...(eventBytes === 0 ? {} : { fragmentOffset: BigInt(eventBytes) }),
       },
     );
   }
@@ -761,7 +841,8 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     if (record.phase !== 'draining' || this.#cannotBeCarried(record)) return;
     const gap = this.ctx.log(record.origin).nextNumber - 1n - record.ackThrough;
     // A target without extensions acknowledges nothing: all goes to it at the end.
-    if (record.byOffer && gap > CUTOVER_GAP && this.ctx.now - record.phaseSince < CUTOVER_PATIENCE_MS) return;
+    const isLarge = gap > CUTOVER_GAP || record.fragments?.isSending(record.sentThrough + 1n);
+    if (record.byOffer && isLarge && this.ctx.now - record.phaseSince < CUTOVER_PATIENCE_MS) return;
     this.ctx.report({ kind: 'cutover', origin: record.origin });
     const { origin, target } = record;
     this.enter(record, 'fencing', this.ctx.request('source', 'fence', { origin, target }));
@@ -789,7 +870,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     const { origin, epoch, target } = record;
     const log = this.ctx.log(origin);
     for (let from = 1n; from < log.nextNumber; ) {
-      const renumbered = record.seqThrough + from;
+      const renumbered = record.snapshot!.seqThrough + from;
       const { frame, next } = log.encodeFrame(origin, from, EVENT_FRAME_BYTES, EVENT_FRAME_COUNT, renumbered);
       this.ctx.sendEncoded(target, frame, undefined);
       from = next;
@@ -813,9 +894,9 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
 
   /** Unheard events again, and what was offered, which a target that is live answers too. */
   #remindTarget(record: SourceRecord): void {
+    this.#status(record);
     if (!this.#isOverdue(record)) return;
-    this.#sentAgain(record);
-    record.sentThrough = record.ackThrough;
+    this.#rewind(record);
     this.#pump(record);
     this.#tellOffer(record);
   }
@@ -854,6 +935,11 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     if (outcome === 'claimed' && record.isTargetGone) {
       // A live daemon that crashed with its node: this copy is the newest that is left.
       this.#recover(record, { node: record.target, epoch: record.epoch + 1n });
+      return;
+    }
+    // A node that is about to end is nobody's backup: the daemon is where the register has it.
+    if (outcome === 'ended' || (outcome === 'claimed' && this.notReady)) {
+      this.enter(record, 'releasing', this.ctx.request('source', 'release', { origin: record.origin }));
       return;
     }
     if (outcome === 'undecided') this.#reportStanding(record);
@@ -911,19 +997,19 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   /** Tells why it ends, and forgets; where it had not begun, the daemon was never touched. */
   #refuse(record: SourceRecord, error: MigrationError): void {
     const { origin } = record;
-    const reason = reasonOf(error);
-    this.#tell(record, record.orchestrator, reason);
+    const failure = told(error);
+    this.tellFailure(record.orchestrator, origin, failure, this.#trailer(record));
     // A target that has chunks already must not wait for more, whether the orchestrator tells it or not.
-    if (record.snapshot && record.requestId) this.#tell(record, record.target, reason);
+    if (record.snapshot && record.requestId) this.tellFailure(record.target, origin, failure, this.#trailer(record));
     const begun = record.phase !== 'authorising' && record.phase !== 'beginning';
     this.ctx.report({ kind: 'failed', role: 'source', origin, error, begun });
     // A stranger must not push out of memory what somebody else still asks for.
     if (error.kind === 'not-authorised') this.remove(record);
-    else this.#end(record, reason);
+    else this.#end(record, failure);
     this.#rivalsAgain(origin);
   }
 
-  #end(record: SourceRecord, failure: MigrationFailureReason | undefined): void {
+  #end(record: SourceRecord, failure: ToldFailure | undefined): void {
     const { orchestrator, requestId, try: attempt, origin } = record;
     this.#ended.set(origin, { orchestrator, requestId, try: attempt, failure });
     this.remove(record);
@@ -970,9 +1056,30 @@ export function identityTransport(transportIdentity: bigint | undefined): Identi
   return transportIdentity === 0n ? 'none' : 'required';
 }
 
+/** Something of the log is on its way of which the target has not told. */
+function isAwaited({ sentThrough, ackThrough, fragments }: SourceRecord): boolean {
+  return sentThrough > ackThrough || fragments?.isWaiting === true;
+}
+
 /** The daemon's copy here is whole, and its log grows. */
 function isMoving(phase: SourcePhase): boolean {
   return phase === 'transferring' || phase === 'streaming' || phase === 'draining';
+}
+
+/** No offer is out, nor on its way to the register. */
+function isBeforeOffer(phase: SourcePhase): boolean {
+  switch (phase) {
+    case 'authorising':
+    case 'beginning':
+    case 'snapshotting':
+    case 'transferring':
+    case 'streaming':
+    case 'draining':
+    case 'fencing':
+      return true;
+    default:
+      return false;
+  }
 }
 
 function isStopped(phase: SourcePhase): boolean {

@@ -2,8 +2,8 @@ import type { DaemonFactoryRegistry } from '../daemon/factories.js';
 import type { DaemonRegistry } from '../daemon/registry.js';
 import { MigrationError } from '../errors.js';
 import type { FrameColumns } from '../wire/columns.js';
-import type { EventLog } from '../wire/event-log.js';
-import { MigrationFailureReason } from '../wire/failure.js';
+import { type EventLog, firstEvents } from '../wire/event-log.js';
+import type { MigrationFailureReason } from '../wire/failure.js';
 import { type BufferedEvents, MAX_SNAPSHOT_CHUNK_SIZE, type SnapshotReady } from '../wire/message.js';
 import {
   type AssembledSnapshot,
@@ -13,7 +13,8 @@ import {
 } from '../wire/reassembler.js';
 import { sameBytes, type Trailer } from '../wire/trailer.js';
 import type { MigrationAnswer, MigrationMode, MigrationStatus, RequestTypes, RoleContext } from './core.js';
-import { errorOf, extensionsRequired, reasonOf } from './failure.js';
+import { decodeFragment, type EventFragment, FragmentReceiver } from './event-fragments.js';
+import { endedByShutdown, errorOf, extensionsRequired, nodeGone, type ToldFailure, told } from './failure.js';
 import { BoundedMemory } from './memory.js';
 import { encodeMissingChunks } from './missing-chunks.js';
 import { NumberedEvents } from './numbered-events.js';
@@ -32,6 +33,12 @@ const MISSING_RUNS = 512;
 const MAX_WAITING_FRAMES = 64;
 /** Frames of late events that wait for their sender to be authorised, at the most. */
 const MAX_LATE = 1_024;
+/** How often a report of subscriptions is said, where no other node says that it has heard it. */
+const REPORT_TRIES = 10;
+/** Reports that are repeated at once; what is over that is said once. */
+const MAX_REPORTS = 1_024;
+/** Old tries whose orchestrators are being looked into, at the most. */
+const MAX_OUTSIDERS = 256;
 /** How often the reassembler is asked to drop what made no progress. */
 const SWEEP_MS = 1_000;
 
@@ -68,6 +75,8 @@ interface TargetRecord extends RoleRecord<TargetPhase> {
   restoredSeq: bigint;
   /** Logged events in order, kept until they are applied; counts and digests all that ever came. */
   log: EventLog | undefined;
+  /** Once an event has come that is larger than a frame. */
+  fragments: FragmentReceiver | undefined;
   /** Without extensions: events that wait for one of a lower number. */
   numbered: NumberedEvents | undefined;
   /** Without extensions: who else than the orchestrator may send events, and what waits for the word on its sender. */
@@ -105,7 +114,18 @@ interface Ended {
         readonly eventSenders: ReadonlySet<bigint>;
       }
     | undefined;
-  readonly failure: MigrationFailureReason | undefined;
+  readonly failure: ToldFailure | undefined;
+}
+
+/** A report of a daemon's subscriptions that its orchestrator may not have heard. */
+interface RebindTold {
+  readonly origin: bigint;
+  readonly orchestrator: bigint;
+  readonly try: bigint;
+  readonly number: bigint;
+  readonly rebind: Uint8Array;
+  tries: number;
+  dueAt: number;
 }
 
 type Answered<K extends keyof RequestTypes> = RequestTypes[K]['answer'];
@@ -113,8 +133,9 @@ type Answered<K extends keyof RequestTypes> = RequestTypes[K]['answer'];
 interface TargetInputs {
   SnapshotReady: { readonly message: SnapshotReady; readonly trailer: Trailer | undefined };
   BufferedEvents: { readonly message: BufferedEvents; readonly trailer: Trailer | undefined; readonly from: bigint };
+  EventFragment: EventFragment;
   ActivateTarget: undefined;
-  MigrationFailed: { readonly reason: MigrationFailureReason };
+  MigrationFailed: { readonly error: MigrationError };
   admit: Answered<'admit'>;
   authorize: Answered<'authorize'>;
   restore: Answered<'restore'>;
@@ -142,10 +163,15 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   readonly #ended = new BoundedMemory<Ended>(REMEMBERED);
   /** Events that came after the end from a node that is being authorised, by the request that asks. */
   readonly #late = new Map<number, { readonly message: BufferedEvents; readonly from: bigint }>();
+  /** Whoever waits for the word on whether it may place a daemon of which it has an old try, by the request that asks. */
+  readonly #outsiders = new Map<number, { readonly origin: bigint; readonly from: bigint; readonly try: bigint }>();
   /** Those that were never let in: apart, so that whoever is refused changes nothing for anybody else. */
   readonly #refusals = new BoundedMemory<Ended>(REMEMBERED);
   /** Ended by a higher try, but not gone yet. */
   readonly #leaving = new Map<bigint, TargetRecord>();
+  /** What its orchestrator has not heard yet of a daemon's subscriptions: the newest, and the one that was said first comes first. */
+  readonly #reports = new Map<bigint, RebindTold>();
+  #lastReport = 0n;
   #sweptAt = 0;
 
   /** @param factories without any, every daemon is refused with ComputeNotSupported */
@@ -172,9 +198,11 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   }
 
   /** Frees what is half assembled. */
-  dispose(): void {
+  override dispose(): void {
     this.#reassembler?.dispose();
-    for (const record of [...this.records.values()]) this.#forget(record);
+    for (const waiting of [this.#late, this.#outsiders, this.#leaving, this.#reports]) waiting.clear();
+    for (const record of this.records.values()) this.#free(record);
+    super.dispose();
   }
 
   /** What keeps this half from taking that daemon from that orchestrator now. */
@@ -241,6 +269,16 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     this.apply(record, 'BufferedEvents', { message, trailer, from });
   }
 
+  eventFragment(origin: bigint, from: bigint, trailer: Trailer | undefined): void {
+    // Late: what reminds of the offer, behind it, is answered.
+    if (!this.records.has(origin) && this.#ended.get(origin)?.live) return;
+    const record = this.#require(origin, 'EventFragment');
+    requirePeer(origin, 'EventFragment', from, record.source ?? record.orchestrator);
+    // None belongs to a migration without trailers.
+    if (trailer?.try === undefined || trailer.try !== record.try) return;
+    this.apply(record, 'EventFragment', decodeFragment(this.ctx.codec, origin, trailer));
+  }
+
   activateTarget(origin: bigint, from: bigint, trailer: Trailer | undefined): void {
     const ended = this.#ended.get(origin);
     if (!this.records.has(origin) && ended?.live) {
@@ -257,17 +295,28 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   /** @returns whether the sender takes part in a migration to here, so that the frame meant this half */
   migrationFailed(origin: bigint, from: bigint, reason: MigrationFailureReason, trailer: Trailer | undefined): boolean {
     const record = this.records.get(origin);
-    // Late, of a migration that is over: it says nothing new.
-    if (!record) return [this.#ended, this.#refusals].some((past) => past.get(origin)?.orchestrator === from);
+    if (!record) return this.#failedAfterTheEnd(origin, from, trailer);
     if (from !== record.orchestrator && from !== record.source) return false;
     if (record.try !== undefined && trailer?.try !== record.try) return true;
-    this.apply(record, 'MigrationFailed', { reason });
+    this.apply(record, 'MigrationFailed', { error: errorOf(origin, reason, trailer?.failureKind) });
     return true;
+  }
+
+  /** It says nothing new; but an orchestrator that gives up a migration which is done hears that it is. */
+  #failedAfterTheEnd(origin: bigint, from: bigint, trailer: Trailer | undefined): boolean {
+    const ended = this.#ended.get(origin);
+    const isLed = ended?.orchestrator === from;
+    if (isLed && ended.live && ended.try !== undefined && trailer?.try === ended.try) this.#acknowledge(origin, ended);
+    return isLed || this.#refusals.get(origin)?.orchestrator === from;
   }
 
   answer(answer: MigrationAnswer): void {
     if (this.#late.has(answer.id)) {
       this.#answerLate(answer);
+      return;
+    }
+    if (this.#outsiders.has(answer.id)) {
+      this.#answerOutsider(answer);
       return;
     }
     const leaving = this.#leaving.get(answer.origin);
@@ -280,9 +329,31 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     else this.apply(record, answer.kind as keyof TargetInputs & string, answer.value as never);
   }
 
+  /** What is not claimed is refused, and both sides hear it: neither is to wait for the other's word. */
+  protected endUnlessDecided(record: TargetRecord): void {
+    const { origin, source, orchestrator, phase } = record;
+    if (phase === 'claiming' || phase === 'activating' || phase === 'discarding') return;
+    const error = endedByShutdown(origin, this.ctx.localNode);
+    if (source !== undefined && source !== orchestrator)
+      this.tellFailure(source, origin, told(error), this.#trailer(record));
+    if (phase === 'restoring') this.#leave(record, error);
+    else this.#fail(record, error);
+  }
+
+  /** Nobody waits for its restore to end: the copy goes when it does. */
+  #leave(record: TargetRecord, error: MigrationError): void {
+    const { origin } = record;
+    this.tellFailure(record.orchestrator, origin, told(error), this.#trailer(record));
+    record.failure = error;
+    this.#remember(record, undefined);
+    this.#leaving.set(origin, record);
+    this.remove(record);
+    this.ctx.report({ kind: 'failed', role: 'target', origin, error, begun: true });
+  }
+
   /** A node that takes part is gone for certain: as if it had said that the migration failed. */
   peerGone(node: bigint): void {
-    const reason = MigrationFailureReason.stateFailed(`node ${node} is gone`);
+    for (const [origin, { orchestrator }] of this.#reports) if (orchestrator === node) this.#reports.delete(origin);
     this.forEachRecord((record) => {
       // With its source gone, a copy that holds what was offered is the daemon: the register tells.
       if (record.source === node && record.phase === 'holding') {
@@ -290,7 +361,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
         record.offered ??= {};
         this.#claimWhenWhole(record);
       } else if (record.orchestrator === node || record.source === node)
-        this.apply(record, 'MigrationFailed', { reason });
+        this.apply(record, 'MigrationFailed', { error: nodeGone(record.origin, node) });
     });
   }
 
@@ -298,13 +369,39 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   tellRebind(origin: bigint, rebind: Uint8Array): void {
     const known = this.records.get(origin) ?? this.#ended.get(origin);
     if (known?.try === undefined) return;
-    this.ctx.send(known.orchestrator, { kind: 'RebindStatus', daemonOrigin: origin }, { try: known.try, rebind });
+    const { orchestrator, try: attempt } = known;
+    this.#tellReport({ origin, orchestrator, try: attempt, number: ++this.#lastReport, rebind, tries: 0, dueAt: 0 });
+  }
+
+  /** The orchestrator has heard a report. */
+  rebindAck(origin: bigint, from: bigint, trailer: Trailer | undefined): void {
+    const report = this.#reports.get(origin);
+    if (!report) return;
+    requirePeer(origin, 'RebindAck', from, report.orchestrator);
+    if (trailer?.reportNumber === report.number) this.#reports.delete(origin);
+  }
+
+  /** Says it, in place of one that was said before, and again until it is heard or has been said often enough. */
+  #tellReport(report: RebindTold): void {
+    const { origin, orchestrator, try: attempt, number: reportNumber, rebind } = report;
+    this.#reports.delete(origin);
+    report.tries++;
+    report.dueAt = this.ctx.now + this.#policy.repeatMs;
+    const isRepeated = orchestrator !== this.ctx.localNode && report.tries < REPORT_TRIES;
+    if (isRepeated && this.#reports.size < MAX_REPORTS) this.#reports.set(origin, report);
+    const trailer = { try: attempt, rebind, reportNumber };
+    this.ctx.send(orchestrator, { kind: 'RebindStatus', daemonOrigin: origin }, trailer);
   }
 
   override tick(): void {
     if (this.ctx.now - this.#sweptAt >= SWEEP_MS) {
       this.#sweptAt = this.ctx.now;
       this.#reassembler!.sweep(this.ctx.now);
+    }
+    // Each waits equally long, so the first is due first.
+    for (const report of this.#reports.values()) {
+      if (report.dueAt > this.ctx.now) break;
+      this.#tellReport(report);
     }
     super.tick();
   }
@@ -349,8 +446,14 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   #rules(): TargetTable {
     const pass = () => {};
     const fail = (r: TargetRecord, error: MigrationError) => this.#fail(r, error);
-    const dropped = (r: TargetRecord, i: TargetInputs['MigrationFailed']) => this.#drop(r, errorOf(r.origin, i.reason));
-    const decided = { SnapshotReady: pass, BufferedEvents: pass, ActivateTarget: pass, MigrationFailed: pass };
+    const dropped = (r: TargetRecord, i: TargetInputs['MigrationFailed']) => this.#drop(r, i.error);
+    const decided = {
+      SnapshotReady: pass,
+      BufferedEvents: pass,
+      EventFragment: pass,
+      ActivateTarget: pass,
+      MigrationFailed: pass,
+    };
     return {
       authorising: {
         SnapshotReady: (r, i) => this.#feed(r, i),
@@ -368,7 +471,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
         SnapshotReady: pass,
         restore: (r, restored) => this.#restored(r, restored),
         MigrationFailed: (r, i) => {
-          r.failure = errorOf(r.origin, i.reason);
+          r.failure = i.error;
         },
         refused: fail,
         due: pass,
@@ -376,6 +479,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
       holding: {
         SnapshotReady: (r, i) => this.#again(r, i),
         BufferedEvents: (r, i) => this.#receive(r, i),
+        EventFragment: (r, fragment) => this.#takeFragment(r, fragment),
         authorize: (r) => this.#eventsAllowed(r),
         replay: (r) => this.#replayed(r),
         ActivateTarget: (r) => this.#activationWanted(r),
@@ -433,13 +537,32 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     const refusal = this.#refusals.get(origin);
     const ended = refusal?.orchestrator === from && isOf(refusal, trailer) ? refusal : this.#ended.get(origin);
     if (ended?.try === undefined || trailer?.try === undefined || trailer.try > ended.try) return false;
-    if (ended.orchestrator !== from) return true;
+    if (ended.orchestrator !== from) {
+      this.#askWhetherItMayKnow(origin, from, trailer);
+      return true;
+    }
     // Also where a source has lost count of its tries: whoever leads that one must not wait for it.
     if (trailer.try < ended.try)
-      this.#refuseAtOnce(origin, from, trailer, reasonOf(outdated(origin, trailer.try, ended.try)));
+      this.#refuseAtOnce(origin, from, trailer, told(outdated(origin, trailer.try, ended.try)));
     else if (ended.failure) this.#refuseAtOnce(origin, from, trailer, ended.failure);
     else if (ended.live) this.#confirm(origin, ended);
     return true;
+  }
+
+  /** An old try, of one who did not lead the last: it hears so where it may place the daemon, else what any stranger hears. */
+  #askWhetherItMayKnow(origin: bigint, from: bigint, { try: attempt, source, daemonKind }: Trailer): void {
+    for (const outsider of this.#outsiders.values()) if (outsider.origin === origin && outsider.from === from) return;
+    if (this.#outsiders.size === MAX_OUTSIDERS) throw tooManyOutsiders(origin, from);
+    const target = this.ctx.localNode;
+    const ask = { role: 'target', origin, orchestrator: from, source, target, daemonKind } as const;
+    this.#outsiders.set(this.ctx.request('target', 'admit', ask), { origin, from, try: attempt! });
+  }
+
+  #answerOutsider({ id, origin, error }: MigrationAnswer): void {
+    const { from, try: attempt } = this.#outsiders.get(id)!;
+    this.#outsiders.delete(id);
+    const newest = this.#ended.get(origin)?.try ?? attempt;
+    this.#refuseAtOnce(origin, from, { try: attempt }, told(error ?? outdated(origin, attempt, newest)));
   }
 
   /** A higher try ends a lower one, unless the register has the word already. Its copy is dropped first. */
@@ -479,7 +602,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
       requireSuccessors(origin, trailer);
       this.requireRoom(origin, [from], this.#policy);
     } catch (error) {
-      this.#refuseAtOnce(origin, from, trailer, reasonOf(error));
+      this.#refuseAtOnce(origin, from, trailer, told(error));
       return undefined;
     }
     const record = newRecord(message, from, trailer, this.ctx.now);
@@ -493,9 +616,8 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     return record;
   }
 
-  #refuseAtOnce(origin: bigint, to: bigint, trailer: Trailer | undefined, reason: MigrationFailureReason): void {
-    const answer = trailer?.try === undefined ? undefined : { try: trailer.try };
-    this.ctx.send(to, { kind: 'MigrationFailed', daemonOrigin: origin, reason }, answer);
+  #refuseAtOnce(origin: bigint, to: bigint, trailer: Trailer | undefined, failure: ToldFailure): void {
+    this.tellFailure(to, origin, failure, trailer?.try === undefined ? undefined : { try: trailer.try });
   }
 
   #feed(record: TargetRecord, { message, trailer }: TargetInputs['SnapshotReady']): void {
@@ -652,6 +774,19 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     return fresh.length > 0;
   }
 
+  /** A part of the event that comes next; another is passed over, as events are. */
+  #takeFragment(record: TargetRecord, fragment: EventFragment): void {
+    record.progressAt = this.ctx.now;
+    record.fragments ??= new FragmentReceiver();
+    const { fragments } = record;
+    const log = this.#logOf(record);
+    const event = fragments.take(record.origin, fragment, log);
+    if (event) {
+      log.append(event);
+      this.#replayNext(record);
+    } else if (fragments.isTellingDue) this.#acknowledgeEvents(record);
+  }
+
   /** Without extensions: in the order of their sequences, from `seq_through + 1` (PROTOCOL.md §7). */
   #takeNumbered(record: TargetRecord, numbered: NumberedEvents, message: BufferedEvents): boolean {
     numbered.add(message.events);
@@ -706,9 +841,8 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   #replayNext(record: TargetRecord): void {
     const { log } = record;
     if (record.replaying !== undefined || !log || log.count === 0) return;
-    const events = [];
-    const { firstNumber, nextNumber } = log;
-    for (let n = firstNumber; n < nextNumber && events.length < REPLAY_SLICE; n++) events.push(log.get(n)!);
+    const events = firstEvents(log, REPLAY_SLICE);
+    const { firstNumber } = log;
     log.truncate(firstNumber + BigInt(events.length) - 1n);
     record.replaying = this.ctx.request('target', 'replay', { origin: record.origin, events });
   }
@@ -799,17 +933,22 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   }
 
   #end(record: TargetRecord, live: Ended['live']): Ended {
+    const ended = this.#remember(record, live);
+    this.#forget(record);
+    return ended;
+  }
+
+  #remember(record: TargetRecord, live: Ended['live']): Ended {
     const { origin, orchestrator, source, failure } = record;
     const ended = {
       orchestrator,
       source,
       try: record.try,
       live,
-      failure: live ? undefined : reasonOf(failure),
+      failure: live ? undefined : told(failure),
     };
     const past = record.admitted ? this.#ended : this.#refusals;
     past.set(origin, ended);
-    this.#forget(record);
     return ended;
   }
 
@@ -870,8 +1009,12 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
 
   #acknowledgeEvents(record: TargetRecord): void {
     if (record.source === undefined) return;
-    const trailer = { ...this.#trailer(record), ackThrough: record.appliedThrough };
-    this.ctx.send(record.source, { kind: 'EventAck', daemonOrigin: record.origin }, trailer);
+    const { origin, source, fragments, appliedThrough: ackThrough } = record;
+    const trailer = { ...this.#trailer(record), ackThrough };
+    const next = record.log?.nextNumber ?? 1n;
+    const place = fragments && { logFrom: next, fragmentOffset: BigInt(fragments.offset(next)) };
+    fragments?.told();
+    this.ctx.send(source, { kind: 'EventAck', daemonOrigin: origin }, { ...trailer, ...place });
   }
 
   #tellReplayed(record: TargetRecord): void {
@@ -889,8 +1032,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   }
 
   #fail(record: TargetRecord, error: MigrationError): void {
-    const message = { kind: 'MigrationFailed', daemonOrigin: record.origin, reason: reasonOf(error) } as const;
-    this.ctx.send(record.orchestrator, message, this.#trailer(record));
+    this.tellFailure(record.orchestrator, record.origin, told(error), this.#trailer(record));
     this.#drop(record, error);
   }
 
@@ -923,6 +1065,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     record.snapshot?.dispose();
     record.log?.dispose();
     record.log = undefined;
+    record.fragments = undefined;
   }
 }
 
@@ -954,6 +1097,7 @@ function newRecord(
     snapshotSignature: undefined,
     restoredSeq: 0n,
     log: undefined,
+    fragments: undefined,
     numbered: undefined,
     eventSenders: new Set(),
     eventsWaiting: [],
@@ -979,6 +1123,11 @@ function kept(message: BufferedEvents): BufferedEvents {
 function tooManyWaiting(origin: bigint, from: bigint, limit: number): MigrationError {
   const text = `BufferedEvents for daemon ${origin} from node ${from}: ${limit} frames wait for authorize already`;
   return new MigrationError('buffer-full', text, { details: { origin, from } });
+}
+
+function tooManyOutsiders(origin: bigint, from: bigint): MigrationError {
+  const text = `SnapshotReady for daemon ${origin} from node ${from} is of an old try, and ${MAX_OUTSIDERS} of those are being looked into already`;
+  return new MigrationError('too-many-migrations', text, { details: { origin, from } });
 }
 
 function countFrom(waiting: Iterable<{ readonly from: bigint }>, node: bigint): number {

@@ -10,6 +10,7 @@ import type { CausalEvent } from '../wire/link.js';
 import {
   type DeliveryFrame,
   type DeliveryPlace,
+  decodeDelivered,
   decodeDelivery,
   encodeDelivery,
   encodeDeliveryAnswer,
@@ -23,6 +24,7 @@ const FIRST_WAIT_MS = 1_000;
 const LONGEST_WAIT_MS = 16_000;
 /** Publishers whose place is remembered; one that is not begins a new round. */
 const REMEMBERED_STREAMS = 65_536;
+type Delivery = Exclude<DeliveryFrame, { readonly kind: 'answer' }>;
 
 interface Waiting {
   readonly node: bigint;
@@ -84,27 +86,27 @@ export class DeliveryEndpoint {
       index = round === lastRound ? index + 1 : 0;
       lastRound = round;
       const place = { id: this.#nextId++, stream, round, index };
-      const frame = this.#codec.encode({ kind: 'BufferedEvents', daemonOrigin, events });
+      const frame = encodeDelivery(this.#codec, place, { daemonOrigin, events });
       if (!this.#mesh.peer(node)) return refused(gone(node));
-      const acceptance = await this.#send(node, place, frame, events.length, waitMs);
+      const acceptance = await this.#send(node, place.id, frame, events.length, waitMs);
       const isHeard = acceptance.refusal?.kind !== 'timed-out';
       waitMs = isHeard ? FIRST_WAIT_MS : Math.min(2 * waitMs, LONGEST_WAIT_MS);
       return acceptance;
     };
   }
 
-  #send(node: bigint, place: DeliveryPlace, events: Uint8Array, sent: number, waitMs: number): Promise<Acceptance> {
+  #send(node: bigint, id: bigint, frame: Uint8Array, sent: number, waitMs: number): Promise<Acceptance> {
     return new Promise((resolve) => {
       const stop = this.#environment.after(waitMs, () => {
-        this.#waiting.delete(place.id);
+        this.#waiting.delete(id);
         resolve(refused(unheard(node, waitMs)));
       });
       const answered = (acceptance: Acceptance) => {
         stop();
         resolve(acceptance);
       };
-      this.#waiting.set(place.id, { node, sent, resolve: answered });
-      this.#mesh.send(node, SUBPROTOCOL_DELIVERY, encodeDelivery(place, events));
+      this.#waiting.set(id, { node, sent, resolve: answered });
+      this.#mesh.send(node, SUBPROTOCOL_DELIVERY, frame);
     });
   }
 
@@ -115,6 +117,13 @@ export class DeliveryEndpoint {
       this.#waiting.delete(id);
       waiting.resolve(refused(gone(node)));
     }
+  }
+
+  /** This node has shut down: what waits for an answer gets one. */
+  close(): void {
+    const over = new MigrationError('target-unavailable', `node ${this.#mesh.nodeId} has shut down and sends nothing`);
+    for (const { resolve } of this.#waiting.values()) resolve(refused(over));
+    this.#waiting.clear();
   }
 
   #receive(from: bigint, batch: FrameBatch): MaybePromise<void> {
@@ -131,7 +140,7 @@ export class DeliveryEndpoint {
   }
 
   #take(from: bigint, frame: DeliveryFrame): MaybePromise<void> {
-    if (frame.kind === 'events') return this.#serve(from, frame.place, frame.events);
+    if (frame.kind !== 'answer') return this.#serve(from, frame);
     const waiting = this.#waiting.get(frame.id);
     if (!waiting) return;
     requirePeer('answer to a delivery', from, waiting.node);
@@ -147,13 +156,13 @@ export class DeliveryEndpoint {
   }
 
   /** One batch of a publisher after another: what is refused later than the next one came still holds that back. */
-  #serve(from: bigint, place: DeliveryPlace, events: Uint8Array): MaybePromise<void> {
-    const key = (from << 32n) | BigInt(place.stream);
+  #serve(from: bigint, delivery: Delivery): MaybePromise<void> {
+    const key = (from << 32n) | BigInt(delivery.place.stream);
     const before = this.#serving.get(key);
-    if (!before) return this.#follow(key, this.#serveNow(key, from, place, events));
+    if (!before) return this.#follow(key, this.#serveNow(key, from, delivery));
     return this.#follow(
       key,
-      before.then(() => this.#serveNow(key, from, place, events)),
+      before.then(() => this.#serveNow(key, from, delivery)),
     );
   }
 
@@ -181,7 +190,8 @@ export class DeliveryEndpoint {
     return stream;
   }
 
-  #serveNow(key: bigint, from: bigint, place: DeliveryPlace, events: Uint8Array): MaybePromise<void> {
+  #serveNow(key: bigint, from: bigint, delivery: Delivery): MaybePromise<void> {
+    const { place } = delivery;
     const stream = this.#placeIn(key, place);
     const answer = (acceptance: Acceptance) => {
       if (stream.round === place.round) stream.refusal ??= acceptance.refusal;
@@ -193,12 +203,9 @@ export class DeliveryEndpoint {
     if (stream.refusal) return answer(refused(stream.refusal));
     const fail = (error: unknown) => answer(refused(asMigrationError(error)));
     try {
-      const message = this.#codec.decode(events);
-      if (message.kind !== 'BufferedEvents') {
-        throw new MigrationError('unknown-type', `a delivery holds ${message.kind} instead of BufferedEvents`);
-      }
       // The batch's memory is the receiver's to keep, so payloads stay views of it.
-      const acceptance = this.#deliver(message.daemonOrigin, message.events);
+      const { daemonOrigin, events } = decodeDelivered(this.#codec, delivery);
+      const acceptance = this.#deliver(daemonOrigin, events);
       return isPromise(acceptance) ? acceptance.then(answer, fail) : answer(acceptance);
     } catch (error) {
       return fail(error);

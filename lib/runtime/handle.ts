@@ -129,9 +129,8 @@ export class MigrationHandle implements AsyncDisposable {
    * @returns how it ended, once that is known
    */
   cancel(): Promise<CancelOutcome> {
-    if (this.#state === 'retrying' || this.#state === 'queued') {
-      this.settle(new MigrationError('cancelled', `the migration of daemon ${this.origin} was cancelled`));
-    } else if (this.#state === 'running') {
+    this.cancelWaiting();
+    if (this.#state === 'running') {
       this.#enter('cancelling');
       this.#options.cancel();
     }
@@ -145,6 +144,12 @@ export class MigrationHandle implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#isOver()) return;
     await this.cancel();
+  }
+
+  /** For the runtime: ends what has not been begun, or waits to be begun again. */
+  cancelWaiting(): void {
+    if (this.#state !== 'retrying' && this.#state !== 'queued') return;
+    this.settle(new MigrationError('cancelled', `the migration of daemon ${this.origin} was cancelled`));
   }
 
   /** For the runtime: the first attempt. @throws MigrationError where it cannot be begun */

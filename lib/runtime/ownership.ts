@@ -77,11 +77,18 @@ export class Ownership implements DaemonOwnership {
   }
 
   /** Takes the offer back, unless the target was faster. */
-  async withdraw(origin: bigint, epoch: bigint): Promise<'withdrawn' | 'claimed'> {
-    const after = await this.#change(origin, (entry) => {
-      if (entry.owner !== this.#node || entry.epoch !== epoch) return entry;
-      return { epoch: epoch + 1n, owner: this.#node, tries: entry.tries };
-    });
+  async withdraw(origin: bigint, epoch: bigint): Promise<'withdrawn' | 'claimed' | 'ended'> {
+    let after: OwnershipEntry;
+    try {
+      after = await this.#change(origin, (entry) => {
+        if (entry.owner !== this.#node || entry.epoch !== epoch) return entry;
+        return { epoch: epoch + 1n, owner: this.#node, tries: entry.tries };
+      });
+    } catch (error) {
+      // Only its owner removes an entry, and this node has not: the target took the daemon, and has ended it.
+      if (error instanceof MigrationError && error.kind === 'daemon-not-found') return 'ended';
+      throw error;
+    }
     return after.owner === this.#node && after.epoch === epoch + 1n ? 'withdrawn' : 'claimed';
   }
 

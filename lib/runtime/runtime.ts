@@ -9,7 +9,7 @@ import { NodeKeys } from '../identity/node-keys.js';
 import type { MaybePromise } from '../maybe-promise.js';
 import { whenReady } from '../maybe-promise.js';
 import type { FrameBatch, Mesh } from '../mesh/mesh.js';
-import type { MigrationMode, MigrationReport } from '../migration/core.js';
+import type { MigrationMode, MigrationReport, MigrationStatus } from '../migration/core.js';
 import { asMigrationError } from '../migration/failure.js';
 import { MigrationSubprotocolHandler } from '../migration/handler.js';
 import { type AuthorizeFn, allowList } from '../migration/hooks.js';
@@ -42,6 +42,7 @@ import { type RebindPolicyOptions, rebindPolicy } from './rebind-policy.js';
 import type { RebindReport } from './rebind-report.js';
 import { DEFAULT_RETRY_BUDGET_MS } from './retry.js';
 import { RuntimeServices } from './services.js';
+import { deadlineOf, type EndingNode, Shutdown, type ShutdownOptions } from './shutdown.js';
 import { Slots } from './slots.js';
 import { joined } from './snapshot-bytes.js';
 import { Subscriptions } from './subscriptions.js';
@@ -152,6 +153,7 @@ export class DaemonRuntime {
   #ready = false;
   #refusedFrames = 0;
   #stopTicking: (() => void) | undefined;
+  #isOver = false;
   #ended: Promise<void> | undefined;
 
   constructor(options: DaemonRuntimeOptions) {
@@ -273,34 +275,54 @@ export class DaemonRuntime {
     this.#pacer.tick();
   }
 
-  /** Stops taking part, and lets go of every daemon here. Idempotent. */
-  shutdown(): Promise<void> {
-    this.#ended ??= this.#shutDown();
+  /**
+   * Stops taking part, and ends every daemon here. What is on its way from here and has not been offered ends with this node; what
+   * has been is seen through, and lives on at its target. What comes in is refused, unless it has been claimed. What is led from
+   * here is cancelled, unless its source has stopped (docs/migration.md, "Shutting down"). Idempotent: the first call's deadline
+   * counts. Never takes longer, whatever hangs, and leaves no key and no timer.
+   *
+   * @throws MigrationError `timed-out`, `register-unavailable` where something could not be brought to its end: `message` says
+   * what, and where it stands; `cause` is an AggregateError with one error for each
+   */
+  shutdown(options: ShutdownOptions = {}): Promise<void> {
+    const deadlineMs = deadlineOf(options);
+    this.#ended ??= this.#shutDown(deadlineMs);
     return this.#ended;
   }
 
-  async #shutDown(): Promise<void> {
+  #shutDown(deadlineMs: number): Promise<void> {
     this.#ready = false;
+    const node: EndingNode = {
+      mesh: this.#mesh,
+      environment: this.#environment,
+      handler: this.#handler,
+      registry: this.#registry,
+      ownership: this.#ownership,
+      cancelWaiting: () => {
+        for (const handle of [...this.#handles.values()]) handle.cancelWaiting();
+      },
+      dispose: (host) => {
+        const left = this.#subscriptions.leave(host);
+        this.#drains.end(host.origin);
+        this.#disposeOf(host);
+        return left;
+      },
+      stop: () => this.#stop(),
+    };
+    return new Shutdown(node, deadlineMs).run();
+  }
+
+  /** Whoever still waits for something of this node gets an answer. */
+  #stop(): void {
+    const over = new MigrationError('cancelled', `node ${this.nodeId} has shut down`);
+    this.#isOver = true;
     this.#stopTicking?.();
-    const gone = new MigrationError('cancelled', `node ${this.nodeId} shut down`);
-    for (const handle of [...this.#handles.values()]) handle.settle(gone);
-    this.#handler.dispose();
     this.#pacer.stop();
-    const hosts = this.#registry.close();
-    const lived = hosts.filter(isLive).map(({ origin }) => origin);
-    // Keys first, and without waiting for anything: whatever hangs or fails later, no secret stays.
-    const leaving: Array<MaybePromise<void>> = [];
-    for (const host of hosts) {
-      leaving.push(this.#subscriptions.leave(host));
-      this.#drains.end(host.origin);
-      this.#disposeOf(host);
-    }
+    this.#delivery.close();
+    for (const handle of [...this.#handles.values()]) handle.settle(over);
+    for (const recovered of this.#recoveries.values()) recovered(over);
+    this.#recoveries.clear();
     if (this.#ownsNodeKeys) this.#nodeKeys.dispose();
-    const removed = await Promise.allSettled(lived.map((origin) => this.#ownership.remove(origin)));
-    for (const origin of lived) this.#mesh.forget(origin);
-    await Promise.allSettled(leaving);
-    await this.#mesh.close();
-    for (const outcome of removed) if (outcome.status === 'rejected') throw outcome.reason;
   }
 
   /** Whatever one key's memory refuses, the others are wiped. */
@@ -436,7 +458,7 @@ export class DaemonRuntime {
   /** The register keeps only what may live elsewhere. */
   async #end(host: DaemonHost): Promise<void> {
     const { origin } = host;
-    const lived = isLive(host);
+    const lived = host.isLive;
     this.#subscriptions.leave(host);
     this.#drains.end(origin);
     await host.fence();
@@ -452,10 +474,15 @@ export class DaemonRuntime {
     return this.#refusedFrames;
   }
 
+  /** The migrations that this node takes part in now, one entry per role; a copy. */
+  migrations(): readonly MigrationStatus[] {
+    return this.#handler.list();
+  }
+
   /** Whether a live copy is here. */
   has(origin: bigint): boolean {
     const host = this.#registry.get(origin);
-    return host !== undefined && isLive(host);
+    return host?.isLive === true;
   }
 
   /** Events that the copy here has processed, and at how many of them the daemon threw. */
@@ -613,12 +640,7 @@ export class DaemonRuntime {
    */
   startMigration(origin: bigint, source: bigint, target: bigint, options: StartMigrationOptions = {}): MigrationHandle {
     this.#requireReady('startMigration');
-    for (const node of [source, target]) {
-      if (this.#mesh.peer(node)) continue;
-      throw new MigrationError('target-unavailable', `node ${node} is not in the mesh of node ${this.nodeId}`, {
-        details: { node },
-      });
-    }
+    this.#requirePeers(source, target);
     if (this.#handles.has(origin)) throw alreadyMigrating(origin);
     const handle = this.#handle(origin, source, target, options);
     this.#handles.set(origin, handle);
@@ -669,6 +691,8 @@ export class DaemonRuntime {
     if (mode !== 'pause' && mode !== 'live') throw new TypeError(`mode must be 'pause' or 'live', got ${String(mode)}`);
     const begin = () => {
       this.#requireReady('startMigration');
+      // One that was there before may be gone when it is tried again.
+      this.#requirePeers(source, target);
       const requestId = this.#environment.randomBytes(16);
       this.#handler.startMigration(origin, source, target, { requestId, transportIdentity, mode });
     };
@@ -711,7 +735,18 @@ export class DaemonRuntime {
     );
   }
 
+  #requirePeers(...nodes: readonly bigint[]): void {
+    for (const node of nodes) {
+      if (this.#mesh.peer(node)) continue;
+      throw new MigrationError('target-unavailable', `node ${node} is not in the mesh of node ${this.nodeId}`, {
+        details: { node },
+      });
+    }
+  }
+
   #receive(from: bigint, batch: FrameBatch): MaybePromise<void> {
+    // What comes between the end of the dispatcher and that of the mesh is lost.
+    if (this.#isOver) return;
     this.#sentTo.clear();
     this.#handler.handleBatch(batch, from);
     // The sender gets room for more when what it made us send on has room too: a slow target slows the source.
@@ -791,8 +826,4 @@ function requireUsable(keypair: EntityKeypair): void {
     'already-exists',
     `a daemon lives by this very key pair of entity ${keypair.id.hex} already; each runtime wipes its own`,
   );
-}
-
-function isLive({ gate }: DaemonHost): boolean {
-  return gate === 'live' || gate === 'logging' || gate === 'mirroring';
 }

@@ -1,6 +1,6 @@
 import { type MaybePromise, whenReady } from '../maybe-promise.js';
 import type { Mesh } from '../mesh/mesh.js';
-import type { DaemonSnapshot, RequestTypes } from '../migration/core.js';
+import type { DaemonSnapshot, Examination, RequestTypes } from '../migration/core.js';
 import { DaemonServices, type DaemonServicesOptions } from '../migration/daemon-services.js';
 import type { Subscriptions } from './subscriptions.js';
 
@@ -27,6 +27,10 @@ export class RuntimeServices extends DaemonServices {
 
   override takeSnapshot(ask: Ask<'takeSnapshot'>): MaybePromise<DaemonSnapshot> {
     return whenReady(this.#awaitKey(ask), () => super.takeSnapshot(ask));
+  }
+
+  protected override examineTaking(ask: Ask<'examine'>): MaybePromise<Examination> {
+    return whenReady(this.#awaitKey(ask), () => super.examineTaking(ask));
   }
 
   /** The copy reads its channels before its source stops reading them. */
@@ -89,7 +93,7 @@ export class RuntimeServices extends DaemonServices {
   }
 
   /** A node that has just joined may be known before its key is: what must be sealed to it waits a moment for that. */
-  #awaitKey({ target, identity }: Ask<'takeSnapshot'>): MaybePromise<void> {
+  #awaitKey({ target, identity }: Pick<Ask<'takeSnapshot'>, 'target' | 'identity'>): MaybePromise<void> {
     const { mesh, nowMs, turn } = this.#options;
     const isMissing = () =>
       identity === 'required' && mesh.peer(target) !== undefined && mesh.peer(target)?.staticKey === undefined;

@@ -63,4 +63,20 @@ export interface EventLog {
   dispose(): void;
 }
 
+/** Payload bytes of events that are copied out of a log before others get their turn. */
+const SLICE_BYTES = 4 * 1024 * 1024;
+
+/** The oldest events of a log, copied: at most that many, and 4 MiB of payload or one event of more. */
+export function firstEvents(log: EventLog, count: number): CausalEvent[] {
+  const events: CausalEvent[] = [];
+  const { firstNumber, nextNumber } = log;
+  let bytes = 0;
+  for (let n = firstNumber; n < nextNumber && events.length < count && bytes < SLICE_BYTES; n++) {
+    const event = log.get(n)!;
+    events.push(event);
+    bytes += event.payload.length;
+  }
+  return events;
+}
+
 export type { CausalEvent, CausalLink };

@@ -15,14 +15,27 @@ export const ExtensionType = {
   ProbeAnswer: 0x81,
   /** Target → source: which chunks are not here yet (`missingChunks`), so that only those come again. */
   ChunkStatus: 0x82,
-  /** Target → source: every logged event up to `ackThrough` has been applied; the first one says that the restore is done. */
+  /**
+   * Target → source: every logged event up to `ackThrough` has been applied; the first one says that the restore is done. Once
+   * fragments have come: that the event numbered `logFrom` is the next, and so many bytes of it are here (`fragmentOffset`).
+   */
   EventAck: 0x83,
   /** Target → source: it is live, in that `epoch`. */
   ActivationConfirmed: 0x85,
-  /** Source → orchestrator: what its log holds (`logCount`), and how much of it the target has (`ackThrough`). */
+  /**
+   * Source → orchestrator: what its log holds (`logCount`), and how much of it the target has (`ackThrough`; of a large event
+   * that is under way `fragmentOffset` bytes).
+   */
   SourceStatus: 0x86,
+  /**
+   * Source → target: a part (`fragment`, at `fragmentOffset`) of the logged event numbered `logFrom`, whose payload has
+   * `eventLength` bytes, more than BufferedEvents takes; with its `eventLink` and `receivedAt`.
+   */
+  EventFragment: 0x87,
   /** Target → orchestrator: what has become of the daemon's subscriptions (`rebind`); before ActivateAck, and when it changes. */
   RebindStatus: 0x88,
+  /** Orchestrator → target: it has heard that RebindStatus (`reportNumber`), which is repeated until then. */
+  RebindAck: 0x89,
 } as const;
 
 export type ExtensionKind = keyof typeof ExtensionType;

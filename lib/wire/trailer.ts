@@ -25,7 +25,7 @@ export interface Trailer {
   readonly snapshotSignature?: Uint8Array;
   /** On TakeSnapshot and SnapshotReady: 0 or absent: pause, 1: live. */
   readonly mode?: bigint;
-  /** The log number of the first event in the frame; the others follow. */
+  /** The log number of the first event in the frame; the others follow. On EventAck: of the event that is to come next. */
   readonly logFrom?: bigint;
   /** How many events the source's log holds, ever appended in this try. */
   readonly logCount?: bigint;
@@ -54,6 +54,17 @@ export interface Trailer {
   readonly obstacles?: Uint8Array;
   /** On ProbeAnswer of a target: bytes of the largest snapshot that it takes. */
   readonly snapshotLimit?: bigint;
+  /** On EventFragment: the event's own link, 32 bytes. */
+  readonly eventLink?: Uint8Array;
+  /** On EventFragment: when the event was accepted, nanoseconds since the Unix epoch. */
+  readonly receivedAt?: bigint;
+  /** On EventFragment: bytes of the event's payload. */
+  readonly eventLength?: bigint;
+  /** On EventFragment: where in the payload its bytes begin; on EventAck: how many of the event `logFrom` are here;
+   * on SourceStatus: how many of the one behind `ackThrough` are at the target. */
+  readonly fragmentOffset?: bigint;
+  /** On EventFragment: 1 to 7,000 bytes of the payload. */
+  readonly fragment?: Uint8Array;
   /**
    * In live mode, beside the log's count and digest in what is offered: where the chain ended when the source stopped. 32 bytes:
    * its head, with the hash of itself and its payload in place of its parent's, which says nothing of that payload.
@@ -61,6 +72,10 @@ export interface Trailer {
   readonly headLink?: Uint8Array;
   /** On RebindStatus: the report (`encodeRebindReport`). */
   readonly rebind?: Uint8Array;
+  /** On RebindStatus and RebindAck: which report it is; each one of a target has its own. */
+  readonly reportNumber?: bigint;
+  /** On MigrationFailed: the kind of the error, where its code tells less (`MigrationErrorKind`). */
+  readonly failureKind?: string;
 }
 
 type Encoding = 'u64' | 'bytes' | 'text';
@@ -88,8 +103,15 @@ const FIELDS: ReadonlyArray<readonly [tag: number, name: FieldName, encoding: En
   [19, 'target', 'u64'],
   [20, 'obstacles', 'bytes'],
   [21, 'snapshotLimit', 'u64'],
+  [25, 'eventLink', 'bytes', 32],
+  [26, 'receivedAt', 'u64'],
+  [27, 'eventLength', 'u64'],
+  [28, 'fragmentOffset', 'u64'],
+  [29, 'fragment', 'bytes'],
   [30, 'headLink', 'bytes', 32],
   [32, 'rebind', 'bytes'],
+  [40, 'failureKind', 'text'],
+  [41, 'reportNumber', 'u64'],
 ];
 const BY_TAG = new Map(FIELDS.map(([tag, name, encoding, size]) => [tag, { name, encoding, size }]));
 

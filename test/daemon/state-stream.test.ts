@@ -404,14 +404,20 @@ keep('in memory is all of it, from any byte on, however it came', () => {
   }
 });
 
-keep('in memory takes its bytes and one block, also of pieces that are parts of larger arrays', () => {
+keep('in memory takes its bytes and one block, also of pieces that are parts of larger arrays', async () => {
   globalThis.gc!();
+  await turn();
   const before = process.memoryUsage().arrayBuffers;
   const kept = new MemoryKeep();
   for (let i = 0; i < 1_000; i++) kept.append(new Uint8Array(100_000).subarray(0, 1_000));
-  globalThis.gc!();
-  const grown = process.memoryUsage().arrayBuffers - before;
-  assert.ok(grown < 1_000_000 + 300_000, `${grown} bytes`);
+  let grown = Number.POSITIVE_INFINITY;
+  // What is garbage may be freed some turns after it was collected.
+  for (let i = 0; i < 20 && grown > 1_300_000; i++) {
+    globalThis.gc!();
+    await turn();
+    grown = process.memoryUsage().arrayBuffers - before;
+  }
+  assert.ok(grown <= 1_300_000, `${grown} bytes`);
   kept.dispose();
 });
 

@@ -77,6 +77,78 @@ for (const call of ['snapshot', 'restore']) {
   });
 }
 
+/** Runs with --json, and gives the object. The whole stream must have been compared. */
+function result(status: number, ...args: string[]) {
+  const ran = run('--records', '20000', '--json', ...args);
+  const found = JSON.parse(oneLine(ran.stdout));
+  assert.is(found.records, 20_000);
+  assert.is(ran.status, status, found.outcome);
+  return found;
+}
+
+function isWhole(found: ReturnType<typeof result>): void {
+  assert.is(found.outcome, 'completed');
+  assert.ok(found.equal && found.processed === 20_000 && found.lost === 0 && found.doubled === 0);
+  assert.is(found.summaries, 20);
+  assert.is(found.summaryFault, null);
+}
+
+for (const mode of ['pause', 'live']) {
+  demo(`goes there and back again; mode: ${mode}`, () => {
+    const found = result(0, '--back', '--mode', mode);
+    isWhole(found);
+    assert.is(found.tries, 2);
+    assert.is(found.killed, null);
+  });
+}
+
+for (const [phase, mode] of [
+  ['Restore', 'pause'],
+  ['holding', 'live'],
+  ['claiming', 'pause'],
+] as const) {
+  demo(
+    `a target that is ended in phase ${phase} costs nothing, and is moved to when it runs again; mode: ${mode}`,
+    () => {
+      const found = result(0, '--kill', 'target', '--at', phase, '--mode', mode);
+      isWhole(found);
+      assert.equal(found.killed, { role: 'target', phase });
+      assert.is(found.tries, 2);
+    },
+  );
+}
+
+demo(
+  'an orchestrator that is ended leaves the daemon where it is, and moves it there and back when it runs again',
+  () => {
+    const found = result(0, '--kill', 'orchestrator', '--at', 'Replay', '--back');
+    isWhole(found);
+    assert.equal(found.killed, { role: 'orchestrator', phase: 'Replay' });
+    assert.is(found.tries, 3);
+  },
+);
+
+demo('a source that is ended when it has offered the daemon leaves it to the target', () => {
+  const found = result(0, '--kill', 'source', '--at', 'offered');
+  isWhole(found);
+  assert.equal(found.killed, { role: 'source', phase: 'offered' });
+  assert.is(found.tries, 1);
+});
+
+demo('a source that is ended before takes the daemon along, and that is told', () => {
+  const found = result(1, '--kill', 'source', '--at', 'Transfer');
+  assert.match(found.outcome, /^lost: it ended with the node on which it was live, and nothing kept it \(.*is gone\)$/);
+  assert.equal(found.killed, { role: 'source', phase: 'Transfer' });
+  assert.ok(!found.equal && found.processed === 0 && found.lost === 20_000);
+});
+
+demo('frames that are dropped, doubled and delayed cost nothing', () => {
+  const found = result(0, '--loss', '0.05', '--seed', '3', '--state-mib', '1');
+  isWhole(found);
+  const { dropped, doubled, delayed } = found.frames;
+  for (const count of [dropped, doubled, delayed]) assert.ok(count > 5, JSON.stringify(found.frames));
+});
+
 demo('says in one line what is wrong with an option, and exits with 1', () => {
   const mistakes: ReadonlyArray<readonly [string[], RegExp]> = [
     [['--record', '5'], /Unknown option '--record'/],
@@ -85,6 +157,17 @@ demo('says in one line what is wrong with an option, and exits with 1', () => {
     [['--engine', 'wasm'], /--engine takes native or typescript, not "wasm"/],
     [['--state-mib', '-1'], /--state-mib/],
     [['extra'], /Unexpected argument 'extra'/],
+    [['--mode', 'fast'], /--mode takes pause or live, not "fast"/],
+    [['--kill', 'control', '--at', 'Restore'], /--kill takes source, target or orchestrator, not "control"/],
+    [['--kill', 'target'], /--kill target needs --at PHASE: Snapshot, .*, claiming/],
+    [['--at', 'Restore'], /--at says when a node is ended, and needs --kill/],
+    [
+      ['--kill', 'source', '--at', 'claiming'],
+      /--at, with --kill source, takes Snapshot, .* or offered, not "claiming"/,
+    ],
+    [['--loss', '0.5'], /--loss takes a probability from 0 to 0\.2, not "0\.5"/],
+    [['--loss', '-0.1'], /--loss/],
+    [['--seed', '1.5'], /--seed takes a whole number from 0 to 2147483647, not "1\.5"/],
   ];
   for (const [args, message] of mistakes) {
     const { status, stdout, stderr } = run(...args);

@@ -95,7 +95,11 @@ absurd('or has lost count of its tries hears that the one it leads is over', () 
     told.map(({ to, message, trailer }) => [to, message.kind, trailer?.try]),
     [[ORCHESTRATOR, 'MigrationFailed', 2n]],
   );
-  assert.equal(node.takesFrame(STRANGER, chunkFrames(20_000, 2n)[0]!), [], 'nobody else hears of it');
+  node.answers.admit = () => {
+    throw new MigrationError('not-authorised', 'a stranger');
+  };
+  const [{ message }] = node.takesFrame(STRANGER, chunkFrames(20_000, 2n)[0]!) as [(typeof told)[0]];
+  assert.is((message as { reason: { message: string } }).reason.message, 'not authorised', 'nobody else hears of it');
 });
 
 absurd('keeps nobody else from sending events while it is looked at', async () => {

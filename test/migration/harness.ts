@@ -1,4 +1,5 @@
 import { DaemonFactoryRegistry } from '../../lib/daemon/factories.js';
+import type { LargeEvent } from '../../lib/daemon/host.js';
 import { DaemonRegistry } from '../../lib/daemon/registry.js';
 import { createCodec } from '../../lib/index.js';
 import type { MaybePromise } from '../../lib/maybe-promise.js';
@@ -76,7 +77,7 @@ interface Copy {
   readonly head: CausalLink;
   readonly nextParent: bigint;
   readonly log: EventLog;
-  readonly oversized: CausalEvent | undefined;
+  readonly largest: LargeEvent | undefined;
 }
 
 /** The dispatcher of a node with all three halves; the world around it answers at once, unless `answers` says otherwise. */
@@ -138,7 +139,7 @@ export class Node {
   /** A daemon lives here. */
   own(): EventLog {
     const log = codec.createEventLog();
-    this.copies.set(ORIGIN, { head: HEAD, nextParent: 0n, log, oversized: undefined });
+    this.copies.set(ORIGIN, { head: HEAD, nextParent: 0n, log, largest: undefined });
     return log;
   }
 
@@ -160,7 +161,7 @@ export class Node {
       release: this.#service('release', ({ origin }) => void this.copies.delete(origin)),
       restore: this.#service('restore', ({ origin, snapshot }) => {
         const { throughSeq, chainLink } = codec.decodeSnapshot(snapshot.bytes);
-        this.copies.set(origin, { head: chainLink, nextParent: 0n, log: codec.createEventLog(), oversized: undefined });
+        this.copies.set(origin, { head: chainLink, nextParent: 0n, log: codec.createEventLog(), largest: undefined });
         return { restoredSeq: throughSeq };
       }),
       replay: this.#service('replay', ({ events }) => void this.replayed.push(...events)),

@@ -107,7 +107,7 @@ misuse('goes on where its transport throws: what it does not take is lost, and t
     cluster.start();
     cluster.quiet();
     assert.is(cluster.whole(), SOURCE);
-    assert.equal(cluster.target.ends, ['target state-failed']);
+    assert.equal(cluster.target.ends, ['target timed-out']);
     assert.ok(cluster.target.refused.some(({ message }) => message === 'no route to that node'));
   });
 });

@@ -151,7 +151,7 @@ patience('source: repeats what was not answered, and goes on when its patience i
     // Once it has waited for `repeatMs`, at its looks of 100 ms.
     assert.ok(chunks() - before >= 9 && chunks() - before <= 13, `${chunks() - before} repeats`);
     cluster.pass(200);
-    assert.equal(cluster.source.ends, ['source state-failed']);
+    assert.equal(cluster.source.ends, ['source timed-out']);
     assert.is(cluster.whole(), SOURCE);
   });
 });

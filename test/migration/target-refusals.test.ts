@@ -1,7 +1,7 @@
 import * as assert from 'uvu/assert';
 import { MigrationError } from '../../lib/errors.js';
 import { suite } from '../support.js';
-import { chunkFrames, Node, ORCHESTRATOR, ORIGIN, SOURCE, STRANGER, TRY } from './harness.js';
+import { chunkFrames, Node, ORCHESTRATOR, ORIGIN, SOURCE, STRANGER, sent, TRY, turns } from './harness.js';
 
 const refusals = suite('a refused SnapshotReady');
 
@@ -56,4 +56,66 @@ refusals('is answered alike when it comes again; of a stranger nothing is rememb
     assert.equal(node.takesFrame(ORCHESTRATOR, chunk!), first);
     assert.is(node.asks('admit').length, asked, kind);
   }
+});
+
+/** A node that has taken the daemon in try 4, by the orchestrator's word. */
+function settled(): Node {
+  const node = guarded();
+  node.takesFrame(ORCHESTRATOR, chunkFrames(100)[0]!);
+  node.hearsOffer(0n);
+  node.takes(ORCHESTRATOR, { kind: 'ActivateTarget', daemonOrigin: ORIGIN }, { try: TRY });
+  return node;
+}
+
+const ANOTHER = 8n;
+
+for (const attempt of [TRY - 1n, TRY]) {
+  refusals(`of an old try is told to another orchestrator that may place daemons here: try ${attempt}`, () => {
+    const node = settled();
+    node.answers.admit = ({ orchestrator }) => {
+      assert.is(orchestrator, ANOTHER);
+      return undefined;
+    };
+    const before = node.asks('restore').length;
+    const [answer, ...more] = node.takesFrame(ANOTHER, chunkFrames(100, attempt)[0]!);
+    assert.equal(more, []);
+    assert.equal([answer!.to, answer!.message.kind, answer!.trailer?.try], [ANOTHER, 'MigrationFailed', attempt]);
+    const { reason } = answer!.message as { reason: { message: string } };
+    assert.match(reason.message, new RegExp(`try ${attempt} .* is over: try ${TRY} has been here`));
+    assert.is(node.asks('restore').length, before);
+  });
+
+  refusals(`of an old try tells a stranger what it would hear anywhere: try ${attempt}`, () => {
+    const [chunk] = chunkFrames(100, attempt);
+    const node = settled();
+    assert.equal(node.takesFrame(STRANGER, chunk!), guarded().takesFrame(STRANGER, chunk!));
+    const again = node.takes(ORCHESTRATOR, { kind: 'ActivateTarget', daemonOrigin: ORIGIN }, { try: TRY });
+    assert.equal(kinds(again), [`ActivateAck to ${ORCHESTRATOR}`, `ActivationConfirmed to ${SOURCE}`]);
+  });
+}
+
+refusals('of an old try is looked into once at a time, and of no more than some', async () => {
+  const node = settled();
+  let decide = () => {};
+  node.answers.admit = () =>
+    new Promise((_, reject) => {
+      const before = decide;
+      decide = () => {
+        before();
+        reject(new MigrationError('not-ready', 'not now'));
+      };
+    });
+  const [chunk] = chunkFrames(100, TRY - 1n);
+  const asked = node.asks('admit').length;
+  for (let from = 100n; from < 356n; from++)
+    for (let times = 0; times < 2; times++) assert.equal(node.takesFrame(from, chunk!), []);
+  assert.is(node.asks('admit').length, asked + 256);
+  assert.throws(() => node.takesFrame(356n, chunk!), /256 of those are being looked into/);
+  decide();
+  await turns();
+  const told = kinds(sent(node.handler.takeOutbound()));
+  assert.equal(
+    told,
+    Array.from({ length: 256 }, (_, i) => `MigrationFailed to ${100 + i}`),
+  );
 });

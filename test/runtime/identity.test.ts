@@ -167,9 +167,9 @@ identity('is not taken up by a node that shuts down meanwhile, nor twice, nor di
     runtime.start();
   }
   const keypair = EntityKeypair.generate();
-  const spawned = node.spawn('recorder', keypair);
+  const spawned = refusal('not-ready', () => node.spawn('recorder', keypair));
   await node.shutdown();
-  await refusal('not-ready', () => spawned);
+  await spawned;
   const origin = await other.spawn('recorder', keypair);
   await refusal('already-exists', () => other.spawn('recorder', keypair));
   assert.ok(other.keypair(origin).canSign, 'the daemon keeps its key');

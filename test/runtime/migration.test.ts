@@ -182,7 +182,7 @@ migration('a daemon that takes its time loses nothing either', () =>
 migration('is refused to who is not on the list, and the daemon goes on', () =>
   inWorld(
     async ({ nodes, daemons, origin }) => {
-      const error = await refusal('state-failed', () =>
+      const error = await refusal('not-authorised', () =>
         nodes[2]!.startMigration(origin, 1n, 2n).wait({ timeout: 5_000 }),
       );
       assert.match(error.message, /not authorised/);
@@ -197,7 +197,7 @@ migration('is refused where it makes no sense, with a reason', () =>
   inWorld(async ({ nodes, origin }) => {
     await refusal('target-unavailable', () => nodes[2]!.startMigration(origin, 1n, 1n));
     await refusal('target-unavailable', () => nodes[2]!.startMigration(origin, 1n, 9n));
-    await refusal('state-failed', () => nodes[2]!.startMigration(origin + 1n, 1n, 2n).wait({ timeout: 5_000 }));
+    await refusal('daemon-not-found', () => nodes[2]!.startMigration(origin + 1n, 1n, 2n).wait({ timeout: 5_000 }));
     const handle = nodes[2]!.startMigration(origin, 1n, 2n);
     await refusal('already-migrating', () => nodes[2]!.startMigration(origin, 1n, 2n));
     await handle.wait({ timeout: 5_000 });

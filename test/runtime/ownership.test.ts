@@ -110,8 +110,11 @@ ownership('every change asks for a daemon that stands there', async () => {
   const source = new Ownership(new Shared(), SOURCE);
   await refusal('daemon-not-found', () => source.beginTry(DAEMON));
   await refusal('daemon-not-found', () => source.offer(DAEMON, 1n, OFFER));
-  await refusal('daemon-not-found', () => source.withdraw(DAEMON, 1n));
   await refusal('daemon-not-found', () => source.claim(DAEMON, OFFER));
+});
+
+ownership('an offer of a daemon that stands there no longer was taken up by one who has ended it', async () => {
+  assert.is(await new Ownership(new Shared(), SOURCE).withdraw(DAEMON, 1n), 'ended');
 });
 
 ownership('a try gets a number higher than any before', async () => {

@@ -234,7 +234,7 @@ for (const [role, policies] of [
       );
       const second = b.startMigration(origins[1]!, 1n, 2n);
       await environment.advance(1_000);
-      const error = await refusal('state-failed', () => second.wait());
+      const error = await refusal('too-many-migrations', () => second.wait());
       assert.match(error.message, /1 migrations.* are under way.* no more are allowed/);
       await environment.advance(4_000);
       await first.wait();
@@ -262,7 +262,7 @@ for (const target of [{ maxSnapshotBytes: 49_999 }, { maxPendingBytes: 49_999 }]
       assert.match(obstacle!.message, new RegExp(`had ${whole.length} bytes, .* at most 49999`));
       const handle = a.startMigration(origin!, 1n, 2n);
       await environment.advance(1_000);
-      await refusal('state-failed', () => handle.wait());
+      await refusal('snapshot-too-large', () => handle.wait());
       await eventually('the daemon goes on', () => a.has(origin!));
     }),
   );

@@ -238,17 +238,17 @@ for (const [what, options, says] of WRONG) {
 
 streams('that is no stream at all fails the migration, and goes on', () =>
   inStreamingWorld(async (world, daemon) => {
-    for (const state of [
-      { byteLength: -1, chunks: [] },
-      { byteLength: 4, chunks: 4 },
-      { byteLength: 2 ** 40, chunks: [] },
-      {},
-      null,
-    ]) {
+    for (const [state, kind] of [
+      [{ byteLength: -1, chunks: [] }, 'state-failed'],
+      [{ byteLength: 4, chunks: 4 }, 'state-failed'],
+      [{ byteLength: 2 ** 40, chunks: [] }, 'state-too-large'],
+      [{}, 'state-failed'],
+      [null, 'state-failed'],
+    ] as const) {
       daemon.state = () => state as never;
       const handle = world.move();
       await world.publish(5);
-      await refusal('state-failed', () => handle.wait({ timeout: 5_000 }));
+      await refusal(kind, () => handle.wait({ timeout: 5_000 }));
       world.whole(SOURCE);
     }
   }),
@@ -311,7 +311,7 @@ streams('that hangs is given up after the patience of its source, and goes on', 
       await world.publish(10);
       const handle = world.move();
       await world.publish(10);
-      const error = await refusal('state-failed', () => handle.wait({ timeout: 5_000 }));
+      const error = await refusal('timed-out', () => handle.wait({ timeout: 5_000 }));
       assert.match(error.message, /no progress for 300 ms in phase transferring/);
       assert.equal([ledger.opened, ledger.ended], [1, 0]);
       world.whole(SOURCE);
@@ -330,13 +330,13 @@ streams('that hangs keeps no node from its shutdown, nor what waits for the whol
     async (world) => {
       const handle = world.source.startMigration(world.origin, SOURCE, TARGET);
       await pause(50);
-      const snapshot = world.source.snapshot(world.origin);
-      const state = world.source.state(world.origin);
+      const snapshot = refusal('state-failed', () => world.source.snapshot(world.origin));
+      world.source.state(world.origin).catch(() => {});
       await pause(20);
-      await world.source.shutdown();
+      // It waits until then for the daemon to go on, which is still read for that snapshot.
+      await refusal('timed-out', () => world.source.shutdown({ deadlineMs: 300 }));
       await refusal('cancelled', () => handle.wait({ timeout: 1_000 }));
-      await refusal('state-failed', () => snapshot);
-      void state.catch(() => {});
+      await snapshot;
     },
     { options: { before: (piece) => (piece % 8 === 7 ? new Promise(() => {}) : undefined) } },
   ),
@@ -384,7 +384,7 @@ streams('is read whole for a snapshot, and processes nothing until it has been',
 streams('is refused by its length where that is over what the target takes, and closed', () =>
   inStreamingWorld(
     async (world, { ledger }) => {
-      await refusal('state-failed', () => world.move().wait({ timeout: 5_000 }));
+      await refusal('snapshot-too-large', () => world.move().wait({ timeout: 5_000 }));
       await eventually('its stream is closed', () => ledger.ended === ledger.opened);
       const [obstacle] = await world.orchestrator.canMigrate(world.origin, TARGET, {
         source: SOURCE,

@@ -190,7 +190,7 @@ export function numbers(first: number, last: number): bigint[] {
 }
 
 /** The same mesh, except that each frame of a migration goes to `meet`. */
-function tapped(mesh: Mesh, meet: Meet): Mesh {
+export function tapped(mesh: Mesh, meet: Meet): Mesh {
   const send: Mesh['send'] = (to, subprotocol, bytes) => {
     if (subprotocol !== SUBPROTOCOL_MIGRATION) return mesh.send(to, subprotocol, bytes);
     const frame = bytes.slice();

@@ -249,7 +249,7 @@ weakness('#13 a source that has no such daemon answers TakeSnapshot with Migrati
       tapped.pass();
     };
     const handle = world.orchestrator.startMigration(world.origin + 1n, SOURCE, TARGET);
-    await refusal('state-failed', () => handle.wait({ timeout: 2_000 }));
+    await refusal('daemon-not-found', () => handle.wait({ timeout: 2_000 }));
     assert.ok(told.includes('1 to 3'));
   }),
 );
@@ -297,7 +297,7 @@ weakness('#23 a snapshot over what the target takes is told before it starts, an
         // One of them alone: the second never gets there.
         if (tapped.message.kind !== 'SnapshotReady' || tapped.to !== TARGET || chunks.push(tapped) === 1) tapped.pass();
       };
-      const error = await refusal('state-failed', () => world.move().wait({ timeout: 5_000 }));
+      const error = await refusal('snapshot-too-large', () => world.move().wait({ timeout: 5_000 }));
       assert.match(error.message, /bytes, and this node takes at most 8000/);
       await eventually('the source goes on', () => world.source.has(origin));
       const indices = chunks.map(({ message }) => message.kind === 'SnapshotReady' && message.chunkIndex);
@@ -336,11 +336,12 @@ async function moveWithout(world: TappedWorld, lost: number): Promise<string | u
 
 weakness('#24 any single lost frame delays a migration, and no more', async () => {
   const lost = new Set<string>();
-  for (let number = 0, more = true; more; number++) {
+  // How many frames there are varies with the machine: the last one is reached for certain behind the end of some runs.
+  for (let number = 0, beyond = 0; beyond < 3; number++) {
     await inTappedWorld(async (world) => {
       const name = await moveWithout(world, number);
-      more = name !== undefined;
       if (name) lost.add(name);
+      else beyond++;
       assert.is(world.source.has(world.origin), false, name);
       const seen = world.seen(TARGET);
       assert.equal(seen.slice(0, 1_000), numbers(1, 1_000), name);

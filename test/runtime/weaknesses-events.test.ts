@@ -109,20 +109,19 @@ weakness('#4 the last events, lost on their way, are sent again', () =>
   }),
 );
 
-weakness('#5 an event over 7,000 bytes fails the migration before the source has let go; it is processed there', () =>
+weakness('#5 an event over 7,000 bytes moves in its place among the others', () =>
   inTappedWorld(async (world) => {
-    const { source, origin, outputs } = world;
+    const { source, target, origin, outputs } = world;
     const { begun, goOn } = holdRestore(world);
     const handle = world.move();
     await eventually('the target restores', begun);
     const large = { ...events(PUBLISHER, 2, 1)[0]!, payload: new Uint8Array(7_001) };
     await source.deliver(origin, [...events(PUBLISHER, 1, 1), large, ...events(PUBLISHER, 3, 1)]);
     goOn();
-    const error = await refusal('state-failed', () => handle.wait({ timeout: 5_000 }));
-    assert.match(error.message, /7001 bytes, and a migration carries at most 7000/);
+    await handle.wait({ timeout: 5_000 });
     await eventually('all are processed', () => outputs.length === 3);
-    assert.is(source.has(origin), true);
-    assert.equal(world.seen(SOURCE), [1n, 0n, 3n], 'the large one holds zeros');
+    assert.is(target.has(origin), true);
+    assert.equal(world.seen(TARGET), [1n, 0n, 3n], 'the large one holds zeros');
   }),
 );
 

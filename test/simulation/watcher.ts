@@ -1,5 +1,5 @@
 import type { OwnershipEntry } from '../../lib/mesh/register.js';
-import { decodeDelivery, SUBPROTOCOL_DELIVERY } from '../../lib/runtime/delivery.js';
+import { decodeDelivered, decodeDelivery, SUBPROTOCOL_DELIVERY } from '../../lib/runtime/delivery.js';
 import { decodeMigrationFrame, type MigrationFrame } from '../../lib/wire/extension.js';
 import { SUBPROTOCOL_MIGRATION } from '../../lib/wire/message.js';
 import type { Trailer } from '../../lib/wire/trailer.js';
@@ -299,9 +299,8 @@ function trailerOf(trailer: Trailer | undefined): string {
 
 function describeDelivery(frame: Uint8Array): string {
   const delivery = decodeDelivery(frame);
-  if (delivery.kind === 'events') {
-    const message = typescriptCodec.decode(delivery.events);
-    const events = message.kind === 'BufferedEvents' ? message.events : [];
+  if (delivery.kind !== 'answer') {
+    const { events } = decodeDelivered(typescriptCodec, delivery);
     const range = events.length === 0 ? '' : ` ${events[0]!.link.sequence}–${events.at(-1)!.link.sequence}`;
     return `events${range} of ${events[0]?.link.originHash ?? '?'}, round ${delivery.place.round}`;
   }
