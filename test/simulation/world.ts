@@ -727,6 +727,17 @@ export class World {
     return this.#unsettled() === '';
   }
 
+  /** Migrations that a node still takes part in, by its own word. */
+  #leftOver(): string[] {
+    return [...this.lives.values()].flatMap(({ number, runtime }) =>
+      runtime
+        .migrations()
+        .map(
+          ({ role, origin, phase }) => `node ${number} is still ${role} of ${this.#nameOf(origin)}, in phase ${phase}`,
+        ),
+    );
+  }
+
   /** What somebody does who looks after the cluster: a backup whose owner is gone becomes the daemon. */
   #recoverAll(): void {
     this.plan.daemons.forEach((_, daemon) => {
@@ -764,12 +775,12 @@ export class World {
     for (let feed = 0; feed < this.plan.feeds; feed++) this.#feed(feed, 2);
     this.#watch(
       'last moves',
-      () => moving.size === 0 && this.#isSettled(),
+      () => moving.size === 0 && this.#isSettled() && this.#leftOver().length === 0,
       UNDISTURBED_MS,
       () =>
         this.complain(
           'it-ends',
-          `with nothing in the way, daemons ${[...moving]} were not moved; ${this.#unsettled()}`,
+          `with nothing in the way, daemons [${[...moving]}] were not moved; ${this.#unsettled()} ${this.#leftOver()}`,
         ),
     );
   }
@@ -792,9 +803,10 @@ export class World {
         this.#history.end(ledger, this.#sendersNow(daemon, this.lives.get(live!)!));
         this.#chains[daemon]!.end(ledger, (entry) => this.#history.throwsAt(entry));
       });
-      for (const { environment, number } of this.lives.values())
+      for (const { environment, number } of this.lives.values()) {
         if (environment.timers > MOST_TIMERS)
           this.complain('bounded', `node ${number} has ${environment.timers} timers`);
+      }
       this.#isOver = true;
     });
   }
