@@ -113,14 +113,15 @@ export class Copies {
     if (becomesLive || hadCopy !== seat.hasCopy) this.#check(daemon);
   }
 
-  /** A node and all that it had are gone. @returns the daemons of which it had a copy that was live then */
-  crashed(node: number): number[] {
-    const lost: number[] = [];
+  /** A node and all that it had are gone. @returns the daemons of which it had the copy that was live, or had stopped last */
+  crashed(node: number): Array<{ readonly daemon: number; readonly wasLive: boolean }> {
+    const lost: Array<{ readonly daemon: number; readonly wasLive: boolean }> = [];
     this.#seats.forEach((seats, daemon) => {
       const seat = seats.get(node);
       seats.delete(node);
       if (!seat?.hasCopy) return;
-      if (seat.isLive) lost.push(daemon);
+      if (seat.isLive || (seat.wasLive && this.#witness.owns(daemon, node)))
+        lost.push({ daemon, wasLive: seat.isLive });
       const isBackedUp = [...seats.values()].some(({ wasLive }) => wasLive);
       const mayBeReleased = !isBackedUp || this.#witness.hasConfirmed(daemon, node);
       if (seat.wasLive && mayBeReleased) this.#isExcused[daemon] = true;
@@ -139,7 +140,7 @@ export class Copies {
 
   /** It went with a node that crashed, and nothing is left that could be it. */
   isGone(daemon: number): boolean {
-    return this.#isExcused[daemon]! && this.live(daemon).length === 0;
+    return this.#isExcused[daemon]! && this.all(daemon).length === 0;
   }
 
   #where(daemon: number, what: (seat: Seat) => boolean): number[] {

@@ -148,6 +148,8 @@ export class World {
   readonly #feeds: number[];
   #liar: Liar | undefined;
   readonly #led: Led[] = [];
+  /** Daemons whose newest copy had stopped when its node crashed: its target may take over, or an older one is recovered. */
+  readonly #lostIfRecovered = new Set<number>();
   /** Feeds to which a daemon is known to be subscribed. */
   readonly #subscribed: Array<Set<number>>;
   /** The newest ledger of each daemon on each node, as `daemon * 64 + node`. */
@@ -285,7 +287,12 @@ export class World {
       lost: (flight, why) => watcher.lost(flight, why),
     };
     register.observer = {
-      wrote: (node, origin, change, entry, fate) => watcher.wrote(node, origin, change, entry, fate),
+      wrote: (node, origin, change, entry, fate) => {
+        watcher.wrote(node, origin, change, entry, fate);
+        const daemon = this.origins.indexOf(origin);
+        const isLost = this.#lostIfRecovered.delete(daemon);
+        if (isLost && change === 'recover') this.#lose(daemon);
+      },
       lostRace: (node, origin, entry) => watcher.lostRace(node, origin, entry),
     };
     broker.observer = {
@@ -611,14 +618,20 @@ export class World {
     this.#graves.push(life);
     for (const led of this.#led) if (led.life === life) led.isOver = true;
     for (const [daemon, { home }] of this.plan.daemons.entries()) if (home === number) this.#copies.neverBorn(daemon);
-    for (const daemon of this.#copies.crashed(number)) {
-      this.#history.crashed(daemon, this.#isChannel);
-      this.#chains[daemon]!.crashed();
+    for (const { daemon, wasLive } of this.#copies.crashed(number)) {
+      if (wasLive) this.#lose(daemon);
+      else this.#lostIfRecovered.add(daemon);
     }
     if (this.plan.knowsDeath) for (const other of this.lives.keys()) this.#tellOfDeath(other, number);
     this.scheduler.in(downMs, 0, () => {
       if (!this.lives.has(number)) this.#startNode(number);
     });
+  }
+
+  /** What only the copy that is gone had accepted and published may be missing, or be otherwise, from here on. */
+  #lose(daemon: number): void {
+    this.#history.crashed(daemon, this.#isChannel);
+    this.#chains[daemon]!.crashed();
   }
 
   #tellOfDeath(listener: number, number: number): void {
