@@ -8,7 +8,7 @@ const regressions = suite('regressions');
 /** Seeds that broke a promise once, and why. */
 const SEEDS: ReadonlyArray<readonly [seed: number, why: string]> = [
   [42, 'a creation whose answer was lost was taken for another’s'],
-  [3, 'a batch of events was taken behind one that was lost'],
+  [6, 'a batch of events was taken behind one that was lost'],
   [1212, 'chunks sent again stood before those that were missing, where they leave slowly'],
 ];
 
@@ -55,17 +55,20 @@ regressions('a creation that the register took counts, though its answer was los
 
 regressions('behind a lost batch of a publisher nothing is taken', async () => {
   const plan = quiet({ planned: [EVENTS] });
-  const first = await simulatePlan({ ...plan, network: { ...plan.network, deliveriesToo: true } }, {
-    allowed: new Set(['lost:3>1#1', 'events']),
-  });
+  const first = await simulatePlan(
+    { ...plan, network: { ...plan.network, deliveriesToo: true } },
+    {
+      allowed: new Set(['lost:3>1#1', 'events']),
+    },
+  );
   assert.is(first.violation, undefined);
   assert.ok(first.taken.includes('lost:3>1#1'), 'a batch was lost');
 });
 
 regressions('two lost chunks arrive in the end, however slowly chunks leave', async () => {
-  const plan = quiet({ planned: [MOVE], maxBytesPerSecond: 60_000 });
+  const plan = quiet({ planned: [MOVE], maxBytesPerSecond: 40_000 });
   const { violation, completed, rolledBack } = await simulatePlan(
-    { ...plan, daemons: [{ ...plan.daemons[0]!, padding: 30_000 }] },
+    { ...plan, daemons: [{ ...plan.daemons[0]!, padding: 40_000 }] },
     { allowed: new Set(['lost:1>2#2', 'lost:1>2#3', 'move']) },
   );
   assert.is(violation, undefined);
