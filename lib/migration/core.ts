@@ -72,7 +72,7 @@ export interface DaemonSnapshot {
 }
 
 /** What became of an offer that its source wanted back. */
-export type Withdrawal = 'withdrawn' | 'claimed' | 'ended' | 'undecided';
+export type Withdrawal = 'withdrawn' | 'claimed' | 'over' | 'undecided';
 
 /** What stands in the way of a migration at one of its sides, as far as the daemons and factories there tell. */
 export interface Examination {
@@ -127,8 +127,8 @@ export interface RequestTypes {
     readonly answer: undefined;
   };
   /**
-   * Source: take the offer back. `claimed`: too late, the target has the daemon; `ended`: had it, and it has ended there.
-   * `undecided`: nobody can say; only `recover` brings the daemon back.
+   * Source: take the offer back. `claimed`: too late, the target has the daemon. `over`: too late by far, it has moved on or
+   * ended since. `undecided`: nobody can say; only `recover` brings the daemon back.
    */
   withdraw: {
     readonly ask: { readonly origin: bigint; readonly epoch: bigint };

@@ -7,7 +7,10 @@ export interface DaemonOwnership {
   /** Source: an attempt to migrate begins, with a number higher than any before. */
   beginTry(origin: bigint): MaybePromise<{ readonly try: bigint; readonly epoch: bigint }>;
   offer(origin: bigint, epoch: bigint, offer: Offer): MaybePromise<void>;
-  /** Source: takes the offer back, unless the target was faster; `undecided` where nobody can say. */
+  /**
+   * Source: takes the offer back, unless the target was faster; `over` where the daemon has moved on from there or has
+   * ended, `undecided` where nobody can say.
+   */
   withdraw(origin: bigint, epoch: bigint): MaybePromise<Withdrawal>;
   /**
    * Target: becomes the owner.

@@ -942,14 +942,19 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       this.#goBack(record, record.abort!);
       return;
     }
+    if (outcome === 'over') {
+      // Whoever had it since has confirmed to somebody else, or is gone: this copy is no longer the backup of anything.
+      this.#release(record);
+      return;
+    }
     if (outcome === 'claimed' && record.isTargetGone) {
       // A live daemon that crashed with its node: this copy is the newest that is left.
       this.#recover(record, { node: record.target, epoch: record.epoch + 1n });
       return;
     }
     // A node that is about to end is nobody's backup: the daemon is where the register has it.
-    if (outcome === 'ended' || (outcome === 'claimed' && this.notReady)) {
-      this.enter(record, 'releasing', this.ctx.request('source', 'release', { origin: record.origin }));
+    if (outcome === 'claimed' && this.notReady) {
+      this.#release(record);
       return;
     }
     if (outcome === 'undecided') this.#reportStanding(record);
@@ -977,7 +982,10 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   }
 
   #confirmed(record: SourceRecord, input: SourceInputs['ActivationConfirmed']): void {
-    if (input.epoch !== record.epoch + 1n) return;
+    if (input.epoch === record.epoch + 1n) this.#release(record);
+  }
+
+  #release(record: SourceRecord): void {
     this.enter(record, 'releasing', this.ctx.request('source', 'release', { origin: record.origin }));
   }
 
@@ -1043,10 +1051,8 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
 
   #notRecovered(record: SourceRecord, error: MigrationError): void {
     this.#tellRecovered(record, error);
-    const { origin } = record;
     // It lives on elsewhere, in a further epoch: this copy is no longer the backup of anything.
-    if (error.kind === 'ownership-lost')
-      this.enter(record, 'releasing', this.ctx.request('source', 'release', { origin }));
+    if (error.kind === 'ownership-lost') this.#release(record);
     else {
       // Else it would never take its offer back by its own clock.
       record.abort = undefined;

@@ -76,20 +76,19 @@ export class Ownership implements DaemonOwnership {
     });
   }
 
-  /** Takes the offer back, unless the target was faster. */
-  async withdraw(origin: bigint, epoch: bigint): Promise<'withdrawn' | 'claimed' | 'ended'> {
-    let after: OwnershipEntry;
+  /** Takes the offer back, unless the target was faster, or somebody else has had the daemon since or has ended it. */
+  async withdraw(origin: bigint, epoch: bigint): Promise<'withdrawn' | 'claimed' | 'over'> {
     try {
-      after = await this.#change(origin, (entry) => {
+      const after = await this.#change(origin, (entry) => {
         if (entry.owner !== this.#node || entry.epoch !== epoch) return entry;
         return { epoch: epoch + 1n, owner: this.#node, tries: entry.tries };
       });
+      if (after.owner !== this.#node) return after.epoch > epoch + 1n ? 'over' : 'claimed';
+      return after.epoch === epoch + 1n ? 'withdrawn' : 'claimed';
     } catch (error) {
-      // Only its owner removes an entry, and this node has not: the target took the daemon, and has ended it.
-      if (error instanceof MigrationError && error.kind === 'daemon-not-found') return 'ended';
+      if (error instanceof MigrationError && error.kind === 'daemon-not-found') return 'over';
       throw error;
     }
-    return after.owner === this.#node && after.epoch === epoch + 1n ? 'withdrawn' : 'claimed';
   }
 
   /** Becomes the owner, where exactly this was offered. @throws MigrationError `ownership-lost` */
@@ -114,6 +113,8 @@ export class Ownership implements DaemonOwnership {
   /** Becomes the owner again. The caller knows that no other copy is live, or which one is not. */
   async recover(origin: bigint, lost: LostOwner | undefined): Promise<{ epoch: bigint }> {
     const { epoch } = await this.#change(origin, (entry) => {
+      // Nobody else writes this node as the owner: that was this recovery, and its answer was lost.
+      if (lost && entry.owner === this.#node && entry.epoch === lost.epoch + 1n) return entry;
       if (lost && (entry.owner !== lost.node || entry.epoch !== lost.epoch)) throw lostTo(origin, entry);
       return { epoch: entry.epoch + 1n, owner: this.#node, tries: entry.tries };
     });

@@ -76,8 +76,11 @@ host('a fenced copy goes on with what it has logged, before anything newer', asy
   assert.equal(daemon.seen, []);
   await copy.fence();
   assert.is((await copy.accept(events(PUBLISHER, 3, 1))).accepted, 0);
-  await copy.resume();
-  await copy.accept(events(PUBLISHER, 3, 1));
+  // Also what is handed in while it still processes that.
+  daemon.before = () => new Promise((resolve) => setImmediate(resolve));
+  const resumed = copy.resume();
+  const accepted = copy.accept(events(PUBLISHER, 3, 1));
+  await Promise.all([resumed, accepted]);
   assert.equal(daemon.seen, [1n, 2n, 3n]);
 });
 

@@ -1,8 +1,10 @@
 import * as assert from 'uvu/assert';
+import type { MigrationError } from '../../lib/errors.js';
+import { MigrationFailureReason } from '../../lib/wire/failure.js';
 import type { CausalEvent } from '../../lib/wire/link.js';
 import { SNAPSHOT_READY_HEADER_SIZE } from '../../lib/wire/message.js';
 import { events, suite } from '../support.js';
-import { chunkFrames, codec, HERE, Node, ORCHESTRATOR, ORIGIN, SOURCE, TRY, turns } from './harness.js';
+import { chunkFrames, codec, EPOCH, HERE, Node, ORCHESTRATOR, ORIGIN, SOURCE, TRY, turns } from './harness.js';
 
 const claims = suite("a target's claim");
 const snapshots = suite("a target's snapshot");
@@ -113,6 +115,45 @@ claims('does not count what came behind a gap, and takes what comes twice once',
   assert.equal(replayed(node), [1n, 2n, 3n, 4n]);
   assert.equal(node.asks('claim')[0]?.offer.logDigest, logOf(events(PUBLISHER, 1, 4)));
 });
+
+/** What would end a copy that is not being claimed. */
+const ENDS: Readonly<Record<string, (node: Node) => void>> = {
+  'a failure that its source tells': (node) => fails(node, SOURCE),
+  'a failure that its orchestrator tells': (node) => fails(node, ORCHESTRATOR),
+  'a node that is gone': (node) => node.handler.peerGone(ORCHESTRATOR),
+  'its own clock': (node) => {
+    for (let now = 1_000; now <= 200_000; now += 1_000) node.handler.tick(now);
+  },
+  'a snapshot of a higher try': (node) => {
+    for (const chunk of chunkFrames(100, TRY + 1n)) {
+      assert.throws(
+        () => node.takesFrame(ORCHESTRATOR, chunk),
+        (error: MigrationError) => error.kind === 'already-migrating',
+      );
+    }
+  },
+};
+
+function fails(node: Node, from: bigint): void {
+  const reason = MigrationFailureReason.stateFailed('it is over');
+  node.takes(from, { kind: 'MigrationFailed', daemonOrigin: ORIGIN, reason }, { try: TRY });
+}
+
+for (const [what, end] of Object.entries(ENDS)) {
+  claims(`may have landed, so the copy stays while the register has not answered: ${what}`, async () => {
+    const node = holding();
+    let answer!: (won: { readonly epoch: bigint }) => void;
+    node.answers.claim = () => new Promise((resolve) => (answer = resolve));
+    activate(node, 0n);
+    end(node);
+    await turns();
+    assert.is(node.asks('discard').length, 0);
+    assert.is(node.asks('restore').length, 1);
+    answer({ epoch: EPOCH + 1n });
+    await turns();
+    assert.is(node.asks('activate').length, 1);
+  });
+}
 
 claims('names the digest of the snapshot that was restored', () => {
   const node = holding();

@@ -65,6 +65,9 @@ const OWNED: OwnershipEntry = { epoch: 1n, owner: SOURCE, tries: 1n };
 const OFFERED: OwnershipEntry = { ...OWNED, offer: OFFER };
 const CLAIMED: OwnershipEntry = { epoch: 2n, owner: TARGET, tries: 1n };
 const WITHDRAWN: OwnershipEntry = { epoch: 2n, owner: SOURCE, tries: 1n };
+/** What is known to be gone where CLAIMED stands, and what a recovery makes of that. */
+const LOST = { node: TARGET, epoch: 2n };
+const RECOVERED: OwnershipEntry = { epoch: 3n, owner: SOURCE, tries: 1n };
 
 function standing(entry: OwnershipEntry) {
   const register = new Shared();
@@ -114,7 +117,7 @@ ownership('every change asks for a daemon that stands there', async () => {
 });
 
 ownership('an offer of a daemon that stands there no longer was taken up by one who has ended it', async () => {
-  assert.is(await new Ownership(new Shared(), SOURCE).withdraw(DAEMON, 1n), 'ended');
+  assert.is(await new Ownership(new Shared(), SOURCE).withdraw(DAEMON, 1n), 'over');
 });
 
 ownership('a try gets a number higher than any before', async () => {
@@ -168,6 +171,25 @@ ownership('a withdrawal after the claim learns of it and changes nothing', async
   const { register, source } = standing(CLAIMED);
   assert.is(await source.withdraw(DAEMON, 1n), 'claimed');
   assert.equal(register.entry, CLAIMED);
+});
+
+ownership(
+  'a withdrawal that comes when somebody else has had the daemon since, or it has ended, learns that it is over',
+  async () => {
+    const onwards = { epoch: 3n, owner: 3n, tries: 2n };
+    const { register, source } = standing(onwards);
+    assert.is(await source.withdraw(DAEMON, 1n), 'over');
+    assert.equal(register.entry, onwards);
+    await new Ownership(register, 3n).remove(DAEMON);
+    assert.is(await source.withdraw(DAEMON, 1n), 'over');
+    assert.is(register.entry, undefined);
+  },
+);
+
+ownership('a withdrawal that finds its own node the owner, in a later epoch, lets nothing go', async () => {
+  const { register, source } = standing(RECOVERED);
+  assert.is(await source.withdraw(DAEMON, 1n), 'claimed');
+  assert.equal(register.entry, RECOVERED);
 });
 
 ownership('a withdrawal that the claim overtakes reads again and learns of it', async () => {
@@ -234,7 +256,27 @@ for (const fault of ['answers false', 'rejects'] as const) {
     assert.equal(register.entry, WITHDRAWN);
     assert.is(register.writes, 1);
   });
+
+  ownership(`a recovery that took effect and ${fault} is a win`, async () => {
+    const { register, source } = standing(CLAIMED);
+    register.fault = fault;
+    assert.equal(await source.recover(DAEMON, LOST), { epoch: 3n });
+    assert.equal(register.entry, RECOVERED);
+    assert.is(register.writes, 1);
+    assert.equal(await source.recover(DAEMON, LOST), { epoch: 3n }, 'asked again, it is the same recovery');
+    assert.is(register.writes, 1);
+  });
 }
+
+ownership('a recovery from another than the owner that is known to be gone is refused', async () => {
+  const { register, source } = standing(CLAIMED);
+  await refusal('ownership-lost', () => source.recover(DAEMON, { ...LOST, epoch: 1n }));
+  await refusal('ownership-lost', () => source.recover(DAEMON, { ...LOST, node: 3n }));
+  assert.equal(register.entry, CLAIMED);
+  // Of the next epoch, but another node's.
+  await refusal('ownership-lost', () => source.recover(DAEMON, { node: SOURCE, epoch: 1n }));
+  assert.equal(register.entry, CLAIMED);
+});
 
 ownership('what had no answer and no effect is written again', async () => {
   const { register, source, target } = standing(OFFERED);

@@ -1,13 +1,21 @@
 import * as assert from 'uvu/assert';
-import { type CausalEvent, DaemonRuntime, EntityKeypair, InProcessMesh } from '../../lib/index.js';
+import { type CausalEvent, DaemonRuntime, EntityKeypair, InProcessMesh, type Mesh } from '../../lib/index.js';
+import type { OwnershipRegister } from '../../lib/mesh/register.js';
 import { events, eventually, Recorder, refusal, suite } from '../support.js';
 import { type Sent, withoutConfirmations } from './held-confirmations.js';
 
 const PUBLISHER = 77n;
 const [SOURCE, TARGET, OTHER] = [1n, 2n, 3n];
 
+interface WorldOptions {
+  /** The source's mesh, as it meets it. */
+  readonly sourceMesh?: (mesh: Mesh) => Mesh;
+  /** How long the source waits for a confirmation before it looks into the register. */
+  readonly patienceMs?: number;
+}
+
 /** A daemon that has moved from node 1 to node 2, of which node 1 has not heard: its copy is the backup. */
-async function world() {
+async function world({ sourceMesh = (mesh) => mesh, patienceMs = 30_000 }: WorldOptions = {}) {
   const mesh = new InProcessMesh();
   const held: Sent[] = [];
   const seats = [SOURCE, TARGET, OTHER].map((id) => mesh.join(id));
@@ -15,8 +23,9 @@ async function world() {
   await seats[0]!.subscribe('recorder', {}, (_, published) => void outputs.push(...published));
   const daemons: Recorder[] = [];
   const nodes = seats.map((seat) => {
-    const wrapped = seat.nodeId === TARGET ? withoutConfirmations(seat, (sent) => held.push(sent)) : seat;
-    const runtime = new DaemonRuntime({ mesh: wrapped, orchestrators: [SOURCE, OTHER] });
+    const wrapped = seat.nodeId === TARGET ? withoutConfirmations(seat, (sent) => held.push(sent)) : sourceMesh(seat);
+    const policy = { source: { patienceMs, repeatMs: 50 } };
+    const runtime = new DaemonRuntime({ mesh: wrapped, orchestrators: [SOURCE, OTHER], policy });
     runtime.registerFactory('recorder', () => {
       daemons.push(new Recorder());
       return daemons.at(-1)!;
@@ -81,6 +90,70 @@ recovery('cannot be recovered where no copy waits', async () => {
   const { source, other, origin, end } = await world();
   await refusal('daemon-not-found', () => other.recover(origin, { force: true }));
   await refusal('daemon-not-found', () => source.recover(12_345n));
+  await end();
+});
+
+/** The same mesh, except that the answer to the write that makes node 1 the owner again gets lost. */
+function withoutAnswer(mesh: Mesh, onLost: () => void): Mesh {
+  const { register } = mesh;
+  const lossy: OwnershipRegister = {
+    read: (origin) => register.read(origin),
+    compareAndSet: async (origin, expected, entry) => {
+      const written = await register.compareAndSet(origin, expected, entry);
+      if (entry?.owner !== SOURCE || entry.epoch !== 3n || !written) return written;
+      onLost();
+      throw new Error('no answer came');
+    },
+  };
+  return new Proxy(mesh, {
+    get(target, name) {
+      if (name === 'register') return lossy;
+      const value = Reflect.get(target, name, target) as unknown;
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
+}
+
+recovery('comes back also where the register took the recovery and its answer was lost', async () => {
+  let lost = 0;
+  const { source, seats, daemons, origin, end } = await world({
+    sourceMesh: (mesh) => (mesh.nodeId === SOURCE ? withoutAnswer(mesh, () => lost++) : mesh),
+  });
+  await seats[1]!.close();
+  await eventually('the source has it again', () => source.has(origin));
+  assert.is(lost, 1);
+  assert.is((await seats[0]!.register.read(origin))!.entry.epoch, 3n);
+  await source.deliver(origin, events(PUBLISHER, 11, 5));
+  assert.equal(daemons[0]!.seen, numbers(15));
+  await end();
+});
+
+recovery('is let go of where it has moved on, though no confirmation ever comes; it may come home then', async () => {
+  const { source, other, origin, end } = await world({ patienceMs: 200 });
+  await other.startMigration(origin, TARGET, OTHER).wait({ timeout: 5_000 });
+  await eventually('the backup has gone', () => !isKnown(source, origin));
+  await other.startMigration(origin, OTHER, SOURCE).wait({ timeout: 5_000 });
+  assert.is(source.has(origin), true);
+  await end();
+});
+
+recovery('is kept while it is the backup: its node takes no other copy, of whatever try', async () => {
+  const { source, target, other, daemons, origin, end } = await world();
+  await target.deliver(origin, events(PUBLISHER, 11, 5));
+  const error = await refusal('state-failed', () =>
+    other.startMigration(origin, TARGET, SOURCE).wait({ timeout: 5_000 }),
+  );
+  assert.match(error.message, /is on this node already/);
+  assert.is(target.has(origin), true);
+  await source.recover(origin, { force: true });
+  assert.equal(daemons[0]!.seen, numbers(10), 'the copy that it had');
+  await end();
+});
+
+recovery('is let go of where it has ended, though no confirmation ever comes', async () => {
+  const { source, target, origin, end } = await world({ patienceMs: 200 });
+  await target.stop(origin);
+  await eventually('the backup has gone', () => !isKnown(source, origin));
   await end();
 });
 
