@@ -138,6 +138,11 @@ export class Copies {
     return this.#where(daemon, ({ hasCopy }) => hasCopy);
   }
 
+  /** Nodes that have the private half of its key. */
+  keys(daemon: number): number[] {
+    return this.#where(daemon, ({ hasKey }) => hasKey);
+  }
+
   /** It went with a node that crashed, and nothing is left that could be it. */
   isGone(daemon: number): boolean {
     return this.#isExcused[daemon]! && this.all(daemon).length === 0;

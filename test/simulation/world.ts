@@ -812,6 +812,9 @@ export class World {
       this.plan.daemons.forEach((_, daemon) => {
         if (this.#copies.isGone(daemon)) return;
         const [live] = this.#copies.live(daemon);
+        const keys = this.#copies.keys(daemon);
+        if (this.plan.daemons[daemon]!.transportIdentity && (keys.length !== 1 || keys[0] !== live))
+          this.complain('custody', `daemon ${daemon} is live on node ${live}, and its key is on nodes [${keys}]`);
         const ledger = this.#ledgers.get(daemon * 64 + live!)!;
         this.#history.end(ledger, this.#sendersNow(daemon, this.lives.get(live!)!));
         this.#chains[daemon]!.end(ledger, (entry) => this.#history.throwsAt(entry));
