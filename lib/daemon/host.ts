@@ -156,6 +156,11 @@ export class DaemonHost {
     return this.#chain.head;
   }
 
+  /** What the next output's link names: the hash of the head and its payload. */
+  get nextParent(): bigint {
+    return this.#chain.nextParent;
+  }
+
   get daemon(): MeshDaemon {
     return this.#options.daemon;
   }

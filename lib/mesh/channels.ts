@@ -40,6 +40,15 @@ interface Reader {
   isBusy: boolean;
 }
 
+/** Chance, and a later turn, handed in; default: the system's. */
+export interface ChannelsEnvironment {
+  readonly randomBytes: (length: number) => Uint8Array;
+  /** Calls `run` in a later turn of the event loop. */
+  readonly later: (run: () => void) => void;
+}
+
+const SYSTEM: ChannelsEnvironment = { randomBytes, later: (run) => void setImmediate(run) };
+
 /**
  * The channels of a mesh whose nodes share a process: held by one thread, in which all publish and all listen. Each keeps
  * its last events; each reader is given the next ones when it has taken those before, so that nothing is queued for a slow
@@ -52,7 +61,7 @@ export class Channels {
   readonly #idle = new Set<Channel>();
   readonly #empty = new Set<Channel>();
   /** Part of each channel's id, beside its number: those of another mesh, or of an earlier run, are not these. */
-  readonly #meshId = randomBytes(4);
+  readonly #meshId: Uint8Array;
   #opened = 0;
   /** Per daemon, by origin hash: what was published last. */
   readonly #published = new Map<bigint, Published>();
@@ -61,10 +70,13 @@ export class Channels {
   readonly #slice: number;
   #isRunning = false;
   #isScheduled = false;
+  readonly #later: ChannelsEnvironment['later'];
 
   /** @throws RangeError where a limit is not a whole number of at least 1 */
-  constructor(limits: ChannelLimits = {}) {
+  constructor(limits: ChannelLimits = {}, environment: ChannelsEnvironment = SYSTEM) {
     this.#limits = limits;
+    this.#later = environment.later;
+    this.#meshId = environment.randomBytes(4);
     this.#slice = Math.min(BATCH_EVENTS, new ChannelHistory('', this.#meshId, limits).keepEvents);
   }
 
@@ -161,7 +173,7 @@ export class Channels {
   #schedule(): void {
     if (this.#isScheduled) return;
     this.#isScheduled = true;
-    setImmediate(() => {
+    this.#later(() => {
       this.#isScheduled = false;
       this.#run();
     });

@@ -266,6 +266,8 @@ export interface RoleContext {
   request<K extends RequestKind>(role: RequestRole, kind: K, ask: RequestTypes[K]['ask']): number;
   /** The head of a local copy's chain. */
   head(origin: bigint): CausalLink;
+  /** 32 bytes for all that a local copy has put out, its last payload too: see `headLink` of the trailer. */
+  chainEnd(origin: bigint): Uint8Array;
   /** The log of a local copy. */
   log(origin: bigint): EventLog;
   /** The largest event in it, where no frame takes that. */

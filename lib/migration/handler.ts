@@ -70,9 +70,14 @@ export interface MigrationTransport {
 
 /** What the dispatcher reads of the daemons on its node. */
 export interface LocalCopies {
-  get(
-    origin: bigint,
-  ): { readonly head: CausalLink; readonly log: EventLog; readonly largest: LargeEvent | undefined } | undefined;
+  get(origin: bigint):
+    | {
+        readonly head: CausalLink;
+        readonly nextParent: bigint;
+        readonly log: EventLog;
+        readonly largest: LargeEvent | undefined;
+      }
+    | undefined;
 }
 
 export interface MigrationHandlerOptions {
@@ -763,6 +768,10 @@ export class MigrationSubprotocolHandler {
         return id;
       },
       head: (origin) => copy(origin).head,
+      chainEnd: (origin) => {
+        const { head, nextParent } = copy(origin);
+        return this.#codec.encodeLink({ ...head, parentHash: nextParent });
+      },
       log: (origin) => copy(origin).log,
       largest: (origin) => copy(origin).largest,
       expectedOrchestrator: (origin) => this.#target.factories?.expectedOrchestrator(origin),

@@ -14,7 +14,7 @@ export interface Offer {
   readonly logCount: bigint;
   /** The log's running digest over them. */
   readonly logDigest: Uint8Array;
-  /** In live mode: the chain head when the source stopped (32 bytes), which the target's replay must have led to. */
+  /** In live mode: where the source's chain ended when it stopped (32 bytes), to which the target's replay must have led. */
   readonly head?: Uint8Array | undefined;
 }
 

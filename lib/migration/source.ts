@@ -3,6 +3,7 @@ import { MigrationError } from '../errors.js';
 import { type MaybePromise, whenReady } from '../maybe-promise.js';
 import type { EventLog } from '../wire/event-log.js';
 import type { MigrationFailureReason } from '../wire/failure.js';
+import type { FrameProducer } from '../wire/frame-producer.js';
 import type { CausalEvent } from '../wire/link.js';
 import { MAX_SNAPSHOT_CHUNK_SIZE } from '../wire/message.js';
 import { sameBytes, type Trailer } from '../wire/trailer.js';
@@ -93,6 +94,8 @@ interface SourceRecord extends RoleRecord<SourcePhase> {
   try: bigint;
   epoch: bigint;
   snapshot: OutgoingSnapshot | undefined;
+  /** Chunks that are sent again, for as long as some wait to leave. */
+  again: FrameProducer | undefined;
   /** The target has applied every logged event up to this. */
   ackThrough: bigint;
   sentThrough: bigint;
@@ -616,6 +619,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       try: begun.try,
       epoch: begun.epoch,
       snapshot: undefined,
+      again: undefined,
       ackThrough: 0n,
       sentThrough: 0n,
       sentMost: 0n,
@@ -722,7 +726,14 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     const snapshot = record.snapshot!;
     if (!record.requestId || !snapshot.done || !this.#isOverdue(record)) return;
     this.#sentAgain(record);
-    this.ctx.stream(this.#chunksTo(record), snapshot.lastAgain());
+    this.#streamAgain(record, () => snapshot.lastAgain());
+  }
+
+  /** Where chunks leave slowly, more of them would only stand before those that the target waits for. */
+  #streamAgain(record: SourceRecord, chunks: () => FrameProducer | undefined): void {
+    if (record.again?.done === false) return;
+    record.again = chunks();
+    if (record.again) this.ctx.stream(this.#chunksTo(record), record.again);
   }
 
   #sendAgain(record: SourceRecord, { missing }: SourceInputs['ChunkStatus']): void {
@@ -732,8 +743,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     if (count < record.missingSeen) record.progressAt = this.ctx.now;
     record.missingSeen = count;
     this.#sentAgain(record);
-    const again = record.snapshot!.again(missing);
-    if (again) this.ctx.stream(this.#chunksTo(record), again);
+    this.#streamAgain(record, () => record.snapshot!.again(missing));
   }
 
   #isOverdue(record: SourceRecord): boolean {
@@ -968,7 +978,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   /** Behind which event it has stopped. */
   #offered({ origin, mode }: SourceRecord) {
     const log = this.ctx.log(origin);
-    const headLink = mode === 'live' ? this.ctx.codec.encodeLink(this.ctx.head(origin)) : undefined;
+    const headLink = mode === 'live' ? this.ctx.chainEnd(origin) : undefined;
     return { logCount: log.nextNumber - 1n, logDigest: log.digest(), headLink };
   }
 

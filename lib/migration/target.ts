@@ -1012,13 +1012,9 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     const { origin, mode } = record;
     if (logDigest && !sameBytes(logDigest, this.#logOf(record).digest()))
       return `the events of daemon ${origin} are not those in its source's log: their digest differs`;
-    if (mode === 'live' && headLink && !sameBytes(headLink, this.#headLink(record)))
+    if (mode === 'live' && headLink && !sameBytes(headLink, this.ctx.chainEnd(record.origin)))
       return `the replay of daemon ${origin} put out something else than its source did: it is not deterministic; move it in pause mode`;
     return undefined;
-  }
-
-  #headLink(record: TargetRecord): Uint8Array {
-    return this.ctx.codec.encodeLink(this.ctx.head(record.origin));
   }
 
   #claim(record: TargetRecord): void {
@@ -1028,7 +1024,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
       snapshotDigest: record.snapshotDigest!,
       logCount: record.appliedThrough,
       logDigest: this.#logOf(record).digest(),
-      head: record.mode === 'live' ? this.#headLink(record) : undefined,
+      head: record.mode === 'live' ? this.ctx.chainEnd(record.origin) : undefined,
     };
     this.enter(
       record,

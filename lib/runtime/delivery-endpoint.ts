@@ -3,19 +3,27 @@ import { MigrationError } from '../errors.js';
 import { isPromise, type MaybePromise } from '../maybe-promise.js';
 import type { FrameBatch, Mesh } from '../mesh/mesh.js';
 import { asMigrationError } from '../migration/failure.js';
+import { BoundedMemory } from '../migration/memory.js';
 import { forEachFrame } from '../wire/batch.js';
 import type { MigrationCodec } from '../wire/codec.js';
 import type { CausalEvent } from '../wire/link.js';
 import {
   type DeliveryFrame,
+  type DeliveryPlace,
   decodeDelivered,
   decodeDelivery,
   encodeDelivery,
   encodeDeliveryAnswer,
   SUBPROTOCOL_DELIVERY,
 } from './delivery.js';
+import { type Environment, systemEnvironment } from './environment.js';
 import type { DeliverFn } from './publisher.js';
 
+/** How long an answer is waited for at first, and at the most: twice as long after each that did not come. */
+const FIRST_WAIT_MS = 1_000;
+const LONGEST_WAIT_MS = 16_000;
+/** Publishers whose place is remembered; one that is not begins a new round. */
+const REMEMBERED_STREAMS = 65_536;
 type Delivery = Exclude<DeliveryFrame, { readonly kind: 'answer' }>;
 
 interface Waiting {
@@ -24,19 +32,30 @@ interface Waiting {
   readonly resolve: (acceptance: Acceptance) => void;
 }
 
+/** Where a publisher stands with this node. */
+interface Stream {
+  readonly round: number;
+  /** The index of the batch that comes next. */
+  next: number;
+  /** Why one of this round was refused, and with it all that follow. */
+  refusal: MigrationError | undefined;
+}
+
 /** Carries events to daemons on other nodes, and takes them for those here. */
 export class DeliveryEndpoint {
   readonly #codec: MigrationCodec;
   readonly #mesh: Mesh;
   readonly #deliver: (origin: bigint, events: readonly CausalEvent[]) => MaybePromise<Acceptance>;
   readonly #waiting = new Map<bigint, Waiting>();
-  /** Per publisher of which a batch was refused: the round, and why. */
-  readonly #refused = new Map<string, { readonly round: number; readonly refusal: MigrationError }>();
+  /** By publisher. */
+  readonly #streams = new BoundedMemory<Stream>(REMEMBERED_STREAMS);
   /** Per publisher, what is being served and not answered yet. */
-  readonly #serving = new Map<string, Promise<void>>();
+  readonly #serving = new Map<bigint, Promise<void>>();
   readonly #onRefused: (error: MigrationError) => void;
+  readonly #environment: Pick<Environment, 'after' | 'randomBytes'>;
   #nextId = 1n;
-  #nextStream = 1;
+  /** Not from 1: peers may remember those of an earlier run of this node. */
+  #nextStream: number;
 
   /** @param onRefused a frame of a peer's was refused; nothing has changed */
   constructor(
@@ -44,7 +63,10 @@ export class DeliveryEndpoint {
     mesh: Mesh,
     deliver: (origin: bigint, events: readonly CausalEvent[]) => MaybePromise<Acceptance>,
     onRefused: (error: MigrationError) => void,
+    environment: Pick<Environment, 'after' | 'randomBytes'> = systemEnvironment,
   ) {
+    this.#environment = environment;
+    this.#nextStream = Buffer.from(environment.randomBytes(4)).readUInt32LE();
     this.#onRefused = onRefused;
     this.#codec = codec;
     this.#mesh = mesh;
@@ -57,16 +79,35 @@ export class DeliveryEndpoint {
 
   /** A publisher's way to a daemon, wherever that is. */
   stream(daemonOrigin: bigint): DeliverFn {
-    const stream = this.#nextStream++;
-    return (node, round, events) => {
-      const place = { id: this.#nextId++, stream, round };
+    const stream = this.#nextStream;
+    this.#nextStream = (stream + 1) >>> 0;
+    let [lastRound, index, waitMs] = [-1, 0, FIRST_WAIT_MS];
+    return async (node, round, events) => {
+      index = round === lastRound ? index + 1 : 0;
+      lastRound = round;
+      const place = { id: this.#nextId++, stream, round, index };
       const frame = encodeDelivery(this.#codec, place, { daemonOrigin, events });
-      if (!this.#mesh.peer(node)) return Promise.resolve(refused(gone(node)));
-      return new Promise((resolve) => {
-        this.#waiting.set(place.id, { node, sent: events.length, resolve });
-        this.#mesh.send(node, SUBPROTOCOL_DELIVERY, frame);
-      });
+      if (!this.#mesh.peer(node)) return refused(gone(node));
+      const acceptance = await this.#send(node, place.id, frame, events.length, waitMs);
+      const isHeard = acceptance.refusal?.kind !== 'timed-out';
+      waitMs = isHeard ? FIRST_WAIT_MS : Math.min(2 * waitMs, LONGEST_WAIT_MS);
+      return acceptance;
     };
+  }
+
+  #send(node: bigint, id: bigint, frame: Uint8Array, sent: number, waitMs: number): Promise<Acceptance> {
+    return new Promise((resolve) => {
+      const stop = this.#environment.after(waitMs, () => {
+        this.#waiting.delete(id);
+        resolve(refused(unheard(node, waitMs)));
+      });
+      const answered = (acceptance: Acceptance) => {
+        stop();
+        resolve(acceptance);
+      };
+      this.#waiting.set(id, { node, sent, resolve: answered });
+      this.#mesh.send(node, SUBPROTOCOL_DELIVERY, frame);
+    });
   }
 
   /** What waits for that node's answer gets one: nobody knows what it accepted. */
@@ -76,7 +117,6 @@ export class DeliveryEndpoint {
       this.#waiting.delete(id);
       waiting.resolve(refused(gone(node)));
     }
-    for (const key of this.#refused.keys()) if (key.startsWith(`${node}/`)) this.#refused.delete(key);
   }
 
   /** This node has shut down: what waits for an answer gets one. */
@@ -117,7 +157,7 @@ export class DeliveryEndpoint {
 
   /** One batch of a publisher after another: what is refused later than the next one came still holds that back. */
   #serve(from: bigint, delivery: Delivery): MaybePromise<void> {
-    const key = `${from}/${delivery.place.stream}`;
+    const key = (from << 32n) | BigInt(delivery.place.stream);
     const before = this.#serving.get(key);
     if (!before) return this.#follow(key, this.#serveNow(key, from, delivery));
     return this.#follow(
@@ -126,7 +166,7 @@ export class DeliveryEndpoint {
     );
   }
 
-  #follow(key: string, served: MaybePromise<void>): MaybePromise<void> {
+  #follow(key: bigint, served: MaybePromise<void>): MaybePromise<void> {
     if (!served) return;
     this.#serving.set(key, served);
     return served.finally(() => {
@@ -134,17 +174,33 @@ export class DeliveryEndpoint {
     });
   }
 
-  #serveNow(key: string, from: bigint, delivery: Delivery): MaybePromise<void> {
+  /**
+   * Where a publisher stands, with this batch in its place. One that comes a second time is in its place too: what it brings has
+   * been seen. Where one is missing before it, its round is refused from here on.
+   */
+  #placeIn(key: bigint, place: DeliveryPlace): Stream {
+    let stream = this.#streams.get(key);
+    if (!stream || stream.round < place.round) {
+      stream = { round: place.round, next: 0, refusal: undefined };
+      this.#streams.set(key, stream);
+    }
+    if (stream.round !== place.round) return stream;
+    if (place.index > stream.next) stream.refusal ??= outOfTurn(place, stream);
+    else stream.next = Math.max(stream.next, place.index + 1);
+    return stream;
+  }
+
+  #serveNow(key: bigint, from: bigint, delivery: Delivery): MaybePromise<void> {
     const { place } = delivery;
-    const earlier = this.#refused.get(key);
+    const stream = this.#placeIn(key, place);
     const answer = (acceptance: Acceptance) => {
-      if (acceptance.refusal) this.#refused.set(key, { round: place.round, refusal: acceptance.refusal });
+      if (stream.round === place.round) stream.refusal ??= acceptance.refusal;
       if (this.#mesh.peer(from)) {
         this.#mesh.send(from, SUBPROTOCOL_DELIVERY, encodeDeliveryAnswer(place.id, acceptance));
       }
     };
-    if (earlier && earlier.round >= place.round) return answer(refused(earlier.refusal));
-    this.#refused.delete(key);
+    if (stream.round > place.round) return answer(refused(outOfTurn(place, stream)));
+    if (stream.refusal) return answer(refused(stream.refusal));
     const fail = (error: unknown) => answer(refused(asMigrationError(error)));
     try {
       // The batch's memory is the receiver's to keep, so payloads stay views of it.
@@ -155,6 +211,16 @@ export class DeliveryEndpoint {
       return fail(error);
     }
   }
+}
+
+function outOfTurn({ round, index }: DeliveryPlace, stream: Stream): MigrationError {
+  const message = `batch ${index} of round ${round} came where batch ${stream.next} of round ${stream.round} is next; send it again behind what is missing`;
+  return new MigrationError('sequence-gap', message);
+}
+
+function unheard(node: bigint, waitMs: number): MigrationError {
+  const message = `node ${node} gave no answer to a delivery in ${waitMs} ms; send it again, what it has taken it takes for seen`;
+  return new MigrationError('timed-out', message, { details: { node } });
 }
 
 function refused(refusal: MigrationError): Acceptance {

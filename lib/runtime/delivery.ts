@@ -10,8 +10,8 @@ export const SUBPROTOCOL_DELIVERY = 0x1501;
 
 /** Bytes before the outcome of an answer: type, id. */
 const HEADER_SIZE = 9;
-/** Bytes before the events (a BufferedEvents frame) of a delivery: type, id, stream, round. */
-const EVENTS_HEADER_SIZE = 17;
+/** Bytes before the events (a BufferedEvents frame) of a delivery: type, id, stream, round, index. */
+const EVENTS_HEADER_SIZE = 21;
 const TYPE_EVENTS = 0;
 const TYPE_ANSWER = 1;
 const TYPE_LARGE = 2;
@@ -22,8 +22,8 @@ const LARGE_EVENT_SIZE = CAUSAL_LINK_SIZE + 4 + 8;
 const NO_NODE = 2n ** 64n - 1n;
 
 /**
- * Where a batch stands among its publisher's. Once one of a round is refused, all later ones of that round are, so that
- * nothing overtakes it; the publisher sends them again in the next round.
+ * Where a batch stands among its publisher's. Once one of a round is refused, or does not come, all later ones of that round are
+ * refused, so that nothing overtakes it; the publisher sends them again in the next round.
  */
 export interface DeliveryPlace {
   /** Names the batch in its answer. */
@@ -32,6 +32,8 @@ export interface DeliveryPlace {
   readonly stream: number;
   /** u32. */
   readonly round: number;
+  /** u32: which batch of its round it is, from 0. */
+  readonly index: number;
 }
 
 export type DeliveryFrame =
@@ -45,7 +47,7 @@ export interface DeliveredEvents {
 }
 
 /**
- * `type 0 | id u64 | stream u32 | round u32 | BufferedEvents frame`. Where an event is larger than such a frame takes, type 2,
+ * `type 0 | id u64 | stream u32 | round u32 | index u32 | BufferedEvents frame`. Where an event is larger than such a frame takes, type 2,
  * and in its place `origin u64 | count u32`, and per event `link | length u32 | payload | receivedAt u64`.
  *
  * @throws MigrationError `event-too-large` where one is over 64 MiB, which no log takes
@@ -116,13 +118,14 @@ function tooLarge(origin: bigint, size: number): MigrationError {
   );
 }
 
-function framed(type: number, { id, stream, round }: DeliveryPlace, events: Uint8Array): Uint8Array {
+function framed(type: number, { id, stream, round, index }: DeliveryPlace, events: Uint8Array): Uint8Array {
   const frame = new Uint8Array(EVENTS_HEADER_SIZE + events.length);
   const view = new DataView(frame.buffer);
   frame[0] = type;
   view.setBigUint64(1, id, true);
   view.setUint32(9, stream, true);
   view.setUint32(13, round, true);
+  view.setUint32(17, index, true);
   frame.set(events, EVENTS_HEADER_SIZE);
   return frame;
 }
@@ -154,7 +157,12 @@ export function decodeDelivery(frame: Uint8Array): DeliveryFrame {
   const id = bytes.readBigUInt64LE(1);
   if (bytes[0] === TYPE_EVENTS || bytes[0] === TYPE_LARGE) {
     if (bytes.length < EVENTS_HEADER_SIZE) throw short(HEADER_SIZE);
-    const place = { id, stream: bytes.readUInt32LE(9), round: bytes.readUInt32LE(13) };
+    const place = {
+      id,
+      stream: bytes.readUInt32LE(9),
+      round: bytes.readUInt32LE(13),
+      index: bytes.readUInt32LE(17),
+    };
     const kind = bytes[0] === TYPE_EVENTS ? 'events' : 'large-events';
     return { kind, place, events: frame.subarray(EVENTS_HEADER_SIZE) };
   }

@@ -16,6 +16,9 @@ export class Ownership implements DaemonOwnership {
   readonly #node: bigint;
   /** Claims whose answer is not known: one that stands in the register as written has been won. */
   readonly #claims = new Map<bigint, { readonly try: bigint; readonly epoch: bigint }>();
+  /** Daemons that were to begin here, and it is not known whether they do: the numbers below their first tries. */
+  readonly #unheard = new Map<bigint, Set<bigint>>();
+  #lastBeginning = -1n;
 
   constructor(register: OwnershipRegister, node: bigint) {
     this.#register = register;
@@ -27,20 +30,28 @@ export class Ownership implements DaemonOwnership {
    *
    * @param tries below the number of its first try. A daemon that was stopped and lives again must not begin where it began
    * before: its peers remember those tries, and would take the new ones for old
-   * @throws MigrationError `already-exists`
+   * @returns the epoch in which it begins: that of an earlier attempt from here where the register took that one, without an
+   * answer that was heard
+   * @throws MigrationError `already-exists`; `register-unavailable`: it may yet be written, and the next attempt takes it up
    */
   async create(origin: bigint, { epoch = 1n, tries = 0n } = {}): Promise<bigint> {
-    if (await this.#write(origin, 0n, { epoch, owner: this.#node, tries })) return epoch;
-    const standing = await this.#read(origin);
-    // Without an answer it may be what was written here: no other daemon of this origin has begun with that number.
-    const isOwn = standing?.entry.owner === this.#node && standing.entry.epoch === epoch;
-    if (isOwn && tries > 0n && standing.entry.tries === tries) return epoch;
+    // No two alike, so that what stands there tells which of them it was.
+    this.#lastBeginning = tries > this.#lastBeginning ? tries : this.#lastBeginning + 1n;
+    const beginning = this.#lastBeginning;
+    if (await this.#write(origin, 0n, { epoch, owner: this.#node, tries: beginning })) {
+      this.#unheard.delete(origin);
+      return epoch;
+    }
+    const unheard = this.#unheard.get(origin) ?? new Set<bigint>();
+    this.#unheard.set(origin, unheard.add(beginning));
+    const standing = (await this.#read(origin))?.entry;
+    if (standing === undefined) throw notTaken(origin);
+    this.#unheard.delete(origin);
+    if (standing.owner === this.#node && unheard.has(standing.tries)) return standing.epoch;
     throw new MigrationError(
       'already-exists',
-      `daemon ${origin} lives on node ${standing?.entry.owner} already; a daemon cannot be spawned twice`,
-      {
-        details: { origin, owner: standing?.entry.owner },
-      },
+      `daemon ${origin} lives on node ${standing.owner} already; a daemon cannot be spawned twice`,
+      { details: { origin, owner: standing.owner } },
     );
   }
 
@@ -158,13 +169,7 @@ export class Ownership implements DaemonOwnership {
       if (entry === standing.entry) return entry as T & OwnershipEntry;
       if (await this.#write(origin, standing.revision, entry)) return entry as T & OwnershipEntry;
     }
-    throw new MigrationError(
-      'register-unavailable',
-      `the ownership register did not take a change for daemon ${origin} in ${ROUNDS} rounds; try again`,
-      {
-        details: { origin },
-      },
-    );
+    throw notTaken(origin, ROUNDS);
   }
 
   async #read(origin: bigint): Promise<RegisteredOwnership | undefined> {
@@ -195,6 +200,14 @@ export class Ownership implements DaemonOwnership {
     if (entry.owner !== this.#node) throw lostTo(origin, entry);
     return entry;
   }
+}
+
+function notTaken(origin: bigint, rounds = 1): MigrationError {
+  return new MigrationError(
+    'register-unavailable',
+    `the ownership register did not take a change for daemon ${origin} in ${rounds} rounds; try again`,
+    { details: { origin } },
+  );
 }
 
 function lostTo(origin: bigint, entry: OwnershipEntry): MigrationError {

@@ -1,12 +1,15 @@
 import type { Acceptance } from '../daemon/host.js';
 import { MigrationError } from '../errors.js';
 import type { CausalEvent } from '../wire/link.js';
+import type { Environment } from './environment.js';
 
 /** Batches on their way at once. */
 const MAX_OUTSTANDING = 8;
 const RETRY_MS = 2;
 
 interface Batch {
+  /** Of those sent, in order. */
+  readonly number: number;
   readonly events: readonly CausalEvent[];
   readonly sentAt: number;
 }
@@ -21,21 +24,22 @@ export type DeliverFn = (node: bigint, round: number, events: readonly CausalEve
  */
 export class EventPublisher {
   readonly #deliver: DeliverFn;
-  readonly #now: () => number;
+  readonly #environment: Pick<Environment, 'nowMs' | 'after'>;
   #node: bigint;
   #outstanding = new Set<Promise<void>>();
-  /** Batches that were refused, oldest first; nothing new is sent before them. */
+  /** Batches that were refused; nothing new is sent before them. */
   #refused: Batch[] = [];
   #failure: unknown;
   #moved: bigint | undefined;
   #round = 0;
+  #batches = 0;
   #longestWaitMs = 0;
   #accepted = 0;
 
-  constructor(node: bigint, deliver: DeliverFn, now: () => number) {
+  constructor(node: bigint, deliver: DeliverFn, environment: Pick<Environment, 'nowMs' | 'after'>) {
     this.#node = node;
     this.#deliver = deliver;
-    this.#now = now;
+    this.#environment = environment;
   }
 
   /** Where the daemon was last seen. */
@@ -60,7 +64,7 @@ export class EventPublisher {
       await Promise.race(this.#outstanding);
       await this.#settleRefused();
     }
-    this.#post({ events, sentAt: this.#now() });
+    this.#post({ number: this.#batches++, events, sentAt: this.#environment.nowMs() });
   }
 
   /** Resolves when every event sent has been accepted. */
@@ -85,11 +89,12 @@ export class EventPublisher {
   #answered(batch: Batch, { accepted, refusal }: Acceptance): void {
     this.#accepted += accepted;
     if (!refusal) {
-      this.#longestWaitMs = Math.max(this.#longestWaitMs, this.#now() - batch.sentAt);
+      this.#longestWaitMs = Math.max(this.#longestWaitMs, this.#environment.nowMs() - batch.sentAt);
       return;
     }
-    if (!refusal.retriable) this.#failure ??= refusal;
-    this.#refused.push({ events: batch.events.slice(accepted), sentAt: batch.sentAt });
+    // Without an answer nobody knows what was taken: sent again, that is dropped as seen.
+    if (!refusal.retriable && refusal.kind !== 'timed-out') this.#failure ??= refusal;
+    this.#refused.push({ ...batch, events: batch.events.slice(accepted) });
     const target = refusal.details.target;
     if (refusal.kind === 'moving' && typeof target === 'bigint') this.#moved = target;
   }
@@ -98,10 +103,10 @@ export class EventPublisher {
   async #settleRefused(): Promise<void> {
     while (this.#refused.length > 0 && this.#failure === undefined) {
       await Promise.all(this.#outstanding);
-      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+      await new Promise<void>((resolve) => this.#environment.after(RETRY_MS, resolve));
       this.#node = this.#moved ?? this.#node;
       this.#moved = undefined;
-      const again = this.#refused;
+      const again = this.#refused.sort((a, b) => a.number - b.number);
       this.#refused = [];
       this.#round++;
       for (const batch of again) this.#post(batch);

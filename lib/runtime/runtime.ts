@@ -261,6 +261,7 @@ export class DaemonRuntime {
       () => {
         this.#refusedFrames++;
       },
+      environment,
     );
   }
 
@@ -737,7 +738,7 @@ export class DaemonRuntime {
   /** A publisher of events to a daemon on any node; it follows the daemon when that moves. */
   publisher(origin: bigint, node: bigint): EventPublisher {
     const deliver = this.#delivery.stream(origin);
-    return new EventPublisher(node, deliver, () => this.#environment.nowMs());
+    return new EventPublisher(node, deliver, this.#environment);
   }
 
   /**

@@ -65,7 +65,10 @@ export interface Trailer {
   readonly fragmentOffset?: bigint;
   /** On EventFragment: 1 to 7,000 bytes of the payload. */
   readonly fragment?: Uint8Array;
-  /** In live mode, beside the log's count and digest in what is offered: the chain head when the source stopped, 32 bytes. */
+  /**
+   * In live mode, beside the log's count and digest in what is offered: where the chain ended when the source stopped. 32 bytes:
+   * its head, with the hash of itself and its payload in place of its parent's, which says nothing of that payload.
+   */
   readonly headLink?: Uint8Array;
   /** On RebindStatus: the report (`encodeRebindReport`). */
   readonly rebind?: Uint8Array;

@@ -75,6 +75,7 @@ function snapshotOf(stateLength: number): DaemonSnapshot {
 
 interface Copy {
   readonly head: CausalLink;
+  readonly nextParent: bigint;
   readonly log: EventLog;
   readonly largest: LargeEvent | undefined;
 }
@@ -138,7 +139,7 @@ export class Node {
   /** A daemon lives here. */
   own(): EventLog {
     const log = codec.createEventLog();
-    this.copies.set(ORIGIN, { head: HEAD, log, largest: undefined });
+    this.copies.set(ORIGIN, { head: HEAD, nextParent: 0n, log, largest: undefined });
     return log;
   }
 
@@ -160,7 +161,7 @@ export class Node {
       release: this.#service('release', ({ origin }) => void this.copies.delete(origin)),
       restore: this.#service('restore', ({ origin, snapshot }) => {
         const { throughSeq, chainLink } = codec.decodeSnapshot(snapshot.bytes);
-        this.copies.set(origin, { head: chainLink, log: codec.createEventLog(), largest: undefined });
+        this.copies.set(origin, { head: chainLink, nextParent: 0n, log: codec.createEventLog(), largest: undefined });
         return { restoredSeq: throughSeq };
       }),
       replay: this.#service('replay', ({ events }) => void this.replayed.push(...events)),

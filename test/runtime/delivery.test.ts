@@ -2,7 +2,11 @@ import * as assert from 'uvu/assert';
 import { type Acceptance, moving } from '../../lib/daemon/host.js';
 import { type CausalEvent, createCodec, InProcessMesh } from '../../lib/index.js';
 import type { MaybePromise } from '../../lib/maybe-promise.js';
+import { type DeliveryFrame, decodeDelivery } from '../../lib/runtime/delivery.js';
 import { DeliveryEndpoint } from '../../lib/runtime/delivery-endpoint.js';
+import { systemEnvironment } from '../../lib/runtime/environment.js';
+import { EventPublisher } from '../../lib/runtime/publisher.js';
+import { Horizon } from '../../lib/state/horizon.js';
 import { events, suite } from '../support.js';
 
 const delivery = suite('delivery between nodes');
@@ -16,13 +20,25 @@ function unexpected(error: Error): never {
   throw error;
 }
 
-/** Node 1 publishes; node 2 takes events as `deliver` says, and what reached it is in `reached`. */
-function inPair() {
+/** A hundred times as impatient as the system's. */
+const impatient = {
+  ...systemEnvironment,
+  after: (ms: number, run: () => void) => systemEnvironment.after(ms / 100, run),
+};
+
+/**
+ * Node 1 publishes; node 2 takes events as `deliver` says, and what reached it is in `reached`. What node 1 sends goes to
+ * `meet`, which passes it on as often as it likes.
+ */
+function inPair(meet = (pass: () => void, _frame: DeliveryFrame) => pass(), environment = systemEnvironment) {
   const mesh = new InProcessMesh();
+  const seat = mesh.join(1n);
+  const send = seat.send.bind(seat);
+  seat.send = (to, subprotocol, frame) => meet(() => send(to, subprotocol, frame), decodeDelivery(frame));
   const codec = createCodec({ engine: 'typescript' });
   const reached: bigint[] = [];
   const world = { reached, deliver: accept as Deliver, stream, lose: () => {} };
-  const publisher = new DeliveryEndpoint(codec, mesh.join(1n), () => accept([]), unexpected);
+  const publisher = new DeliveryEndpoint(codec, seat, () => accept([]), unexpected, environment);
   const daemon = new DeliveryEndpoint(
     codec,
     mesh.join(2n),
@@ -128,4 +144,88 @@ delivery('who waits for a node that is gone gets an answer', async () => {
   const outcome = world.stream()(0, 1);
   world.lose();
   assert.is((await outcome).refusal?.kind, 'target-unavailable');
+});
+
+/** What the publisher sends, by its place in its round. */
+function meeting(places: Record<string, (pass: () => void) => void>) {
+  return (pass: () => void, frame: DeliveryFrame) => {
+    const place = frame.kind === 'events' ? `${frame.place.round}/${frame.place.index}` : '';
+    (places[place] ?? ((go) => go()))(pass);
+  };
+}
+
+delivery('behind a batch that is lost nothing is taken, and all of it is sent again in the next round', async () => {
+  const { stream, reached } = inPair(meeting({ '0/0': () => {} }), impatient);
+  const send = stream();
+  const first = await Promise.all([send(0, 1), send(0, 3), send(0, 5)]);
+  assert.equal(
+    first.map(({ accepted, refusal }) => [accepted, refusal?.kind]),
+    [
+      [0, 'timed-out'],
+      [0, 'sequence-gap'],
+      [0, 'sequence-gap'],
+    ],
+  );
+  assert.equal(reached, []);
+  await Promise.all([send(1, 1), send(1, 3), send(1, 5)]);
+  assert.equal(reached, [1n, 2n, 3n, 4n, 5n, 6n]);
+});
+
+delivery(
+  'a batch that overtakes another waits for the next round; one that comes twice is answered twice',
+  async () => {
+    let late = () => {};
+    const { stream, reached } = inPair(
+      meeting({
+        '0/1': (pass) => {
+          late = pass;
+        },
+        '1/0': (pass) => [pass, pass].map((go) => go()),
+      }),
+    );
+    const send = stream();
+    const first = [send(0, 1), send(0, 3), send(0, 5)];
+    assert.is((await first[2]!).refusal?.kind, 'sequence-gap');
+    late();
+    assert.is((await first[1]!).accepted, 0);
+    assert.equal(reached, [1n, 2n]);
+    await Promise.all([send(1, 3), send(1, 5)]);
+    // A late one of an earlier round changes nothing.
+    late();
+    await send(1, 7);
+    assert.equal(reached.slice(2), [3n, 4n, 3n, 4n, 5n, 6n, 7n, 8n]);
+  },
+);
+
+/** Which of all frames with events that are sent. */
+const LOST = new Set([1, 4, 5, 11, 20, 21, 22, 40]);
+
+delivery('a publisher sends again what was lost, in order, and counts it once', async () => {
+  let sent = 0;
+  const world = inPair((pass, frame) => {
+    if (frame.kind !== 'events' || !LOST.has(++sent)) pass();
+  }, impatient);
+  const seen = new Horizon();
+  const taken: bigint[] = [];
+  world.deliver = (batch) => {
+    for (const { link } of batch) if (seen.observe(link) === 'new') taken.push(link.sequence);
+    return accept(batch);
+  };
+  const send = world.stream();
+  let base = 0;
+  const publisher = new EventPublisher(
+    2n,
+    (_, round, batch) => send(round, Number(batch[0]!.link.sequence), batch.length),
+    {
+      nowMs: () => ++base,
+      after: impatient.after,
+    },
+  );
+  for (let n = 1; n <= 60; n += 2) await publisher.send(events(PUBLISHER, n, 2));
+  await publisher.flush();
+  assert.is(publisher.accepted, 60);
+  assert.equal(
+    taken,
+    Array.from({ length: 60 }, (_, i) => BigInt(i + 1)),
+  );
 });

@@ -87,6 +87,21 @@ live('a daemon that is not deterministic goes on at its source, with every event
   await end();
 });
 
+live('a difference in the last output alone is one', async () => {
+  const { a, b, origin, release, oneChain, end } = await world(() => new Restless());
+  await a.deliver(origin, events(PUBLISHER, 1, 20));
+  const handle = a.startMigration(origin, 1n, 2n, { mode: 'live' });
+  await eventually('the snapshot is taken', () => handle.phase !== 'Snapshot');
+  await a.deliver(origin, events(PUBLISHER, 21, 1));
+  release();
+  const error = await refusal('state-failed', () => handle.wait({ timeout: 5_000 }));
+  assert.match(error.message, /not deterministic/);
+  assert.is(b.has(origin), false);
+  await a.deliver(origin, events(PUBLISHER, 22, 1));
+  oneChain(22);
+  await end();
+});
+
 live('cancelled on its way, it has processed each event once, and may move afterwards', async () => {
   const { a, b, origin, daemons, release, oneChain, end } = await world();
   await a.deliver(origin, events(PUBLISHER, 1, 20));

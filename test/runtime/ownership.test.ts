@@ -88,6 +88,27 @@ ownership('a daemon is created once, and removed by its owner alone', async () =
   assert.is(register.entry, undefined);
 });
 
+for (const fault of ['answers false', 'rejects'] as const) {
+  ownership(`a creation that landed is one, where the register ${fault}`, async () => {
+    const register = new Shared();
+    register.fault = fault;
+    assert.is(await new Ownership(register, SOURCE).create(DAEMON, { epoch: 4n, tries: 7n }), 4n);
+    assert.equal(register.entry, { epoch: 4n, owner: SOURCE, tries: 7n });
+  });
+}
+
+ownership('a creation that lands after nobody waited for it any more is taken up by the next', async () => {
+  const register = new Shared();
+  const source = new Ownership(register, SOURCE);
+  register.fault = 'rejects before it lands';
+  await refusal('register-unavailable', () => source.create(DAEMON, { tries: 7n }));
+  register.put({ epoch: 1n, owner: SOURCE, tries: 7n });
+  assert.is(await source.create(DAEMON, { epoch: 3n, tries: 7n }), 1n);
+  // Another's is none of these.
+  await refusal('already-exists', () => new Ownership(register, SOURCE).create(DAEMON, { tries: 8n }));
+  await refusal('already-exists', () => source.create(DAEMON, { tries: 7n }));
+});
+
 ownership('every change asks for a daemon that stands there', async () => {
   const source = new Ownership(new Shared(), SOURCE);
   await refusal('daemon-not-found', () => source.beginTry(DAEMON));

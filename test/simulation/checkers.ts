@@ -1,0 +1,343 @@
+import type { DaemonRuntime } from '../../lib/index.js';
+import type { MigrationCodec } from '../../lib/wire/codec.js';
+import type { CausalEvent, CausalLink } from '../../lib/wire/link.js';
+import { type Ledger, outputsOf, publisherOf, sequenceOf } from './ledger-daemon.js';
+
+/** A promise that was broken, and how. */
+export interface Violation {
+  /** `never-two`, `never-none`, `nothing-lost`, `nothing-twice`, `order`, `chain`, `it-ends`, `custody`, `bounded`, `error` */
+  readonly promise: string;
+  readonly text: string;
+}
+
+export type Complain = (promise: string, text: string) => void;
+
+/** A node as checkers see it: what any user of its runtime can ask. */
+export interface Observed {
+  readonly number: number;
+  readonly incarnation: number;
+  readonly runtime: DaemonRuntime;
+}
+
+interface Seat {
+  readonly incarnation: number;
+  isLive: boolean;
+  hasCopy: boolean;
+  hasKey: boolean;
+  /** This copy was live once: it is the daemon, or its backup. */
+  wasLive: boolean;
+  /** A daemon was made there since a copy was last seen to be gone. */
+  mayCome: boolean;
+}
+
+export interface CopiesWitness {
+  /** A copy has become live. */
+  wentLive(daemon: number, node: number): void;
+  /** How many copies of a daemon there may be: its own, one where it goes, and those that have not heard of an end. */
+  mayHave(daemon: number): number;
+  /** Whether the register names that node. */
+  owns(daemon: number, node: number): boolean;
+  /** That node has told its daemon's former home that it is live: that one's backup may go at any moment. */
+  hasConfirmed(daemon: number, node: number): boolean;
+}
+
+/**
+ * Where the copies of the daemons are, and with them their keys: at most one live, no more than may be, and one at least unless
+ * the node crashed that had the only one.
+ */
+export class Copies {
+  readonly #origins: readonly bigint[];
+  readonly #complain: Complain;
+  readonly #witness: CopiesWitness;
+  readonly #seats: Array<Map<number, Seat>>;
+  /** The daemon has been spawned. */
+  readonly #isBorn: boolean[];
+  /** Its last copy that could be the daemon went with a node. */
+  readonly #isExcused: boolean[];
+
+  constructor(origins: readonly bigint[], complain: Complain, witness: CopiesWitness) {
+    this.#origins = origins;
+    this.#complain = complain;
+    this.#witness = witness;
+    this.#seats = origins.map(() => new Map());
+    this.#isBorn = origins.map(() => false);
+    this.#isExcused = origins.map(() => false);
+  }
+
+  born(daemon: number): void {
+    this.#isBorn[daemon] = true;
+  }
+
+  /** Its home is gone: what was not spawned there is not. */
+  neverBorn(daemon: number): void {
+    if (!this.#isBorn[daemon]) this.#isExcused[daemon] = true;
+  }
+
+  /** A daemon has been made on a node: a copy of it may be there from now on. */
+  made(daemon: number, { number, incarnation }: Pick<Observed, 'number' | 'incarnation'>): void {
+    const seats = this.#seats[daemon]!;
+    const before = seats.get(number);
+    if (before?.incarnation === incarnation) before.mayCome = true;
+    else
+      seats.set(number, { incarnation, isLive: false, hasCopy: false, hasKey: false, wasLive: false, mayCome: true });
+  }
+
+  /** Looks at one node, at which something has happened. */
+  look({ number, incarnation, runtime }: Observed): void {
+    for (let daemon = 0; daemon < this.#origins.length; daemon++) {
+      const seat = this.#seats[daemon]!.get(number);
+      // Where none was made, none is: asking costs an error.
+      if (seat?.incarnation === incarnation && (seat.hasCopy || seat.mayCome))
+        this.#lookAt(daemon, number, seat, runtime);
+    }
+  }
+
+  #lookAt(daemon: number, node: number, seat: Seat, runtime: DaemonRuntime): void {
+    const origin = this.#origins[daemon]!;
+    const key = keyAt(runtime, origin);
+    const isLive = runtime.has(origin);
+    const hadCopy = seat.hasCopy;
+    seat.hasCopy = key !== 'none';
+    if (seat.hasCopy !== hadCopy) seat.mayCome = false;
+    seat.hasKey = key === 'whole';
+    const becomesLive = isLive && !seat.isLive;
+    seat.isLive = isLive;
+    seat.wasLive = seat.hasCopy && (seat.wasLive || isLive);
+    if (becomesLive) {
+      this.#isBorn[daemon] = true;
+      this.#isExcused[daemon] = false;
+      this.#witness.wentLive(daemon, node);
+    }
+    if (hadCopy && !seat.hasCopy && this.#witness.owns(daemon, node))
+      this.#complain('custody', `node ${node} has let go of daemon ${daemon}, which the register says that it has`);
+    if (becomesLive || hadCopy !== seat.hasCopy) this.#check(daemon);
+  }
+
+  /** A node and all that it had are gone. @returns the daemons of which it had the copy that was live, or had stopped last */
+  crashed(node: number): Array<{ readonly daemon: number; readonly wasLive: boolean }> {
+    const lost: Array<{ readonly daemon: number; readonly wasLive: boolean }> = [];
+    this.#seats.forEach((seats, daemon) => {
+      const seat = seats.get(node);
+      seats.delete(node);
+      if (!seat?.hasCopy) return;
+      if (seat.isLive || (seat.wasLive && this.#witness.owns(daemon, node)))
+        lost.push({ daemon, wasLive: seat.isLive });
+      const isBackedUp = [...seats.values()].some(({ wasLive }) => wasLive);
+      const mayBeReleased = !isBackedUp || this.#witness.hasConfirmed(daemon, node);
+      if (seat.wasLive && mayBeReleased) this.#isExcused[daemon] = true;
+      this.#check(daemon);
+    });
+    return lost;
+  }
+
+  live(daemon: number): number[] {
+    return this.#where(daemon, ({ isLive }) => isLive);
+  }
+
+  all(daemon: number): number[] {
+    return this.#where(daemon, ({ hasCopy }) => hasCopy);
+  }
+
+  /** Nodes that have the private half of its key. */
+  keys(daemon: number): number[] {
+    return this.#where(daemon, ({ hasKey }) => hasKey);
+  }
+
+  /** It went with a node that crashed, and nothing is left that could be it. */
+  isGone(daemon: number): boolean {
+    return this.#isExcused[daemon]! && this.all(daemon).length === 0;
+  }
+
+  #where(daemon: number, what: (seat: Seat) => boolean): number[] {
+    return [...this.#seats[daemon]!].filter(([, seat]) => what(seat)).map(([node]) => node);
+  }
+
+  #check(daemon: number): void {
+    const live = this.live(daemon);
+    if (live.length > 1) this.#complain('never-two', `daemon ${daemon} is live on nodes ${live.join(' and ')}`);
+    const all = this.all(daemon);
+    if (all.length > this.#witness.mayHave(daemon))
+      this.#complain('custody', `copies of daemon ${daemon} are on nodes ${all.join(', ')}`);
+    if (this.#isBorn[daemon] && all.length === 0 && !this.#isExcused[daemon])
+      this.#complain('never-none', `no copy of daemon ${daemon} is left anywhere`);
+  }
+}
+
+function keyAt(runtime: DaemonRuntime, origin: bigint): 'none' | 'public' | 'whole' {
+  try {
+    return runtime.keypair(origin).canSign ? 'whole' : 'public';
+  } catch {
+    return 'none';
+  }
+}
+
+interface Account {
+  /** What the publisher has sent ever, and of that was told that it was accepted. */
+  sent: number;
+  accepted: number;
+  /** Sequences up to this may be missing: a node crashed with the copy that had accepted them. */
+  excused: number;
+  /** Those at which the daemon throws. */
+  readonly throwing: Set<number>;
+}
+
+/** What publishers were told, against what copies have processed: each event once, in order, none missing. */
+export class History {
+  readonly #complain: Complain;
+  readonly #accounts: Account[];
+  /** Per daemon, who sends to it. */
+  readonly #publishers: ReadonlyArray<readonly number[]>;
+
+  /** @param publishers per daemon, the numbers of who sends to it, channels included */
+  constructor(publishers: ReadonlyArray<readonly number[]>, count: number, complain: Complain) {
+    this.#publishers = publishers;
+    this.#complain = complain;
+    this.#accounts = Array.from({ length: count }, () => ({ sent: 0, accepted: 0, excused: 0, throwing: new Set() }));
+  }
+
+  sent(publisher: number, sequence: number, throws: boolean): void {
+    const account = this.#accounts[publisher]!;
+    account.sent = Math.max(account.sent, sequence);
+    if (throws) account.throwing.add(sequence);
+  }
+
+  accepted(publisher: number, through: number): void {
+    const account = this.#accounts[publisher]!;
+    account.accepted = Math.max(account.accepted, through);
+  }
+
+  acceptedBy(publisher: number): number {
+    return this.#accounts[publisher]!.accepted;
+  }
+
+  throwsAt(entry: number): boolean {
+    return this.#accounts[publisherOf(entry)]!.throwing.has(sequenceOf(entry));
+  }
+
+  /** A live copy is gone with its node: what it alone had accepted may be missing. Channels are read again. */
+  crashed(daemon: number, isChannel: (publisher: number) => boolean): void {
+    for (const publisher of this.#publishers[daemon]!) {
+      const account = this.#accounts[publisher]!;
+      if (!isChannel(publisher)) account.excused = account.sent;
+    }
+  }
+
+  /** A copy, live or not, has processed one more event. */
+  processed(ledger: Ledger, entry: number): void {
+    const publisher = publisherOf(entry);
+    const sequence = sequenceOf(entry);
+    const { excused, sent } = this.#accounts[publisher]!;
+    const last = lastOf(ledger.entries, publisher, ledger.entries.length - 1);
+    const where = `daemon ${ledger.daemon} on node ${ledger.node}`;
+    if (sequence > sent)
+      this.#complain('nothing-twice', `${where} processed event ${sequence} of ${publisher}, which nobody sent`);
+    else if (sequence <= last)
+      this.#complain('nothing-twice', `${where} processed event ${sequence} of publisher ${publisher} behind ${last}`);
+    else if (sequence > last + 1 && sequence - 1 > excused)
+      this.#complain('order', `${where} processed event ${sequence} of publisher ${publisher} right behind ${last}`);
+  }
+
+  /** A copy is live: everything that was accepted before is in it. */
+  wentLive(ledger: Ledger, isChannel: (publisher: number) => boolean): void {
+    for (const publisher of this.#publishers[ledger.daemon]!) {
+      if (isChannel(publisher)) continue;
+      this.#requireAll(ledger, publisher, this.#accounts[publisher]!.accepted);
+    }
+  }
+
+  /** Nothing is under way any more: all that these have sent is in the copy that is left. */
+  end(ledger: Ledger, publishers: readonly number[]): void {
+    for (const publisher of publishers) this.#requireAll(ledger, publisher, this.#accounts[publisher]!.sent);
+  }
+
+  #requireAll(ledger: Ledger, publisher: number, through: number): void {
+    const last = lastOf(ledger.entries, publisher, ledger.entries.length);
+    if (last >= through || this.#accounts[publisher]!.excused >= through) return;
+    this.#complain(
+      'nothing-lost',
+      `daemon ${ledger.daemon}, live on node ${ledger.node}, has events of publisher ${publisher} up to ${last}; accepted were those up to ${through}`,
+    );
+  }
+}
+
+function lastOf(entries: readonly number[], publisher: number, before: number): number {
+  for (let at = before - 1; at >= 0; at--) if (publisherOf(entries[at]!) === publisher) return sequenceOf(entries[at]!);
+  return 0;
+}
+
+/** What a reader of a daemon's channel sees, from its first output to the last. */
+export class OutputChain {
+  readonly #daemon: number;
+  readonly #codec: MigrationCodec;
+  readonly #complain: Complain;
+  #head: CausalLink;
+  #payload: Uint8Array = new Uint8Array(0);
+  /** Outputs so far: which entry, and which output of the ledger it says that it is. */
+  readonly #seen: Array<{ readonly entry: number; readonly number: number }> = [];
+  #mayFork = false;
+  hasForked = false;
+
+  constructor(daemon: number, origin: bigint, codec: MigrationCodec, complain: Complain) {
+    this.#daemon = daemon;
+    this.#codec = codec;
+    this.#complain = complain;
+    this.#head = { originHash: origin, horizon: 0n, sequence: 0n, parentHash: 0n };
+  }
+
+  get length(): number {
+    return this.#seen.length;
+  }
+
+  read(events: readonly CausalEvent[]): void {
+    for (const { link, payload } of events) {
+      const parent = this.#codec.parentHash(this.#head, this.#payload);
+      const follows = link.sequence === this.#head.sequence + 1n && link.parentHash === parent;
+      if (!follows && !this.#mayFork) {
+        const what = `output ${link.sequence} does not follow output ${this.#head.sequence}`;
+        this.#complain('chain', `daemon ${this.#daemon}: ${what} in its chain`);
+      }
+      if (!follows) {
+        this.#mayFork = false;
+        this.hasForked = true;
+      }
+      this.#head = link;
+      this.#payload = payload;
+      const view = new DataView(payload.buffer, payload.byteOffset);
+      this.#seen.push({ number: view.getUint32(0, true), entry: view.getUint32(4, true) });
+    }
+  }
+
+  /** The copy that published last is gone with its node: what it had published, the next one may publish otherwise. */
+  crashed(): void {
+    this.#mayFork = true;
+    this.hasForked = true;
+  }
+
+  /** Nothing is under way any more: each entry of the copy that is left was published, once. */
+  end(ledger: Ledger, throws: (entry: number) => boolean): void {
+    if (this.hasForked) return;
+    const expected = ledger.entries.flatMap((entry) => Array<number>(outputsOf(entry, throws(entry))).fill(entry));
+    const at = expected.findIndex((entry, i) => this.#seen[i]?.entry !== entry || this.#seen[i]?.number !== i + 1);
+    if (at < 0 && expected.length === this.#seen.length) return;
+    const what = at < 0 ? `${this.#seen.length} outputs instead of ${expected.length}` : `another output ${at + 1}`;
+    this.#complain('chain', `a reader of daemon ${this.#daemon} saw ${what}`);
+  }
+}
+
+/** Who publishes in an epoch: one copy, and no other. */
+export class Epochs {
+  readonly #complain: Complain;
+  readonly #publishers = new Map<string, string>();
+
+  constructor(complain: Complain) {
+    this.#complain = complain;
+  }
+
+  published(daemon: number, epoch: bigint, node: string): void {
+    const key = `${daemon} ${epoch}`;
+    const before = this.#publishers.get(key);
+    if (before === undefined) this.#publishers.set(key, node);
+    else if (before !== node)
+      this.#complain('never-two', `nodes ${before} and ${node} both published for daemon ${daemon} in epoch ${epoch}`);
+  }
+}

@@ -1,0 +1,74 @@
+// Simulates clusters, seed by seed:
+//
+//   npm run simulate -- --seed N [--trace]                       one run, again as it was; shrunk where it breaks a promise
+//   npm run simulate -- --seeds A..B [--json] [--threads N]      a range; the last line sums it up
+import { availableParallelism } from 'node:os';
+import { parseArgs } from 'node:util';
+import { planOf } from './plan.js';
+import { lineOf, reportOf, runRange, unvisited } from './range.js';
+import { simulatePlan } from './run.js';
+import { shrink } from './shrink.js';
+
+const USAGE = 'give --seed N [--trace], or --seeds A..B [--json] [--threads N]; docs/simulation.md says more';
+
+function wholeNumber(text: string | undefined, name: string): number {
+  if (text !== undefined && /^\d{1,9}$/.test(text)) return Number(text);
+  throw new RangeError(`${name} must be a whole number below 1,000,000,000, got ${String(text)}; ${USAGE}`);
+}
+
+/** @returns whether every promise held */
+async function one(seed: number, isTraced: boolean): Promise<boolean> {
+  const plan = planOf(seed);
+  const first = await simulatePlan(plan, { keepsLines: isTraced });
+  if (isTraced) for (const line of first.lines) console.log(line);
+  const { violation, steps, ms, completed, rolledBack, hash } = first;
+  if (!violation) {
+    const cases = reportOf(first).visits.map(([name, count]) => `${name} ${count}`);
+    console.log(
+      `seed ${seed} (${plan.profile}): ${steps} steps in ${Math.round(ms)} ms, ${completed} migrations completed, ${rolledBack} rolled back; ${cases.join(', ') || 'no hard case'}; hash ${hash}`,
+    );
+    return true;
+  }
+  console.log(`seed ${seed} (${plan.profile}) breaks ${violation.promise}: ${violation.text}`);
+  const { outcome, runs, isMinimal } = await shrink(plan, first);
+  const what = isMinimal ? 'with the fewest faults' : 'with fewer faults (there was no time to find the fewest)';
+  console.log(`${what}, found in ${runs} runs: ${outcome.taken.join(', ') || 'none'}`);
+  for (const line of outcome.lines) console.log(line);
+  return false;
+}
+
+/** @returns whether every promise held, and every hard case came up */
+async function range(text: string, isJson: boolean, threads: number): Promise<boolean> {
+  const [, a, b] = /^(\d+)\.\.(\d+)$/.exec(text) ?? [];
+  const [from, to] = [wholeNumber(a, 'A in --seeds A..B'), wholeNumber(b, 'B in --seeds A..B')];
+  if (from > to) throw new RangeError(`--seeds ${text} names no seed: A must be no higher than B`);
+  const report = await runRange(from, to, threads, ({ seed, profile, violation }) => {
+    if (violation && !isJson) console.log(`seed ${seed} (${profile}) breaks ${violation.promise}: ${violation.text}`);
+  });
+  const missing = unvisited(report);
+  if (missing.length > 0 && !isJson) console.log(`hard cases that never came up: ${missing.join(', ')}`);
+  console.log(isJson ? JSON.stringify(report) : lineOf(report));
+  return report.violations.length === 0 && missing.length === 0;
+}
+
+const { values } = parseArgs({
+  options: {
+    seed: { type: 'string' },
+    seeds: { type: 'string' },
+    trace: { type: 'boolean', default: false },
+    json: { type: 'boolean', default: false },
+    threads: { type: 'string', default: String(availableParallelism()) },
+  },
+});
+try {
+  let isGood: boolean;
+  if (values.seed !== undefined) isGood = await one(wholeNumber(values.seed, '--seed'), values.trace);
+  else if (values.seeds !== undefined)
+    isGood = await range(values.seeds, values.json, Math.max(1, wholeNumber(values.threads, '--threads')));
+  else throw new RangeError(USAGE);
+  process.exitCode = isGood ? 0 : 1;
+} catch (error) {
+  if (!(error instanceof RangeError)) throw error;
+  console.error(error.message);
+  process.exitCode = 2;
+}

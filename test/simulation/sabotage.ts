@@ -1,0 +1,255 @@
+import { DaemonHost } from '../../lib/daemon/host.js';
+import type { Acceptance, CausalEvent } from '../../lib/index.js';
+import { MigrationSourceHandler, MigrationTargetHandler } from '../../lib/index.js';
+import { type MaybePromise, whenReady } from '../../lib/maybe-promise.js';
+import { Ownership } from '../../lib/runtime/ownership.js';
+import { CausalChain } from '../../lib/state/chain.js';
+import { ChannelPositions } from '../../lib/state/channel-positions.js';
+import { Horizon } from '../../lib/state/horizon.js';
+import type { StateSnapshot } from '../../lib/wire/snapshot.js';
+
+/** A rule that the code relies on, broken from outside: what the checkers must notice. */
+export interface Sabotage {
+  readonly name: string;
+  /** What is wrong with the code then. */
+  readonly what: string;
+  /** Where the search for a seed that shows it begins. */
+  readonly near: number;
+  /** @returns takes it back */
+  readonly commit: () => () => void;
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: what is replaced here is of every type
+type Any = any;
+
+/** Puts another function in the place of a method, which gets the one that was there. */
+function replace(owner: Any, name: string, make: (original: (...args: Any[]) => Any) => (...args: Any[]) => Any) {
+  const original = owner[name];
+  owner[name] = make(original);
+  return () => {
+    owner[name] = original;
+  };
+}
+
+/** A half's record of a migration. */
+function recordOf(half: Any, origin: bigint): Any {
+  return half.records.get(origin);
+}
+
+const claimAnyhow = () =>
+  replace(
+    Ownership.prototype,
+    'claim',
+    () =>
+      function (this: Ownership, origin: bigint) {
+        return this.recover(origin, undefined);
+      },
+  );
+
+export const SABOTAGES: readonly Sabotage[] = [
+  {
+    name: 'goes-on-after-cutover',
+    what: 'the source does not stop when it makes its offer',
+    near: 1,
+    commit: () => replace(DaemonHost.prototype, 'fence', () => () => undefined),
+  },
+  {
+    name: 'forgets-the-horizon',
+    what: 'what a daemon has seen does not travel with it',
+    near: 11,
+    commit: () => replace(Horizon, 'decode', () => () => new Horizon()),
+  },
+  {
+    name: 'activates-before-the-tail',
+    what: 'the target goes live at ActivateTarget, whatever of the log is still on its way',
+    near: 8,
+    commit: () => {
+      const undo = claimAnyhow();
+      const undoToo = replace(
+        MigrationTargetHandler.prototype,
+        'activateTarget',
+        (original) =>
+          function (this: Any, origin: bigint, ...rest: Any[]) {
+            const record = recordOf(this, origin);
+            if (record) record.offered = {};
+            return original.call(this, origin, ...rest);
+          },
+      );
+      return () => {
+        undo();
+        undoToo();
+      };
+    },
+  },
+  {
+    name: 'claims-without-an-offer',
+    what: 'the target becomes the owner whether it is offered the daemon or not',
+    near: 66,
+    commit: claimAnyhow,
+  },
+  {
+    name: 'withdraws-without-the-register',
+    what: 'the source goes back on its own word',
+    near: 2,
+    commit: () => replace(Ownership.prototype, 'withdraw', () => async () => 'withdrawn'),
+  },
+  {
+    name: 'resumes-without-its-log',
+    what: 'the source goes on without the events that it has logged',
+    near: 10,
+    commit: () =>
+      replace(
+        DaemonHost.prototype,
+        'resume',
+        (original) =>
+          function (this: DaemonHost) {
+            this.log.clear();
+            return original.call(this);
+          },
+      ),
+  },
+  {
+    name: 'forgets-at-acknowledgement',
+    what: 'the source lets an event go when the target has acknowledged it',
+    near: 11,
+    commit: () =>
+      replace(
+        MigrationSourceHandler.prototype,
+        'eventAck',
+        (original) =>
+          function (this: Any, origin: bigint, ...rest: Any[]) {
+            original.call(this, origin, ...rest);
+            const record = recordOf(this, origin);
+            if (record) this.registry.get(origin)?.log.truncate(record.ackThrough);
+          },
+      ),
+  },
+  {
+    name: 'publishes-before-the-claim',
+    what: 'a copy that is not live publishes what its replay puts out',
+    near: 1,
+    commit: () =>
+      replace(
+        DaemonHost.prototype,
+        'replay',
+        (original) =>
+          function (this: DaemonHost, events: readonly CausalEvent[]) {
+            return whenReady(original.call(this, events), () => {
+              this.goLive(this.epoch);
+              this.hold();
+            });
+          },
+      ),
+  },
+  {
+    name: 'is-confirmed-by-anybody',
+    what: 'the source lets go at a confirmation that is not its target’s',
+    near: 23,
+    commit: () =>
+      replace(
+        MigrationSourceHandler.prototype,
+        'activationConfirmed',
+        (original) =>
+          function (this: Any, origin: bigint, from: bigint, trailer: Any) {
+            const record = recordOf(this, origin);
+            if (!record) return original.call(this, origin, from, trailer);
+            return original.call(this, origin, record.target, { ...trailer, epoch: record.epoch + 1n });
+          },
+      ),
+  },
+  {
+    name: 'higher-try-ends-a-source',
+    what: 'a second TakeSnapshot makes the source forget the migration that is under way',
+    near: 3,
+    commit: () =>
+      replace(
+        MigrationSourceHandler.prototype,
+        'takeSnapshot',
+        (original) =>
+          function (this: Any, origin: bigint, target: bigint, from: bigint, trailer: Any) {
+            const record = recordOf(this, origin);
+            if (record && record.orchestrator !== from) this.remove(record);
+            return original.call(this, origin, target, from, trailer);
+          },
+      ),
+  },
+  {
+    name: 'accepts-and-drops',
+    what: 'a copy that refuses events says that it has accepted them',
+    near: 2,
+    commit: () =>
+      replace(
+        DaemonHost.prototype,
+        'accept',
+        (original) =>
+          function (this: DaemonHost, events: readonly CausalEvent[]): MaybePromise<Acceptance> {
+            return whenReady(original.call(this, events), () => ({
+              accepted: events.length,
+              duplicates: 0,
+              refusal: undefined,
+            }));
+          },
+      ),
+  },
+  {
+    name: 'drops-while-it-claims',
+    what: 'a target that is told of a failure while its claim is in the air drops its copy',
+    near: 14,
+    commit: () =>
+      replace(
+        MigrationTargetHandler.prototype,
+        'migrationFailed',
+        (original) =>
+          function (this: Any, origin: bigint, ...rest: Any[]) {
+            if (recordOf(this, origin)?.phase === 'claiming') this.registry.remove(origin)?.dispose();
+            return original.call(this, origin, ...rest);
+          },
+      ),
+  },
+  {
+    name: 'breaks-the-chain',
+    what: 'the last output’s payload does not travel',
+    near: 1,
+    commit: () =>
+      replace(CausalChain, 'after', (original) => (codec, head) => original.call(CausalChain, codec, head, 0n)),
+  },
+  {
+    name: 'reads-channels-from-now',
+    what: 'a copy that has moved reads its channels from where they are, not from where it was',
+    near: 3,
+    commit: () => replace(ChannelPositions.prototype, 'get', () => () => undefined),
+  },
+  {
+    name: 'trusts-strangers',
+    what: 'whoever asks is given a daemon',
+    near: 14,
+    commit: () =>
+      replace(
+        MigrationSourceHandler.prototype,
+        'takeSnapshot',
+        (original) =>
+          function (this: Any, ...args: Any[]) {
+            const [origin] = args as [bigint];
+            original.apply(this, args);
+            const record = recordOf(this, origin);
+            if (record?.phase !== 'authorising') return;
+            const id = record.awaiting;
+            this.answer({ kind: 'authorize', id, role: 'source', origin, value: undefined });
+          },
+      ),
+  },
+  {
+    name: 'copies-travel-live',
+    what: 'a restored copy takes events before it has claimed the daemon',
+    near: 1,
+    commit: () =>
+      replace(
+        DaemonHost.prototype,
+        'restore',
+        (original) =>
+          function (this: DaemonHost, snapshot: StateSnapshot) {
+            return whenReady(original.call(this, snapshot), () => this.goLive(this.epoch));
+          },
+      ),
+  },
+];

@@ -1,0 +1,86 @@
+import { spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import * as assert from 'uvu/assert';
+import { suite } from '../support.js';
+import { planOf } from './plan.js';
+import { runRange, type SeedReport } from './range.js';
+import { simulate, simulatePlan } from './run.js';
+import { SABOTAGES } from './sabotage.js';
+import { shrink } from './shrink.js';
+import { HARD_CASES } from './watcher.js';
+
+const simulation = suite('simulation');
+const SOME_SEEDS = [3, 6, 9, 14, 18, 24, 42];
+
+function command(...args: string[]) {
+  const main = fileURLToPath(new URL('./main.js', import.meta.url));
+  const { status, stdout, stderr } = spawnSync(process.execPath, [main, ...args], { encoding: 'utf8' });
+  return { status, lines: stdout.trimEnd().split('\n'), stderr };
+}
+
+simulation('a seed is one run, whatever ran before it, and wherever', async () => {
+  const hashes = new Map<number, string>();
+  for (const seed of SOME_SEEDS) hashes.set(seed, (await simulate(seed)).hash);
+  for (const seed of [...SOME_SEEDS].reverse()) {
+    const { hash } = await simulate(seed, { keepsLines: true });
+    assert.is(hash, hashes.get(seed), `seed ${seed}, in another order`);
+  }
+  const elsewhere = new Map<number, SeedReport>();
+  await runRange(1, 42, 2, (report) => elsewhere.set(report.seed, report));
+  for (const seed of SOME_SEEDS) assert.is(elsewhere.get(seed)!.hash, hashes.get(seed), `seed ${seed}, in a thread`);
+  assert.is(new Set(hashes.values()).size, SOME_SEEDS.length, 'each is another run');
+});
+
+simulation('without anything that goes wrong nothing fails', async () => {
+  const outcome = await simulatePlan(planOf(11), { allowed: new Set(['migrate:0', 'burst:9']) });
+  assert.is(outcome.violation, undefined);
+  assert.is(outcome.rolledBack, 0);
+  assert.ok(outcome.completed > 0, 'daemons move');
+});
+
+simulation('a failing run is shrunk to what it needs, and told', async () => {
+  const sabotage = SABOTAGES.find(({ name }) => name === 'resumes-without-its-log')!;
+  const undo = sabotage.commit();
+  try {
+    const plan = planOf(sabotage.near);
+    const first = await simulatePlan(plan);
+    const { outcome, isMinimal } = await shrink(plan, first, 60_000);
+    const needed = [...new Set(outcome.taken)];
+    assert.is(isMinimal, true);
+    assert.is(outcome.violation?.promise, first.violation!.promise);
+    assert.ok(needed.length < first.taken.length / 2, `${needed.length} of ${first.taken.length} are left`);
+    assert.match(outcome.lines.join('\n'), /BROKEN/);
+    assert.match(outcome.lines.join('\n'), /\d → \d {2}SnapshotReady d\d chunk 1/);
+    for (const name of needed) {
+      const without = await simulatePlan(plan, { allowed: new Set(needed.filter((other) => other !== name)) });
+      assert.is.not(without.violation?.promise, first.violation!.promise, `without ${name}`);
+    }
+  } finally {
+    undo();
+  }
+});
+
+simulation('the command runs one seed, or a range, and says what came of it', () => {
+  const one = command('--seed', '3', '--trace');
+  assert.is(one.status, 0);
+  assert.ok(one.lines.length > 50, 'a trace');
+  assert.match(one.lines.at(-1)!, /^seed 3 \(\w+\): \d+ steps in \d+ ms, \d+ migrations completed/);
+  const range = command('--seeds', '1..30', '--threads', '2');
+  assert.is(range.status, 0);
+  assert.match(
+    range.lines.at(-1)!,
+    /^30 seeds, \d+ steps, \d+ migrations completed, \d+ rolled back; .*; 0 violations$/,
+  );
+  for (const name of Object.keys(HARD_CASES)) assert.match(range.lines.at(-1)!, new RegExp(`${name} \\d+`));
+  const json = JSON.parse(command('--seeds', '1..30', '--threads', '1', '--json').lines.at(-1)!);
+  assert.is(range.lines.at(-1)!.startsWith(`30 seeds, ${json.steps} steps, ${json.completed} migrations`), true);
+  assert.equal(json.violations, []);
+});
+
+simulation('the command refuses what it cannot run', () => {
+  for (const args of [[], ['--seed', 'x'], ['--seeds', '5'], ['--seeds', '9..3'], ['--seed', '-1']]) {
+    const { status, stderr } = command(...args);
+    assert.is(status === 0, false, args.join(' '));
+    assert.match(stderr, /--seed/);
+  }
+});

@@ -1,0 +1,853 @@
+import {
+  createCodec,
+  DaemonRuntime,
+  EntityKeypair,
+  MigrationError,
+  type MigrationHandle,
+  NodeKeys,
+  type RuntimePolicy,
+} from '../../lib/index.js';
+import type { MigrationCodec } from '../../lib/wire/codec.js';
+import { MessageType, SUBPROTOCOL_MIGRATION } from '../../lib/wire/message.js';
+import { Broker, NO_BROKER_FAULTS } from './broker.js';
+import { Chances, Random } from './chance.js';
+import { type Complain, Copies, Epochs, History, type Observed, OutputChain, type Violation } from './checkers.js';
+import { SimulatedEnvironment } from './environment.js';
+import { Ledger, type LedgerWitness } from './ledger-daemon.js';
+import { type Insight, Liar } from './liar.js';
+import { type Flight, Network, NO_NETWORK_FAULTS } from './network.js';
+import { type Deed, LIAR, type Part, type Plan, type Planned } from './plan.js';
+import { eventOf, isThrowing, Publisher } from './publisher.js';
+import { Scheduler } from './scheduler.js';
+import { SimulatedMesh } from './simulated-mesh.js';
+import { NO_REGISTER_FAULTS, NodeRegister, SimulatedRegister } from './simulated-register.js';
+import { Trace } from './trace.js';
+import { type HardCase, Watcher } from './watcher.js';
+
+/** Patience in which a run of some seconds can see everything end. */
+const PHASE = { deadlineMs: 1_200, tries: 12 };
+const POLICY: RuntimePolicy = {
+  orchestrator: {
+    phases: {
+      Snapshot: PHASE,
+      Transfer: PHASE,
+      Restore: PHASE,
+      Replay: PHASE,
+      Cutover: PHASE,
+      Rollback: { deadlineMs: 400, tries: 4 },
+    },
+  },
+  source: { patienceMs: 1_500, repeatMs: 60 },
+  target: { patienceMs: 2_500, repeatMs: 60 },
+};
+const REBIND = { deadlineMs: 20_000, tryMs: 300, waitMs: 60 };
+const LONGEST_PATIENCE_MS = 4_000;
+const RETRY_NOT_READY_MS = 1_600;
+/** How long each side has for the answer to a question. */
+const ANSWER_MS = 500;
+
+/** How long everything may take to settle by itself once faults have stopped; and when somebody has looked after it. */
+const SETTLE_MS = 6_000;
+const RECOVER_MS = 3_000;
+/** A migration that nothing disturbs. */
+const UNDISTURBED_MS = 4_000;
+const MOST_STEPS = 400_000;
+const MOST_TIMERS = 2_000;
+const MOST_IN_FLIGHT_BYTES = 4 * 1024 * 1024;
+const WATCH_MS = 25;
+const PUBLISHER_MS = 7;
+
+/** Who a daemon's key is does not change from run to run: what is tested is not how keys are drawn. */
+function keypairOf(daemon: number): EntityKeypair {
+  return EntityKeypair.fromSeed(new Uint8Array(32).fill(0x40 + daemon));
+}
+
+const nodeKeys = new Map<number, NodeKeys>();
+function nodeKeysOf(node: number): NodeKeys {
+  let keys = nodeKeys.get(node);
+  if (!keys) {
+    keys = NodeKeys.fromSeed(new Uint8Array(32).fill(0x80 + node));
+    nodeKeys.set(node, keys);
+  }
+  return keys;
+}
+
+const codecs = new Map<Plan['engine'], MigrationCodec>();
+function codecOf(engine: Plan['engine']): MigrationCodec {
+  const codec = codecs.get(engine) ?? createCodec({ engine });
+  codecs.set(engine, codec);
+  return codec;
+}
+
+/** Of who sends events to daemons, by their number. */
+function senderOrigin(number: number): bigint {
+  return 1_000n + BigInt(number);
+}
+
+function isSnapshot({ subprotocol, frame }: Flight): boolean {
+  return subprotocol === SUBPROTOCOL_MIGRATION && frame[0] === MessageType.SnapshotReady;
+}
+
+/** One run of a node, from its start to its crash. */
+interface Life extends Observed {
+  readonly mesh: SimulatedMesh;
+  readonly environment: SimulatedEnvironment;
+  readonly register: NodeRegister;
+}
+
+interface Led {
+  readonly handle: MigrationHandle;
+  readonly daemon: number;
+  readonly life: Life;
+  isOver: boolean;
+}
+
+/** How a run went. */
+export interface Outcome {
+  readonly seed: number;
+  readonly profile: string;
+  readonly steps: number;
+  /** Simulated milliseconds. */
+  readonly ms: number;
+  readonly hash: string;
+  readonly completed: number;
+  readonly rolledBack: number;
+  readonly visits: ReadonlyMap<HardCase, number>;
+  readonly violation: Violation | undefined;
+  /** What has happened by chance or plan, by name. */
+  readonly taken: readonly string[];
+  readonly lines: readonly string[];
+}
+
+export interface WorldOptions {
+  /** The only decisions that may go against the world; undefined: all that the seed says. */
+  readonly allowed?: ReadonlySet<string>;
+  readonly keepsLines?: boolean;
+}
+
+/** A cluster, all that happens to it, and who watches. */
+export class World {
+  readonly plan: Plan;
+  readonly trace: Trace;
+  readonly scheduler: Scheduler;
+  readonly chances: Chances;
+  readonly network: Network;
+  readonly register: SimulatedRegister;
+  readonly broker: Broker;
+  readonly watcher: Watcher;
+  readonly origins: readonly bigint[];
+  readonly lives = new Map<number, Life>();
+  violation: Violation | undefined;
+  readonly #graves: Life[] = [];
+  readonly #incarnations = new Map<number, number>();
+  readonly #copies: Copies;
+  readonly #history: History;
+  readonly #epochs: Epochs;
+  readonly #chains: OutputChain[];
+  readonly #publishers: Publisher[];
+  readonly #feeds: number[];
+  #liar: Liar | undefined;
+  readonly #led: Led[] = [];
+  /** Daemons whose newest copy had stopped when its node crashed: its target may take over, or an older one is recovered. */
+  readonly #lostIfRecovered = new Set<number>();
+  /** Feeds to which a daemon is known to be subscribed. */
+  readonly #subscribed: Array<Set<number>>;
+  /** The newest ledger of each daemon on each node, as `daemon * 64 + node`. */
+  readonly #ledgers = new Map<number, Ledger>();
+  readonly #moments = new Map<string, number>();
+  readonly #waitingFor = new Map<string, Planned[]>();
+  #completed = 0;
+  #rolledBack = 0;
+  #calls = 0;
+  #isOver = false;
+  #hasFaults = true;
+
+  constructor(plan: Plan, { allowed, keepsLines = false }: WorldOptions = {}) {
+    this.plan = plan;
+    this.trace = new Trace(keepsLines);
+    this.scheduler = new Scheduler(plan.seed, this.trace);
+    this.trace.now = () => this.scheduler.now;
+    this.chances = new Chances(plan.seed, allowed);
+    this.network = new Network(this.scheduler, this.chances, plan.network);
+    this.register = new SimulatedRegister(this.scheduler, this.chances, plan.register);
+    this.broker = new Broker(this.scheduler, this.chances, plan.seed, plan.broker);
+    const complain: Complain = (promise, text) => this.complain(promise, text);
+    const keypairs = plan.daemons.map((_, daemon) => keypairOf(daemon));
+    this.origins = keypairs.map(({ originHash }) => originHash);
+    for (const keypair of keypairs) keypair.dispose();
+    this.watcher = new Watcher(this.trace, (origin) => this.#nameOf(origin));
+    this.#copies = new Copies(this.origins, complain, {
+      wentLive: (daemon, node) => this.#wentLive(daemon, node),
+      mayHave: (daemon) => this.#mayHave(daemon),
+      owns: (daemon, node) => this.#ownerOf(daemon) === node,
+      hasConfirmed: (daemon, node) => {
+        const { owner, epoch } = this.register.table.read(this.origins[daemon]!)?.entry ?? {};
+        return owner === BigInt(node) && this.watcher.hasConfirmed(this.origins[daemon]!, node, epoch);
+      },
+    });
+    this.#history = new History(this.#sendersPerDaemon(), plan.publishers.length + plan.feeds, complain);
+    this.#epochs = new Epochs(complain);
+    this.#chains = this.origins.map((origin, n) => new OutputChain(n, origin, codecOf(plan.engine), complain));
+    this.#subscribed = this.origins.map(() => new Set());
+    this.#feeds = Array.from({ length: plan.feeds }, () => 0);
+    this.#publishers = plan.publishers.map((_, n) => this.#publisher(n));
+    this.#observe();
+  }
+
+  /** The first broken promise ends the run. */
+  complain(promise: string, text: string): void {
+    this.violation ??= { promise, text };
+    this.trace.note(() => `BROKEN ${promise}: ${text}`);
+  }
+
+  async run(): Promise<Outcome> {
+    const stackTraceLimit = Error.stackTraceLimit;
+    // Refusals are part of every run, and nobody reads where they came from.
+    Error.stackTraceLimit = 0;
+    const onRejection = (reason: unknown) => this.complain('error', `nobody handled: ${String(reason)}`);
+    process.on('unhandledRejection', onRejection);
+    try {
+      this.#begin();
+      await this.scheduler.run(() => this.#isOver || this.violation !== undefined);
+      await new Promise((resolve) => setImmediate(resolve));
+    } catch (error) {
+      this.complain(
+        'error',
+        `a step threw: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
+      );
+    } finally {
+      this.#bury();
+      process.off('unhandledRejection', onRejection);
+      Error.stackTraceLimit = stackTraceLimit;
+    }
+    return this.#outcome();
+  }
+
+  #outcome(): Outcome {
+    const { plan, scheduler, trace, watcher, violation, chances } = this;
+    return {
+      seed: plan.seed,
+      profile: plan.profile,
+      steps: scheduler.steps,
+      ms: scheduler.now,
+      hash: trace.hash,
+      completed: this.#completed,
+      rolledBack: this.#rolledBack,
+      visits: watcher.visits,
+      violation,
+      taken: chances.taken,
+      lines: trace.lines ?? [],
+    };
+  }
+
+  #nameOf(origin: bigint): string {
+    const daemon = this.origins.indexOf(origin);
+    return daemon < 0 ? `daemon ${origin}` : `d${daemon}`;
+  }
+
+  #sendersPerDaemon(): number[][] {
+    const { publishers, daemons } = this.plan;
+    return daemons.map(({ feeds }, daemon) => [
+      ...publishers.flatMap((publisher, n) => (publisher.daemon === daemon ? [n] : [])),
+      ...feeds.map((feed) => publishers.length + feed),
+    ]);
+  }
+
+  /** A try whose end a node has not heard of holds a copy there until that node's patience ends. */
+  #mayHave(daemon: number): number {
+    const since = this.scheduler.now - LONGEST_PATIENCE_MS;
+    return 1 + Math.max(1, this.watcher.triesSince(this.origins[daemon]!, since));
+  }
+
+  #isChannel = (sender: number): boolean => sender >= this.plan.publishers.length;
+
+  #publisher(number: number): Publisher {
+    const { daemon, home } = this.plan.publishers[number]!;
+    const daemonOrigin = this.origins[daemon]!;
+    return new Publisher({
+      number,
+      originHash: senderOrigin(number),
+      daemonOrigin,
+      history: this.#history,
+      now: () => this.scheduler.now,
+      home: () => this.lives.get(home)?.runtime,
+      where: () => this.register.table.read(daemonOrigin)?.entry.owner,
+    });
+  }
+
+  #observe(): void {
+    const { watcher, network, register, broker, scheduler } = this;
+    network.observer = {
+      sent: (flight) => {
+        watcher.sent(flight);
+        if (flight.to === LIAR && this.plan.liar === 'stranger' && isSnapshot(flight))
+          this.complain('stranger', `node ${flight.from} gives a snapshot to a node that nobody trusts`);
+      },
+      arrived: (flight) => watcher.arrived(flight),
+      lost: (flight, why) => watcher.lost(flight, why),
+    };
+    register.observer = {
+      wrote: (node, origin, change, entry, fate) => {
+        watcher.wrote(node, origin, change, entry, fate);
+        const daemon = this.origins.indexOf(origin);
+        const isLost = this.#lostIfRecovered.delete(daemon);
+        if (isLost && change === 'recover') this.#lose(daemon);
+      },
+      lostRace: (node, origin, entry) => watcher.lostRace(node, origin, entry),
+    };
+    broker.observer = {
+      published: (mesh, channel, epoch) => {
+        const daemon = Number(channel.split('/')[1]);
+        if (channel.startsWith('ledger/'))
+          this.#epochs.published(daemon, epoch, `${mesh.number} (life ${mesh.incarnation})`);
+      },
+    };
+    watcher.onMoment = (moment, origin) => this.#moment(moment, origin);
+    scheduler.afterStep = (node) => this.#afterStep(node);
+  }
+
+  #begin(): void {
+    const { plan, scheduler } = this;
+    for (let node = 1; node <= plan.nodes; node++) this.broker.members.add(node);
+    if (plan.liar !== 'none') this.#startLiar();
+    for (let node = 1; node <= plan.nodes; node++) this.#startNode(node, plan.lateStarts.get(node));
+    this.#chains.forEach((chain, daemon) => {
+      this.broker.channels.subscribe(`ledger/${daemon}`, { after: new Uint8Array(0) }, (_, events) =>
+        chain.read(events),
+      );
+    });
+    plan.daemons.forEach((_, daemon) => void this.#spawn(daemon));
+    for (const planned of plan.planned) {
+      if (planned.at !== undefined) scheduler.at(planned.at, 0, () => this.#do(planned, undefined));
+      else this.#waitingFor.set(planned.when!.seen, [...(this.#waitingFor.get(planned.when!.seen) ?? []), planned]);
+    }
+    scheduler.at(plan.faultsMs, 0, () => this.#endFaults());
+    this.#runPublishers();
+  }
+
+  #startLiar(): void {
+    this.broker.members.add(LIAR);
+    const register = new NodeRegister(LIAR, this.register);
+    const mesh = new SimulatedMesh(LIAR, 1, this.network, register, this.broker);
+    this.network.join(mesh);
+    const { seed, nodes } = this.plan;
+    const visit = (hardCase: HardCase) => this.watcher.visit(hardCase);
+    this.#liar = new Liar({ mesh, seed, nodes, insight: (daemon) => this.#insight(daemon), visit });
+  }
+
+  #insight(daemon: number): Insight | undefined {
+    const origin = this.origins[daemon]!;
+    const entry = this.register.table.read(origin)?.entry;
+    if (!entry) return undefined;
+    const owner = Number(entry.owner);
+    const { source = owner, target = (owner % this.plan.nodes) + 1 } = this.watcher.course(origin) ?? {};
+    return { origin, owner, epoch: entry.epoch, try: entry.tries, source, target };
+  }
+
+  #startNode(number: number, startsAfter = 0): void {
+    const { plan, scheduler } = this;
+    const incarnation = (this.#incarnations.get(number) ?? 0) + 1;
+    this.#incarnations.set(number, incarnation);
+    const register = new NodeRegister(number, this.register);
+    const mesh = new SimulatedMesh(number, incarnation, this.network, register, this.broker);
+    const environment = new SimulatedEnvironment(scheduler, number, plan.seed + incarnation * 7_919, plan.stretch);
+    this.network.join(mesh);
+    const runtime = new DaemonRuntime({
+      mesh,
+      environment,
+      engine: plan.engine,
+      orchestrators: [...this.broker.members].filter((n) => n !== LIAR || plan.liar === 'trusted').map(BigInt),
+      nodeKeys: nodeKeysOf(number),
+      policy: POLICY,
+      rebind: REBIND,
+      ...(plan.maxBytesPerSecond > 0 && { maxBytesPerSecond: plan.maxBytesPerSecond }),
+      ...(plan.maxLogEvents > 0 && { eventLog: { maxEvents: plan.maxLogEvents } }),
+      onError: (error) => this.#heard(number, error),
+    });
+    plan.daemons.forEach((_, daemon) => {
+      runtime.registerFactory(`ledger-${daemon}`, () => this.#makeLedger(daemon, number, incarnation, environment));
+    });
+    const life: Life = { number, incarnation, runtime, mesh, environment, register };
+    this.lives.set(number, life);
+    if (startsAfter > 0) environment.after(startsAfter, () => runtime.start());
+    else runtime.start();
+    for (const other of this.lives.values()) other.mesh.peerBack(number);
+    this.trace.note(() => `${number} starts${incarnation > 1 ? ' again' : ''}`);
+  }
+
+  /** What nobody waits for is part of bad times; a mistake of ours is not. */
+  #heard(node: number, error: MigrationError): void {
+    this.trace.note(() => `${node} reports ${error.kind}: ${error.message}`);
+    for (let cause: unknown = error; cause instanceof Error; cause = cause.cause) {
+      if (cause instanceof TypeError || cause instanceof RangeError || cause instanceof ReferenceError)
+        this.complain('error', `node ${node}: ${cause.message}`);
+    }
+  }
+
+  #makeLedger(daemon: number, node: number, incarnation: number, environment: SimulatedEnvironment): Ledger {
+    const { plan } = this;
+    const traits = plan.daemons[daemon]!;
+    const witness: LedgerWitness = {
+      publisherNumber: (originHash) => Number(originHash - 1_000n),
+      processed: (ledger, entry) => {
+        if (environment.isOver) return;
+        this.#history.processed(ledger, entry);
+      },
+      wait: () => {
+        if (!traits.isAsync) return undefined;
+        const ms = 3 * this.chances.measure(node, 90 + daemon, ++this.#calls);
+        return new Promise((resolve) => environment.after(ms, resolve));
+      },
+      throws: (call) =>
+        this.chances.strikes(`${call}-throws`, this.plan.throws, node, daemon, ++this.#calls) && this.#hasFaults,
+    };
+    const ledger = new Ledger(daemon, node, traits, witness);
+    this.#ledgers.set(daemon * 64 + node, ledger);
+    this.#copies.made(daemon, { number: node, incarnation });
+    return ledger;
+  }
+
+  async #spawn(daemon: number): Promise<void> {
+    const { home, feeds } = this.plan.daemons[daemon]!;
+    const life = this.lives.get(home);
+    const again = () => this.scheduler.in(40, 0, () => void this.#spawn(daemon));
+    if (!life?.runtime.isReady) {
+      again();
+      return;
+    }
+    const keypair = keypairOf(daemon);
+    try {
+      await life.runtime.spawn(`ledger-${daemon}`, keypair);
+    } catch (error) {
+      keypair.dispose();
+      const kind = error instanceof MigrationError ? error.kind : 'error';
+      if (kind === 'register-unavailable') again();
+      // It had been spawned before its home crashed, and went with that.
+      else if (kind === 'already-exists' && life.incarnation > 1) this.#copies.neverBorn(daemon);
+      else this.complain('error', `daemon ${daemon} cannot be spawned, ${kind}: ${String(error)}`);
+      return;
+    }
+    this.trace.note(() => `${home} spawns d${daemon}`);
+    this.#copies.born(daemon);
+    for (const feed of feeds) await this.#subscribe(life, daemon, feed);
+  }
+
+  /** Tried while the daemon lives there and does not move. */
+  async #subscribe(life: Life, daemon: number, feed: number): Promise<void> {
+    const options = { after: new Uint8Array(0) };
+    for (let round = 0; round < 10 && !life.mesh.isCut; round++) {
+      try {
+        await life.runtime.subscribeChannel(this.origins[daemon]!, 1n, `feed/${feed}`, options);
+        this.#subscribed[daemon]!.add(feed);
+        return;
+      } catch {
+        await new Promise<void>((resolve) => this.scheduler.in(20, 0, resolve));
+      }
+    }
+  }
+
+  #afterStep(node: number): void {
+    this.network.flush();
+    if (node === 0) for (const life of this.lives.values()) this.#copies.look(life);
+    else {
+      const life = this.lives.get(node);
+      if (life) this.#copies.look(life);
+    }
+    if (this.scheduler.steps > MOST_STEPS) this.complain('it-ends', `${MOST_STEPS} steps, and it goes on`);
+    if (this.network.mostInFlightBytes > MOST_IN_FLIGHT_BYTES)
+      this.complain('bounded', `${this.network.mostInFlightBytes} bytes are on their way between two nodes`);
+  }
+
+  #wentLive(daemon: number, node: number): void {
+    this.trace.note(() => `${node} has d${daemon} live`);
+    const ledger = this.#ledgers.get(daemon * 64 + node)!;
+    const gaveBack = this.register.table.read(this.origins[daemon]!)?.entry.owner === BigInt(node);
+    if (!gaveBack)
+      this.complain('never-two', `daemon ${daemon} is live on node ${node}, which the register does not name`);
+    // A source that goes on is live before it has processed what it logged.
+    if (ledger.wasRestored && !ledger.wasLive) this.#history.wentLive(ledger, this.#isChannel);
+    ledger.wasLive = true;
+  }
+
+  #moment(moment: string, origin: bigint): void {
+    const waiting = this.#waitingFor.get(moment);
+    if (!waiting) return;
+    const nth = (this.#moments.get(moment) ?? 0) + 1;
+    this.#moments.set(moment, nth);
+    for (const planned of waiting)
+      if (planned.when!.nth === nth) this.scheduler.in(planned.when!.thenMs, 0, () => this.#do(planned, origin));
+  }
+
+  /** @param origin of the daemon about which something was seen */
+  #do({ name, deed }: Planned, origin: bigint | undefined): void {
+    if (!this.#hasFaults || !this.chances.allows(name)) return;
+    switch (deed.do) {
+      case 'migrate':
+        this.#migrate(deed.daemon, deed.by, deed.to);
+        break;
+      case 'cancel':
+        this.#cancel(deed.daemon);
+        break;
+      case 'ask':
+        this.#ask(deed.daemon, deed.by, deed.to);
+        break;
+      case 'burst':
+        this.#publishers[deed.publisher]!.add(deed.events);
+        break;
+      case 'feed':
+        this.#feed(deed.feed, deed.events);
+        break;
+      case 'crash':
+        this.#crash(this.#resolve(deed.node, origin ?? this.origins[deed.daemon]!), deed.downMs);
+        break;
+      case 'part':
+        this.#part(deed, origin ?? this.origins[deed.daemon]!);
+        break;
+      case 'lose-register':
+        this.#loseRegister(this.#resolve(deed.node, origin ?? this.origins[deed.daemon]!), deed.forMs);
+        break;
+      case 'lie':
+        this.#liar?.lie(deed.daemon);
+        break;
+    }
+  }
+
+  #resolve(who: number | Part, origin: bigint): number {
+    return typeof who === 'number' ? who : (this.watcher.course(origin)?.[who] ?? 1);
+  }
+
+  #ownerOf(daemon: number): number | undefined {
+    const owner = this.register.table.read(this.origins[daemon]!)?.entry.owner;
+    return owner === undefined ? undefined : Number(owner);
+  }
+
+  #migrate(daemon: number, by: number, to: number, mode = this.plan.daemons[daemon]!.mode): Led | undefined {
+    const life = this.lives.get(by);
+    const source = this.#ownerOf(daemon);
+    if (!life?.runtime.isReady || source === undefined) return undefined;
+    const target = to === source ? (to % this.plan.nodes) + 1 : to;
+    const origin = this.origins[daemon]!;
+    const { transportIdentity } = this.plan.daemons[daemon]!;
+    const isOverlapping = this.#led.some((led) => led.daemon === daemon && !led.isOver);
+    try {
+      const handle = life.runtime.startMigration(origin, BigInt(source), BigInt(target), {
+        mode,
+        transportIdentity,
+        retryNotReady: RETRY_NOT_READY_MS,
+      });
+      this.trace.note(() => `${by} moves d${daemon} from ${source} to ${target}, ${mode}`);
+      this.watcher.started({ origin, source, target, orchestrator: by });
+      if (isOverlapping) this.watcher.visit('overlapping-tries');
+      const led: Led = { handle, daemon, life, isOver: false };
+      this.#led.push(led);
+      void this.#follow(led);
+      return led;
+    } catch (error) {
+      this.trace.note(() => `${by} cannot move d${daemon}: ${String(error)}`);
+      return undefined;
+    }
+  }
+
+  async #follow(led: Led): Promise<void> {
+    try {
+      await led.handle.wait();
+      this.#completed++;
+      this.trace.note(() => `${led.life.number} has moved d${led.daemon}`);
+    } catch (error) {
+      this.#rolledBack++;
+      this.trace.note(() => `${led.life.number} has not moved d${led.daemon}: ${String(error)}`);
+    }
+    led.isOver = true;
+  }
+
+  /** Whether a daemon could be moved: the question must change nothing, and be answered. */
+  #ask(daemon: number, by: number, to: number): void {
+    const life = this.lives.get(by);
+    if (!life) return;
+    const asked = this.scheduler.now;
+    life.runtime.canMigrate(this.origins[daemon]!, BigInt(to), { timeout: ANSWER_MS }).then(
+      (obstacles) => {
+        const names = obstacles.map(({ kind }) => kind).join(', ');
+        this.trace.note(() => `${by} asks whether d${daemon} could go to ${to}: ${names || 'yes'}`);
+        // The register's answer, and one of each side, each with its node's slow timers.
+        if (this.scheduler.now - asked > 6 * ANSWER_MS)
+          this.complain('it-ends', `node ${by} had its answer after ${this.scheduler.now - asked} ms`);
+      },
+      () => {},
+    );
+  }
+
+  #cancel(daemon: number): void {
+    const led = this.#led.findLast((one) => one.daemon === daemon && !one.isOver);
+    if (!led) return;
+    const { handle } = led;
+    this.trace.note(() => `${led.life.number} cancels d${daemon} in phase ${handle.phase}`);
+    if (handle.phase === 'Replay') this.watcher.visit('cancel-during-replay');
+    if (this.watcher.offers.has(handle.origin)) this.watcher.visit('cancel-after-offer');
+    void handle.cancel();
+  }
+
+  #feed(feed: number, events: number): void {
+    const sender = this.plan.publishers.length + feed;
+    for (let n = 0; n < events; n++) {
+      const sequence = ++this.#feeds[feed]!;
+      this.#history.sent(sender, sequence, isThrowing(sequence));
+      this.broker.channels.publish(`feed/${feed}`, 1n, [eventOf(senderOrigin(sender), sequence)]);
+    }
+  }
+
+  #crash(number: number, downMs: number): void {
+    const life = this.lives.get(number);
+    if (!life) return;
+    this.trace.note(() => `${number} CRASHES`);
+    this.trace.digest(number, 13);
+    this.watcher.crashed(
+      number,
+      this.#led.some((led) => led.life === life && !led.isOver),
+    );
+    for (const [daemon, { feeds }] of this.plan.daemons.entries()) {
+      const origin = this.origins[daemon]!;
+      const isHeld = this.#copies.all(daemon).includes(number) && !this.#copies.live(daemon).includes(number);
+      if (feeds.length > 0 && isHeld && this.watcher.course(origin)?.target === number)
+        this.watcher.visit('rebind-over-crash');
+    }
+    life.environment.end();
+    life.mesh.cutOff();
+    this.network.leave(life.mesh);
+    this.lives.delete(number);
+    this.#graves.push(life);
+    for (const led of this.#led) if (led.life === life) led.isOver = true;
+    for (const [daemon, { home }] of this.plan.daemons.entries()) if (home === number) this.#copies.neverBorn(daemon);
+    for (const { daemon, wasLive } of this.#copies.crashed(number)) {
+      if (wasLive) this.#lose(daemon);
+      else this.#lostIfRecovered.add(daemon);
+    }
+    if (this.plan.knowsDeath) for (const other of this.lives.keys()) this.#tellOfDeath(other, number);
+    this.scheduler.in(downMs, 0, () => {
+      if (!this.lives.has(number)) this.#startNode(number);
+    });
+  }
+
+  /** What only the copy that is gone had accepted and published may be missing, or be otherwise, from here on. */
+  #lose(daemon: number): void {
+    this.#history.crashed(daemon, this.#isChannel);
+    this.#chains[daemon]!.crashed();
+  }
+
+  #tellOfDeath(listener: number, number: number): void {
+    const life = this.lives.get(listener)!;
+    this.scheduler.in(1 + 30 * this.chances.measure(listener, number, this.scheduler.steps), listener, () => {
+      if (life.mesh.isCut) return;
+      life.mesh.peerGone(number);
+      if (this.lives.has(number)) life.mesh.peerBack(number);
+    });
+  }
+
+  #part(deed: Extract<Deed, { do: 'part' }>, origin: bigint): void {
+    const from = this.#resolve(deed.from, origin);
+    const others = deed.to === 'all' ? [...this.broker.members] : [this.#resolve(deed.to, origin)];
+    const ways = others
+      .filter((to) => to !== from)
+      .flatMap((to) => (deed.bothWays ? [[from, to] as const, [to, from] as const] : [[from, to] as const]));
+    this.trace.note(() => `cut for ${deed.forMs} ms: ${ways.map(([a, b]) => `${a} → ${b}`).join(', ')}`);
+    for (const [a, b] of ways) this.network.cut(a, b);
+    for (const { source, target } of this.watcher.offers.values())
+      if (this.network.isCut(source, target) || this.network.isCut(target, source))
+        this.watcher.visit('partition-over-offer');
+    this.scheduler.in(deed.forMs, 0, () => {
+      for (const [a, b] of ways) this.network.heal(a, b);
+    });
+  }
+
+  #loseRegister(number: number, forMs: number): void {
+    this.trace.note(() => `${number} cannot reach the register for ${forMs} ms`);
+    this.register.goAway(number);
+    this.scheduler.in(forMs, 0, () => this.register.comeBack(number));
+  }
+
+  #runPublishers(): void {
+    this.#publishers.forEach((publisher, n) => {
+      const { daemon, home } = this.plan.publishers[n]!;
+      const step = () => {
+        if (publisher.step()) {
+          const [live] = this.#copies.live(daemon);
+          if (live !== undefined) this.watcher.tookEvents(this.origins[daemon]!, live);
+        }
+        this.scheduler.in(PUBLISHER_MS, home, step);
+      };
+      this.scheduler.in(n, home, step);
+    });
+  }
+
+  /** From here on nothing goes wrong any more. */
+  #endFaults(): void {
+    this.trace.note(() => 'from here on nothing goes wrong');
+    this.#hasFaults = false;
+    this.chances.isOver = true;
+    this.network.faults = { ...NO_NETWORK_FAULTS, batches: this.plan.network.batches };
+    this.register.faults = NO_REGISTER_FAULTS;
+    this.broker.faults = NO_BROKER_FAULTS;
+    const since = this.scheduler.now;
+    this.#watch(
+      'settle',
+      () => this.#isSettled(),
+      SETTLE_MS - RECOVER_MS,
+      () => {
+        this.#recoverAll();
+        this.#watch(
+          'settle when it was recovered',
+          () => this.#isSettled(),
+          RECOVER_MS + SETTLE_MS,
+          () => this.complain('it-ends', `${this.scheduler.now - since} ms after the last fault, ${this.#unsettled()}`),
+        );
+      },
+    );
+  }
+
+  /** Goes on when a condition holds, and does something else when that takes too long. */
+  #watch(what: string, holds: () => boolean, forMs: number, tooLate: () => void): void {
+    const until = this.scheduler.now + forMs;
+    const look = () => {
+      if (holds()) {
+        this.trace.note(() => `done: ${what}`);
+        if (what === 'last moves') this.#end();
+        else this.#lastMoves();
+      } else if (this.scheduler.now >= until) tooLate();
+      else this.scheduler.in(WATCH_MS, 0, look);
+    };
+    look();
+  }
+
+  #unsettled(): string {
+    const reasons = this.plan.daemons.flatMap((_, daemon) => {
+      if (this.#copies.isGone(daemon)) return [];
+      const [live, all] = [this.#copies.live(daemon), this.#copies.all(daemon)];
+      if (live.length === 1 && all.length === 1) return [];
+      return [`daemon ${daemon} is live on nodes [${live}] and copies are on [${all}]`];
+    });
+    for (const { handle, daemon, isOver } of this.#led)
+      if (!isOver) reasons.push(`a migration of daemon ${daemon} is still ${handle.state} in phase ${handle.phase}`);
+    this.#publishers.forEach((publisher, n) => {
+      if (!publisher.isDone && !this.#copies.isGone(this.plan.publishers[n]!.daemon))
+        reasons.push(`publisher ${n} has ${publisher.accepted} of ${publisher.made} events accepted`);
+    });
+    return reasons.join('; ');
+  }
+
+  #isSettled(): boolean {
+    if (this.lives.size < this.plan.nodes) return false;
+    for (const { runtime } of this.lives.values()) if (!runtime.isReady) return false;
+    return this.#unsettled() === '';
+  }
+
+  /** Migrations that a node still takes part in, by its own word. */
+  #leftOver(): string[] {
+    return [...this.lives.values()].flatMap(({ number, runtime }) =>
+      runtime
+        .migrations()
+        .map(
+          ({ role, origin, phase }) => `node ${number} is still ${role} of ${this.#nameOf(origin)}, in phase ${phase}`,
+        ),
+    );
+  }
+
+  /** What somebody does who looks after the cluster: a backup whose owner is gone becomes the daemon. */
+  #recoverAll(): void {
+    this.plan.daemons.forEach((_, daemon) => {
+      const all = this.#copies.all(daemon);
+      if (this.#copies.live(daemon).length > 0 || all.length === 0) return;
+      const owner = this.#ownerOf(daemon)!;
+      for (const node of all) {
+        if (all.includes(owner) && node !== owner) continue;
+        this.trace.note(() => `somebody recovers d${daemon} on ${node}`);
+        const origin = this.origins[daemon]!;
+        this.lives
+          .get(node)
+          ?.runtime.recover(origin, { force: true })
+          .then(
+            () => {},
+            (error) => this.trace.note(() => `${node} does not recover d${daemon}: ${String(error)}`),
+          );
+      }
+    });
+  }
+
+  /** With nothing in the way, every daemon can be moved, while more events come. */
+  #lastMoves(): void {
+    const random = new Random(this.plan.seed, 99);
+    const moving = new Set<number>();
+    this.plan.daemons.forEach((_, daemon) => {
+      if (this.#copies.isGone(daemon)) return;
+      moving.add(daemon);
+      const [by, to] = [random.between(1, this.plan.nodes), random.between(1, this.plan.nodes)];
+      this.#moveUndisturbed(daemon, by, to, moving);
+    });
+    this.#publishers.forEach((publisher, n) => {
+      if (!this.#copies.isGone(this.plan.publishers[n]!.daemon)) publisher.add(2);
+    });
+    for (let feed = 0; feed < this.plan.feeds; feed++) this.#feed(feed, 2);
+    this.#watch(
+      'last moves',
+      () => moving.size === 0 && this.#isSettled() && this.#leftOver().length === 0,
+      UNDISTURBED_MS,
+      () =>
+        this.complain(
+          'it-ends',
+          `with nothing in the way, daemons [${[...moving]}] were not moved; ${this.#unsettled()} ${this.#leftOver()}`,
+        ),
+    );
+  }
+
+  /** Again while something of earlier tries is still being given up. */
+  #moveUndisturbed(daemon: number, by: number, to: number, moving: Set<number>): void {
+    const led = this.#migrate(daemon, by, to, 'pause');
+    const again = () => this.scheduler.in(150, 0, () => this.#moveUndisturbed(daemon, by, to, moving));
+    if (led) void led.handle.wait().then(() => moving.delete(daemon), again);
+    else again();
+  }
+
+  /** What is on its way arrives; then everybody's account must be right. */
+  #end(): void {
+    this.scheduler.in(400, 0, () => {
+      this.plan.daemons.forEach((_, daemon) => {
+        if (this.#copies.isGone(daemon)) return;
+        const [live] = this.#copies.live(daemon);
+        const keys = this.#copies.keys(daemon);
+        if (this.plan.daemons[daemon]!.transportIdentity && (keys.length !== 1 || keys[0] !== live))
+          this.complain('custody', `daemon ${daemon} is live on node ${live}, and its key is on nodes [${keys}]`);
+        const ledger = this.#ledgers.get(daemon * 64 + live!)!;
+        this.#history.end(ledger, this.#sendersNow(daemon, this.lives.get(live!)!));
+        this.#chains[daemon]!.end(ledger, (entry) => this.#history.throwsAt(entry));
+      });
+      for (const { environment, number } of this.lives.values()) {
+        if (environment.timers > MOST_TIMERS)
+          this.complain('bounded', `node ${number} has ${environment.timers} timers`);
+      }
+      this.#isOver = true;
+    });
+  }
+
+  /** Who must have been heard by a daemon: its publishers, and the channels that it is subscribed to. */
+  #sendersNow(daemon: number, { runtime }: Life): number[] {
+    const { publishers } = this.plan;
+    const ledger = new Set(runtime.subscriptions(this.origins[daemon]!).map(({ channel }) => channel));
+    for (const feed of this.#subscribed[daemon]!) {
+      // A backup from before the subscription does not know of it.
+      if (!ledger.has(`feed/${feed}`) && !this.#chains[daemon]!.hasForked)
+        this.complain('nothing-lost', `daemon ${daemon} is no longer subscribed to feed/${feed}`);
+    }
+    const direct = publishers.flatMap((publisher, n) => (publisher.daemon === daemon ? [n] : []));
+    const feeds = this.#feeds.flatMap((_, feed) => (ledger.has(`feed/${feed}`) ? [publishers.length + feed] : []));
+    return [...direct, ...feeds];
+  }
+
+  /** The world is over: what its nodes hold outside the heap is given back. */
+  #bury(): void {
+    for (const life of [...this.#graves, ...this.lives.values()]) {
+      life.environment.end();
+      life.mesh.cutOff();
+      life.register.isOver = true;
+      void life.runtime.shutdown().catch(() => {});
+    }
+  }
+}
