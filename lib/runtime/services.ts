@@ -1,3 +1,4 @@
+import { MigrationError } from '../errors.js';
 import { type MaybePromise, whenReady } from '../maybe-promise.js';
 import type { Mesh } from '../mesh/mesh.js';
 import type { DaemonSnapshot, Examination, RequestTypes } from '../migration/core.js';
@@ -26,7 +27,18 @@ export class RuntimeServices extends DaemonServices {
   }
 
   override takeSnapshot(ask: Ask<'takeSnapshot'>): MaybePromise<DaemonSnapshot> {
-    return whenReady(this.#awaitKey(ask), () => super.takeSnapshot(ask));
+    return whenReady(this.#awaitKey(ask), () => {
+      // What a node reads that is not in the mesh nobody knows: what the host carries along would stay behind.
+      if (this.#options.mesh.peer(ask.target)) return super.takeSnapshot(ask);
+      const { origin, target } = ask;
+      throw new MigrationError(
+        'target-unavailable',
+        `daemon ${origin} cannot go to node ${target}: it is not in the mesh`,
+        {
+          details: { origin, node: target },
+        },
+      );
+    });
   }
 
   protected override examineTaking(ask: Ask<'examine'>): MaybePromise<Examination> {
