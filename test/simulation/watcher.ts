@@ -35,6 +35,13 @@ export const HARD_CASES = {
   'old-snapshot-under-new-try': 'a liar sends an old snapshot as one of a new try',
   'trailers-stripped': 'a liar takes the trailers off a snapshot',
   'log-cut-short': 'a liar sends a log that lacks its last events',
+  'fenced-copy-taken-up': 'a node that crashed with a daemon that stood still takes it up from its spool',
+  'marked-copy-recovered': 'somebody brings back an older copy that says that it was live again',
+  'crash-while-writing': 'a node crashes while its disk is at work',
+  'disk-refused': 'a disk refuses an operation',
+  'spool-lost': 'a node comes back without the copies that were on its disk',
+  'claim-landed-while-source-was-down': 'a target claims while its source, which has a spool, is down',
+  'spawned-anew': 'a daemon whose last copy was lost is given up, and spawned again',
   'liar-orders': 'a liar orders a cutover, an activation or an end that is not due',
 } as const;
 
@@ -67,6 +74,8 @@ export class Watcher {
   readonly #highestTry = new Map<bigint, bigint>();
   /** Offers that stand, and by whom. */
   readonly offers = new Map<bigint, { readonly source: number; readonly target: number; readonly try: bigint }>();
+  /** A claim was written, of what that node had offered. */
+  onClaim: (source: number) => void = () => {};
   /** Daemons that were claimed, and whose source has not heard of it. */
   readonly claimed = new Map<bigint, { readonly source: number; readonly target: number }>();
   /** When each try of a daemon began. */
@@ -191,6 +200,7 @@ export class Watcher {
     if (change === 'try') this.#triesBegun.set(origin, [...(this.#triesBegun.get(origin) ?? []), this.#trace.now()]);
     if (change === 'claim') {
       this.claimed.set(origin, { source: offer?.source ?? 0, target: node });
+      this.onClaim(offer?.source ?? 0);
       if (isUnheard) this.visit('claim-answer-lost');
       const visited = this.#visited.get(origin) ?? new Set([offer?.source ?? 0]);
       if (visited.has(node)) this.visit('there-and-back');
