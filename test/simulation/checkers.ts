@@ -314,12 +314,15 @@ export class History {
       this.#complain('order', `${where} processed event ${sequence} of publisher ${publisher} right behind ${last}`);
   }
 
-  /** A copy is live: everything that was accepted before is in it. */
-  wentLive(ledger: Ledger, isChannel: (publisher: number) => boolean): void {
-    for (const publisher of this.#publishers[ledger.daemon]!) {
-      if (isChannel(publisher)) continue;
-      this.#requireAll(ledger, publisher, this.#account(publisher).accepted);
-    }
+  /** What a copy owes that goes live now: everything that was accepted before, per publisher. */
+  owed(daemon: number, isChannel: (publisher: number) => boolean): ReadonlyMap<number, number> {
+    const publishers = this.#publishers[daemon]!.filter((publisher) => !isChannel(publisher));
+    return new Map(publishers.map((publisher) => [publisher, this.#account(publisher).accepted]));
+  }
+
+  /** A copy is live, and has processed what was logged for it: all that is owed is in it. */
+  settled(ledger: Ledger, owed: ReadonlyMap<number, number>): void {
+    for (const [publisher, through] of owed) this.#requireAll(ledger, publisher, through);
   }
 
   /** Nothing is under way any more: all that these have sent is in the copy that is left. */

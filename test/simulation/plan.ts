@@ -142,14 +142,14 @@ export function planOf(seed: number): Plan {
   return withSpools(planWithoutSpools(seed));
 }
 
-/** A third of the seeds have nodes with a spool, which crash more often than others. */
+/** Almost half of the seeds have nodes with a spool, which crash more often than others. */
 function withSpools(plan: Plan): Plan {
   const { seed, nodes, daemons, faultsMs, profile } = plan;
   const random = new Random(seed, 8);
-  if (profile === 'calm' || !random.chance(0.4)) return plan;
+  if (profile === 'calm' || !random.chance(0.5)) return plan;
   const spools = new Set(Array.from({ length: nodes }, (_, n) => n + 1).filter(() => random.chance(0.8)));
   const isBad = random.chance(0.5);
-  const crashes = Array.from({ length: random.between(1, 4) }, (_, n): Planned => {
+  const crashes = Array.from({ length: random.between(2, 5) }, (_, n): Planned => {
     const seen = random.pick(SPOOL_MOMENTS);
     const thenMs = random.chance(0.3) ? 0.001 : random.fraction() * random.pick([4, 20, 200]);
     const moment = random.chance(0.2)

@@ -62,6 +62,8 @@ const SETTLE_MS = 6_000;
 const RECOVER_MS = 3_000;
 /** What a spool holds of a daemon whose register could not be asked is asked for again within so long. */
 const UNDECIDED_MS = 1_300;
+/** In which a copy from a disk has processed what was logged for it. */
+const REPLAY_MS = 400;
 /** Migrations that nothing disturbs, but what is left of earlier ones until a target loses patience. */
 const UNDISTURBED_MS = 6_000;
 const MOST_STEPS = 400_000;
@@ -210,6 +212,7 @@ export class World {
       hasOffered: (daemon, node) => this.#offered.has(`${daemon} ${node}`),
       epoch: (daemon) => this.register.table.read(this.origins[daemon]!)?.entry.epoch ?? 0n,
       tookUp: (daemon, node) => {
+        this.#ledgers.get(daemon * 64 + node)!.hasStood = true;
         this.trace.note(() => `${node} takes up d${daemon} from its spool`);
         this.watcher.visit('fenced-copy-taken-up');
       },
@@ -519,8 +522,21 @@ export class World {
     if (!gaveBack)
       this.complain('never-two', `daemon ${daemon} is live on node ${node}, which the register does not name`);
     // A source that goes on is live before it has processed what it logged.
-    if (ledger.wasRestored && !ledger.wasLive) this.#history.wentLive(ledger, this.#isChannel);
+    if (ledger.wasRestored && !ledger.wasLive) {
+      const owed = this.#history.owed(daemon, this.#isChannel);
+      if (ledger.hasStood) this.#owes(ledger, owed);
+      else this.#history.settled(ledger, owed);
+    }
     ledger.wasLive = true;
+  }
+
+  /** A copy that came from a disk has some time for what it logged, unless it has gone on by then. */
+  #owes(ledger: Ledger, owed: ReadonlyMap<number, number>): void {
+    const { daemon, node } = ledger;
+    this.scheduler.in(REPLAY_MS, 0, () => {
+      const isHere = this.#copies.live(daemon).includes(node) && this.#ledgers.get(daemon * 64 + node) === ledger;
+      if (isHere) this.#history.settled(ledger, owed);
+    });
   }
 
   #moment(moment: string, origin: bigint): void {
