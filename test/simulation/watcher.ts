@@ -131,7 +131,8 @@ export class Watcher {
       if (Number(trailer.logFrom) <= book.sentThrough) this.visit('events-resent');
       book.sentThrough = Math.max(book.sentThrough, Number(trailer.logFrom) + message.events.length - 1);
     }
-    if (message.kind === 'ActivationConfirmed')
+    // A former home repeats its own for as long as it is asked.
+    if (message.kind === 'ActivationConfirmed' && (trailer?.epoch ?? 0n) >= (this.#confirmed.get(origin)?.epoch ?? 0n))
       this.#confirmed.set(origin, { node: flight.from, epoch: trailer?.epoch });
     this.onMoment(`sent ${message.kind}`, origin);
   }

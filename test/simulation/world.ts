@@ -179,6 +179,8 @@ export class World {
   readonly #subscribed: Array<Set<number>>;
   /** The newest ledger of each daemon on each node, as `daemon * 64 + node`. */
   readonly #ledgers = new Map<number, Ledger>();
+  /** Where somebody brings one back, in the same way. */
+  readonly #recovering = new Set<number>();
   readonly #moments = new Map<string, number>();
   readonly #waitingFor = new Map<string, Planned[]>();
   #completed = 0;
@@ -524,7 +526,7 @@ export class World {
     // A source that goes on is live before it has processed what it logged.
     if (ledger.wasRestored && !ledger.wasLive) {
       const owed = this.#history.owed(daemon, this.#isChannel);
-      if (ledger.hasStood) this.#owes(ledger, owed);
+      if (ledger.hasStood || this.#recovering.has(daemon * 64 + node)) this.#owes(ledger, owed);
       else this.#history.settled(ledger, owed);
     }
     ledger.wasLive = true;
@@ -869,6 +871,7 @@ export class World {
   async #recover(daemon: number, node: number): Promise<boolean | undefined> {
     this.trace.note(() => `somebody recovers d${daemon} on ${node}`);
     const isOlder = this.#copies.isOlderAt(daemon, node);
+    this.#recovering.add(daemon * 64 + node);
     try {
       const { isWhole } = await this.lives.get(node)!.runtime.recover(this.origins[daemon]!, { force: true });
       this.trace.note(() => `${node} has recovered d${daemon}${isWhole ? '' : ', which is older than it was'}`);
@@ -932,7 +935,7 @@ export class World {
     for (let feed = 0; feed < this.plan.feeds; feed++) this.#feed(feed, 2);
     this.#watch(
       'last moves',
-      () => moving.size === 0 && this.#isSettled() && this.#leftOver().length === 0,
+      () => moving.size === 0 && this.#isAllHeard() && this.#isSettled() && this.#leftOver().length === 0,
       UNDISTURBED_MS,
       () => this.#end(),
       () =>
@@ -941,6 +944,11 @@ export class World {
           `with nothing in the way, daemons [${[...moving]}] were not moved; ${this.#unsettled()} ${this.#leftOver()}`,
         ),
     );
+  }
+
+  /** Whether nothing is on its way any more that was held up while things went wrong. */
+  #isAllHeard(): boolean {
+    return this.scheduler.now > this.plan.faultsMs + this.plan.network.longestDelayMs;
   }
 
   /** Again while something of earlier tries is still being given up. */
