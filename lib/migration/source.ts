@@ -412,6 +412,8 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   recover(origin: bigint, lost?: LostOwner): boolean {
     const record = this.records.get(origin);
     if (record) {
+      // By itself already, where the mesh knew: what is reported of that is the answer.
+      if (record.isRecovering) return true;
       if (record.phase !== 'offered' && record.phase !== 'withdrawing') return false;
       this.#recover(record, lost);
       return true;

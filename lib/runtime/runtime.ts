@@ -10,7 +10,7 @@ import { NodeKeys } from '../identity/node-keys.js';
 import type { MaybePromise } from '../maybe-promise.js';
 import { whenReady } from '../maybe-promise.js';
 import type { FrameBatch, Mesh } from '../mesh/mesh.js';
-import type { MigrationMode, MigrationReport, MigrationStatus } from '../migration/core.js';
+import type { LostOwner, MigrationMode, MigrationReport, MigrationStatus } from '../migration/core.js';
 import { asMigrationError } from '../migration/failure.js';
 import { MigrationSubprotocolHandler } from '../migration/handler.js';
 import { type AuthorizeFn, allowList } from '../migration/hooks.js';
@@ -165,7 +165,7 @@ export class DaemonRuntime {
   /** Nodes to which frames have been sent while the current batch was handled. */
   readonly #sentTo = new Set<bigint>();
   /** Who waits for a recovery to end. */
-  readonly #recoveries = new Map<bigint, (error: MigrationError | undefined) => void>();
+  readonly #recoveries = new Map<bigint, RecoveryUnderWay>();
   #ready = false;
   #refusedFrames = 0;
   #stopTicking: (() => void) | undefined;
@@ -449,7 +449,7 @@ export class DaemonRuntime {
     this.#pacer.stop();
     this.#delivery.close();
     for (const handle of [...this.#handles.values()]) handle.settle(over);
-    for (const recovered of this.#recoveries.values()) recovered(over);
+    for (const { settle } of this.#recoveries.values()) settle(over);
     this.#recoveries.clear();
     if (this.#ownsNodeKeys) this.#nodeKeys.dispose();
   }
@@ -573,11 +573,9 @@ export class DaemonRuntime {
         { details: { origin, owner: owner.node } },
       );
     }
-    const recovered = new Promise<void>((resolve, reject) => {
-      this.#recoveries.set(origin, (error) => (error ? reject(error) : resolve()));
-    });
-    if (!this.#handler.recover(origin, owner)) {
-      this.#recoveries.delete(origin);
+    // Whoever asks while it is recovered hears what becomes of that.
+    const recovered = this.#recoveries.get(origin)?.over ?? this.#recovery(origin, owner);
+    if (!recovered) {
       if (this.#spool?.takeUp.waits(origin) && !this.#registry.get(origin))
         return this.#spool.takeUp.recover(origin, owner);
       throw new MigrationError('daemon-not-found', `no copy of daemon ${origin} waits on node ${this.nodeId}`, {
@@ -586,6 +584,18 @@ export class DaemonRuntime {
     }
     await recovered;
     return { epoch: this.#registry.require(origin).epoch, isWhole: true };
+  }
+
+  /** @returns what becomes of it; undefined where no copy waits */
+  #recovery(origin: bigint, owner: LostOwner | undefined): Promise<void> | undefined {
+    let settle!: RecoveryUnderWay['settle'];
+    const over = new Promise<void>((resolve, reject) => {
+      settle = (error) => (error ? reject(error) : resolve());
+    });
+    this.#recoveries.set(origin, { over, settle });
+    if (this.#handler.recover(origin, owner)) return over;
+    this.#recoveries.delete(origin);
+    return undefined;
   }
 
   /** The register keeps only what may live elsewhere. */
@@ -900,7 +910,7 @@ export class DaemonRuntime {
     else if (report.kind === 'replayed') this.#drains.replayed(report.origin, report.events);
     else if (report.kind === 'cutover' || report.kind === 'failed') this.#drains.end(report.origin);
     if (report.kind === 'recovered') {
-      this.#recoveries.get(report.origin)?.(report.error);
+      this.#recoveries.get(report.origin)?.settle(report.error);
       this.#recoveries.delete(report.origin);
     }
     if (report.kind === 'progress') this.#handles.get(report.progress.origin)?.update(report.progress);
@@ -933,6 +943,12 @@ export class DaemonRuntime {
       },
     };
   }
+}
+
+/** A daemon that is being recovered. */
+interface RecoveryUnderWay {
+  readonly over: Promise<void>;
+  readonly settle: (error: MigrationError | undefined) => void;
 }
 
 /** What a runtime has of its spool. */
