@@ -7,6 +7,7 @@ import { MigrationError } from '../errors.js';
 import { EntityKeypair } from '../identity/entity-keypair.js';
 import { createMigrationIdentityContext } from '../identity/identity-context.js';
 import { NodeKeys } from '../identity/node-keys.js';
+import { millisecondsFromZero } from '../limits.js';
 import type { MaybePromise } from '../maybe-promise.js';
 import { whenReady } from '../maybe-promise.js';
 import type { FrameBatch, Mesh } from '../mesh/mesh.js';
@@ -34,7 +35,7 @@ import type { SubscriptionBinding } from '../wire/ledger.js';
 import type { CausalEvent } from '../wire/link.js';
 import { SUBPROTOCOL_MIGRATION } from '../wire/message.js';
 import type { ReassemblerOptions } from '../wire/reassembler.js';
-import { type CanMigrateOptions, livesNowhere, notRunning, requireTimeout } from './can-migrate.js';
+import { type CanMigrateOptions, livesNowhere, notRunning } from './can-migrate.js';
 import { DeliveryEndpoint } from './delivery-endpoint.js';
 import { DrainThrottle } from './drain.js';
 import { type Environment, systemEnvironment } from './environment.js';
@@ -46,7 +47,7 @@ import type { HandleProgress } from './progress.js';
 import { EventPublisher } from './publisher.js';
 import { type RebindPolicyOptions, rebindPolicy } from './rebind-policy.js';
 import type { RebindReport } from './rebind-report.js';
-import { DEFAULT_RETRY_BUDGET_MS } from './retry.js';
+import { retryBudget } from './retry.js';
 import { RuntimeServices } from './services.js';
 import { deadlineOf, type EndingNode, type EndingSpool, Shutdown, type ShutdownOptions } from './shutdown.js';
 import { Slots } from './slots.js';
@@ -812,7 +813,7 @@ export class DaemonRuntime {
     options: CanMigrateOptions = {},
   ): Promise<readonly MigrationObstacle[]> {
     const { transportIdentity = true, timeout: deadlineMs } = options;
-    requireTimeout(deadlineMs);
+    if (deadlineMs !== undefined) millisecondsFromZero(deadlineMs, 'timeout');
     if (!this.#ready) return [notRunning(this.nodeId)];
     const source = options.source ?? (await this.#livesOn(origin));
     if (source === undefined) return [livesNowhere(origin)];
@@ -834,6 +835,9 @@ export class DaemonRuntime {
   #handle(origin: bigint, source: bigint, target: bigint, options: StartMigrationOptions): MigrationHandle {
     const { transportIdentity = true, retryNotReady = true, mode = 'pause', signal, onProgress } = options;
     if (mode !== 'pause' && mode !== 'live') throw new TypeError(`mode must be 'pause' or 'live', got ${String(mode)}`);
+    if (signal !== undefined && !(signal instanceof AbortSignal)) throw new TypeError('signal must be an AbortSignal');
+    if (onProgress !== undefined && typeof onProgress !== 'function')
+      throw new TypeError(`onProgress must be a function, got a ${typeof onProgress}`);
     const begin = () => {
       this.#requireReady('startMigration');
       // One that was there before may be gone when it is tried again.
@@ -849,7 +853,7 @@ export class DaemonRuntime {
       begin,
       slots: this.#slots,
       cancel: () => void this.#handler.cancelMigration(origin),
-      retryBudgetMs: retryNotReady === true ? DEFAULT_RETRY_BUDGET_MS : Number(retryNotReady),
+      retryBudgetMs: retryBudget(retryNotReady),
       mode,
       signal,
       onProgress,
