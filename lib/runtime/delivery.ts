@@ -4,6 +4,7 @@ import { MAX_EVENT_BYTES } from '../migration/event-fragments.js';
 import type { MigrationCodec } from '../wire/codec.js';
 import { CAUSAL_LINK_SIZE, type CausalEvent } from '../wire/link.js';
 import { MAX_SNAPSHOT_CHUNK_SIZE } from '../wire/message.js';
+import { checkEvents } from '../wire/typescript/frame.js';
 
 /** Events for a daemon on another node, and the answers. A vendor id of the mesh's subprotocols. */
 export const SUBPROTOCOL_DELIVERY = 0x1501;
@@ -49,14 +50,11 @@ export interface DeliveredEvents {
 /**
  * `type 0 | id u64 | stream u32 | round u32 | index u32 | BufferedEvents frame`. Where an event is larger than such a frame takes, type 2,
  * and in its place `origin u64 | count u32`, and per event `link | length u32 | payload | receivedAt u64`.
- *
- * @throws MigrationError `event-too-large` where one is over 64 MiB, which no log takes
+ * Each has been looked at by `requireDeliverable`.
  */
 export function encodeDelivery(codec: MigrationCodec, place: DeliveryPlace, delivered: DeliveredEvents): Uint8Array {
-  const largest = delivered.events.reduce((most, { payload }) => Math.max(most, payload.length), 0);
-  if (largest <= MAX_SNAPSHOT_CHUNK_SIZE)
+  if (largestOf(delivered.events) <= MAX_SNAPSHOT_CHUNK_SIZE)
     return framed(TYPE_EVENTS, place, codec.encode({ kind: 'BufferedEvents', ...delivered }));
-  if (largest > MAX_EVENT_BYTES) throw tooLarge(delivered.daemonOrigin, largest);
   return framed(TYPE_LARGE, place, encodeLarge(codec, delivered));
 }
 
@@ -110,12 +108,20 @@ function cutOff(at: number): MigrationError {
   return new MigrationError('truncated', `a delivery of large events is cut off in what begins at byte ${at}`);
 }
 
-function tooLarge(origin: bigint, size: number): MigrationError {
-  return new MigrationError(
+/** @throws TypeError where one is no event; MigrationError `event-too-large` where one is over 64 MiB, which no log takes */
+export function requireDeliverable(events: readonly CausalEvent[]): void {
+  checkEvents(events, 'events');
+  const size = largestOf(events);
+  if (size <= MAX_EVENT_BYTES) return;
+  throw new MigrationError(
     'event-too-large',
-    `an event for daemon ${origin} has ${size} bytes, and at most ${MAX_EVENT_BYTES} are delivered to another node; cut it smaller`,
-    { details: { origin, size, limit: MAX_EVENT_BYTES } },
+    `an event has ${size} bytes, and at most ${MAX_EVENT_BYTES} are delivered to another node; cut it smaller`,
+    { details: { size, limit: MAX_EVENT_BYTES } },
   );
+}
+
+function largestOf(events: readonly CausalEvent[]): number {
+  return events.reduce((most, { payload }) => Math.max(most, payload.length), 0);
 }
 
 function framed(type: number, { id, stream, round, index }: DeliveryPlace, events: Uint8Array): Uint8Array {

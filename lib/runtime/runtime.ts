@@ -35,6 +35,7 @@ import type { SubscriptionBinding } from '../wire/ledger.js';
 import type { CausalEvent } from '../wire/link.js';
 import { SUBPROTOCOL_MIGRATION } from '../wire/message.js';
 import type { ReassemblerOptions } from '../wire/reassembler.js';
+import { checkEvents } from '../wire/typescript/frame.js';
 import { type CanMigrateOptions, livesNowhere, notRunning } from './can-migrate.js';
 import { DeliveryEndpoint } from './delivery-endpoint.js';
 import { DrainThrottle } from './drain.js';
@@ -203,7 +204,7 @@ export class DaemonRuntime {
       deliver:
         ({ origin }) =>
         (events) =>
-          this.deliver(origin, events),
+          this.#deliver(origin, events),
       report: (error) => this.#complain(error),
       tell: (origin, report) => this.#handler.tellRebind(origin, report),
     });
@@ -258,7 +259,7 @@ export class DaemonRuntime {
     this.#delivery = new DeliveryEndpoint(
       this.#codec,
       mesh,
-      (origin, events) => this.deliver(origin, events),
+      (origin, events) => this.#deliver(origin, events),
       () => {
         this.#refusedFrames++;
       },
@@ -680,9 +681,14 @@ export class DaemonRuntime {
    * Hands events to a daemon here, in order. During a migration they are logged for its next home.
    *
    * @returns how many were accepted, and why the next was refused: `moving` names the target
-   * @throws MigrationError `daemon-not-found`
+   * @throws MigrationError `daemon-not-found`; TypeError where one is no event, and then none is taken
    */
   deliver(origin: bigint, events: readonly CausalEvent[]): MaybePromise<Acceptance> {
+    checkEvents(events, 'events');
+    return this.#deliver(origin, events);
+  }
+
+  #deliver(origin: bigint, events: readonly CausalEvent[]): MaybePromise<Acceptance> {
     const departedTo = this.#registry.departedTo(origin);
     if (departedTo !== undefined) return { accepted: 0, duplicates: 0, refusal: moving(origin, departedTo) };
     return whenReady(this.#registry.require(origin).accept(events), (acceptance) => {

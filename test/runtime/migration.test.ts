@@ -347,3 +347,31 @@ migration('a daemon cannot be spawned twice, and a name can be used again after 
     await refusal('daemon-not-found', () => nodes[0]!.stop(originHash));
   }),
 );
+
+migration('what is no event is refused with all that came beside it: none of them counts as seen', () =>
+  inWorld(async ({ nodes, origin, daemons }) => {
+    const [first, second] = events(PUBLISHER, 1, 2);
+    for (const wrong of [
+      {},
+      null,
+      { ...second, link: {} },
+      { ...second, payload: 'text' },
+      { ...second, receivedAt: 1 },
+    ]) {
+      try {
+        await nodes[0]!.deliver(origin, [first, wrong] as never);
+        assert.unreachable();
+      } catch (error) {
+        assert.instance(error, TypeError);
+        assert.match((error as Error).message, /^events\[1\]/);
+      }
+    }
+    assert.equal(daemons[0]!.seen, []);
+    assert.equal(await nodes[0]!.deliver(origin, [first!, second!]), {
+      accepted: 2,
+      duplicates: 0,
+      refusal: undefined,
+    });
+    assert.equal(daemons[0]!.seen, [1n, 2n]);
+  }),
+);
