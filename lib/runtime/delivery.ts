@@ -1,6 +1,7 @@
 import type { Acceptance } from '../daemon/host.js';
-import { MigrationError, type MigrationErrorKind } from '../errors.js';
+import { isMigrationErrorKind, MigrationError } from '../errors.js';
 import { MAX_EVENT_BYTES } from '../migration/event-fragments.js';
+import { shortened } from '../migration/failure.js';
 import type { MigrationCodec } from '../wire/codec.js';
 import { CAUSAL_LINK_SIZE, type CausalEvent } from '../wire/link.js';
 import { MAX_SNAPSHOT_CHUNK_SIZE } from '../wire/message.js';
@@ -140,7 +141,7 @@ function framed(type: number, { id, stream, round, index }: DeliveryPlace, event
 export function encodeDeliveryAnswer(id: bigint, acceptance: Acceptance): Uint8Array {
   const { accepted, duplicates, refusal } = acceptance;
   const kind = Buffer.from(refusal?.kind ?? '');
-  const message = Buffer.from(refusal?.message ?? '');
+  const message = Buffer.from(shortened(refusal?.message ?? ''));
   const target = refusal?.details.target;
   const frame = Buffer.alloc(HEADER_SIZE + 17 + kind.length + message.length);
   frame[0] = TYPE_ANSWER;
@@ -175,14 +176,18 @@ export function decodeDelivery(frame: Uint8Array): DeliveryFrame {
   if (bytes[0] !== TYPE_ANSWER)
     throw new MigrationError('unknown-type', `a delivery frame has type ${bytes[0]}; 0, 1 and 2 are known`);
   if (bytes.length < 26 || bytes.length < 26 + bytes[25]!) throw short(HEADER_SIZE);
-  const kind = bytes.toString('utf8', 26, 26 + bytes[25]!);
+  const kind = bytes.toString('latin1', 26, 26 + bytes[25]!);
   const target = bytes.readBigUInt64LE(17);
   const refusal =
     kind === ''
       ? undefined
-      : new MigrationError(kind as MigrationErrorKind, bytes.toString('utf8', 26 + bytes[25]!), {
-          details: target === NO_NODE ? {} : { target },
-        });
+      : new MigrationError(
+          isMigrationErrorKind(kind) ? kind : 'state-failed',
+          bytes.toString('utf8', 26 + bytes[25]!),
+          {
+            details: target === NO_NODE ? {} : { target },
+          },
+        );
   return {
     kind: 'answer',
     id,

@@ -181,7 +181,7 @@ export class MigrationHandle implements AsyncDisposable {
     this.#publish();
   }
 
-  /** For the runtime: what the target tells of subscriptions. @throws MigrationError `truncated` */
+  /** For the runtime: what the target tells of subscriptions. @throws MigrationError `truncated`, `trailing-bytes` */
   noteRebind(encoded: Uint8Array): void {
     const { number, report } = decodeRebindReport(encoded);
     // One that was overtaken says less.

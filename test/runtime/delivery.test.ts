@@ -1,8 +1,8 @@
 import * as assert from 'uvu/assert';
 import { type Acceptance, moving } from '../../lib/daemon/host.js';
-import { type CausalEvent, createCodec, InProcessMesh } from '../../lib/index.js';
+import { type CausalEvent, createCodec, InProcessMesh, MigrationError } from '../../lib/index.js';
 import type { MaybePromise } from '../../lib/maybe-promise.js';
-import { type DeliveryFrame, decodeDelivery } from '../../lib/runtime/delivery.js';
+import { type DeliveryFrame, decodeDelivery, encodeDeliveryAnswer } from '../../lib/runtime/delivery.js';
 import { DeliveryEndpoint } from '../../lib/runtime/delivery-endpoint.js';
 import { systemEnvironment } from '../../lib/runtime/environment.js';
 import { EventPublisher } from '../../lib/runtime/publisher.js';
@@ -266,4 +266,17 @@ delivery('what is no event is refused by `send`, by its name, and the publisher 
   await publisher.send(events(PUBLISHER, 1, 2));
   await publisher.flush();
   assert.equal(world.reached, [1n, 2n]);
+});
+
+delivery('an answer carries no endless text, and no kind that is none', () => {
+  const answered = (refusal: MigrationError) => {
+    const frame = encodeDeliveryAnswer(1n, { accepted: 0, duplicates: 0, refusal });
+    assert.ok(frame.length < 64 * 1024);
+    const answer = decodeDelivery(frame) as Extract<DeliveryFrame, { readonly kind: 'answer' }>;
+    return answer.acceptance.refusal!;
+  };
+  const long = answered(new MigrationError('moving', 'ü'.repeat(1_000_000), { details: { target: 3n } }));
+  assert.equal([long.kind, long.details.target, long.message.slice(0, 3)], ['moving', 3n, 'üüü']);
+  const strange = answered(new MigrationError('no-such-kind' as never, 'why'));
+  assert.equal([strange.kind, strange.message], ['state-failed', 'why']);
 });
