@@ -85,13 +85,13 @@ export class StateReader {
   }
 
   /**
-   * Calls `wake` once, when there is more than there was, or nothing more will come; at once where nothing was waited for
-   * but others' turn.
+   * Calls `wake` once, when there is more than there was, or nothing more will come; at once where that is so already, and where
+   * nothing was waited for but others' turn.
    */
   onReady(wake: () => void): void {
     const isRested = this.#work >= WORK_PER_TURN;
     this.#work = 0;
-    if (isRested || this.#failure || this.#isOver) wake();
+    if (isRested || this.#failure || this.#isOver || this.#isClosed) wake();
     else this.#wake = wake;
   }
 

@@ -390,6 +390,21 @@ stream('that fits into no array is refused, and closed', async () => {
   assert.is(once.closed, 1);
 });
 
+stream('that ends its own reading while it is asked is not waited for', async () => {
+  let reading: StateReader | undefined;
+  const ending = streamOf(function* () {
+    yield new Uint8Array(10);
+    reading!.close();
+    yield new Uint8Array(10);
+  }, 20);
+  const collected = ending.collect(turn, (reader) => {
+    reading = reader;
+  });
+  const never = new Promise((resolve) => setTimeout(resolve, 2_000, 'waits for ever'));
+  const error = await refusal('state-failed', () => Promise.race([collected, never]));
+  assert.match(error.message, /was closed before it had been read/);
+});
+
 const keep = suite('what is kept of a streamed state');
 
 keep('in memory is all of it, from any byte on, however it came', () => {
