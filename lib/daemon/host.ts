@@ -226,6 +226,11 @@ export class DaemonHost {
     return this.#horizon.has(link);
   }
 
+  /** Sequences of an origin that have not come, though later ones have, as [first, last] pairs. */
+  missing(originHash: bigint): ReadonlyArray<readonly [bigint, bigint]> {
+    return this.#horizon.missing(originHash);
+  }
+
   /** What is missing of an origin before an event that was refused as `sequence-gap` never comes. @returns whether any was */
   passOverGap(originHash: bigint): boolean {
     return this.#horizon.passOver(originHash);

@@ -42,6 +42,7 @@ import { DrainThrottle } from './drain.js';
 import { type Environment, systemEnvironment } from './environment.js';
 import { FencedSpool } from './fenced-spool.js';
 import { MigrationHandle } from './handle.js';
+import { joined } from './joined.js';
 import { Ownership } from './ownership.js';
 import { Pacer } from './pacer.js';
 import type { HandleProgress } from './progress.js';
@@ -52,7 +53,6 @@ import { retryBudget } from './retry.js';
 import { RuntimeServices } from './services.js';
 import { deadlineOf, type EndingNode, type EndingSpool, Shutdown, type ShutdownOptions } from './shutdown.js';
 import { Slots } from './slots.js';
-import { joined } from './snapshot-bytes.js';
 import { Subscriptions } from './subscriptions.js';
 import { type Recovery, TakeUp } from './take-up.js';
 
@@ -635,6 +635,18 @@ export class DaemonRuntime {
   counts(origin: bigint): { readonly processed: number; readonly failures: number } {
     const { processed, failures } = this.#registry.require(origin);
     return { processed, failures };
+  }
+
+  /**
+   * Events of a publisher that a daemon here, live or not, has not been given, though later ones have come: whoever has them
+   * sends them again, and they are processed then. Not more than 4,096 later ones are taken (`sequence-gap`).
+   *
+   * @param publisher the origin hash in the links of its events
+   * @returns sequences as [first, last] pairs, ascending
+   * @throws MigrationError `daemon-not-found`
+   */
+  missing(origin: bigint, publisher: bigint): ReadonlyArray<readonly [first: bigint, last: bigint]> {
+    return this.#registry.require(origin).missing(publisher);
   }
 
   /** How a daemon here says that it is; healthy where it says nothing. @throws MigrationError `daemon-not-found`, `state-failed` */

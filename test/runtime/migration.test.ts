@@ -375,3 +375,25 @@ migration('what is no event is refused with all that came beside it: none of the
     assert.equal(daemons[0]!.seen, [1n, 2n]);
   }),
 );
+
+migration('what is missing of a publisher can be asked for, travels along, and closes when it comes', () =>
+  inWorld(async ({ nodes, origin, daemons }) => {
+    await nodes[0]!.deliver(origin, [
+      ...events(PUBLISHER, 1, 2),
+      ...events(PUBLISHER, 5, 1),
+      ...events(PUBLISHER, 9, 2),
+    ]);
+    const gaps = [
+      [3n, 4n],
+      [6n, 8n],
+    ];
+    assert.equal(nodes[0]!.missing(origin, PUBLISHER), gaps);
+    assert.equal(nodes[0]!.missing(origin, PUBLISHER + 1n), []);
+    await nodes[2]!.startMigration(origin, 1n, 2n).wait({ timeout: 5_000 });
+    assert.equal(nodes[1]!.missing(origin, PUBLISHER), gaps);
+    await refusal('daemon-not-found', () => nodes[2]!.missing(origin, PUBLISHER));
+    await nodes[1]!.deliver(origin, [...events(PUBLISHER, 3, 2), ...events(PUBLISHER, 6, 3)]);
+    assert.equal(nodes[1]!.missing(origin, PUBLISHER), []);
+    assert.is(daemons[1]!.seen.length, 10);
+  }),
+);
