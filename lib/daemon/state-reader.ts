@@ -1,4 +1,5 @@
 import { isPromise, type MaybePromise } from '../maybe-promise.js';
+import { describe } from '../wire/arguments.js';
 import type { StateChunks } from './daemon.js';
 
 /** No piece is asked for while so many bytes are read ahead. */
@@ -179,8 +180,7 @@ export class StateReader {
   }
 
   #wrong(chunk: unknown): string | undefined {
-    if (!(chunk instanceof Uint8Array))
-      return `gave ${chunk === null ? 'null' : `a ${typeof chunk}`} instead of a Uint8Array`;
+    if (!(chunk instanceof Uint8Array)) return `gave ${describe(chunk)} instead of a Uint8Array`;
     const { byteLength } = this.#options;
     if (this.#read + chunk.length > byteLength)
       return `gave more than the ${byteLength} bytes that its byteLength says`;

@@ -27,7 +27,7 @@ import { SpoolFolder } from '../spool/folder.js';
 import { spoolError } from '../spool/spool-error.js';
 import type { SpoolStorage } from '../spool/storage.js';
 import { MAX_POSITION_BYTES } from '../state/channel-positions.js';
-import { checkBytes } from '../wire/arguments.js';
+import { checkBytes, checkU64 } from '../wire/arguments.js';
 import type { MigrationCodec } from '../wire/codec.js';
 import { createCodec } from '../wire/engine.js';
 import type { EventLogOptions } from '../wire/event-log.js';
@@ -800,9 +800,12 @@ export class DaemonRuntime {
   /**
    * Moves a daemon from one node to another, led from here.
    *
-   * @throws MigrationError `already-migrating`, `target-unavailable`
+   * @throws MigrationError `already-migrating`, `target-unavailable`; TypeError or RangeError where an argument is none
    */
   startMigration(origin: bigint, source: bigint, target: bigint, options: StartMigrationOptions = {}): MigrationHandle {
+    checkU64(origin, 'origin');
+    checkU64(source, 'source');
+    checkU64(target, 'target');
     this.#requireReady('startMigration');
     this.#requirePeers(source, target);
     if (this.#handles.has(origin)) throw alreadyMigrating(origin);
@@ -832,6 +835,9 @@ export class DaemonRuntime {
   ): Promise<readonly MigrationObstacle[]> {
     const { transportIdentity = true, timeout: deadlineMs } = options;
     if (deadlineMs !== undefined) millisecondsFromZero(deadlineMs, 'timeout');
+    checkU64(origin, 'origin');
+    checkU64(target, 'target');
+    if (options.source !== undefined) checkU64(options.source, 'source');
     if (!this.#ready) return [notRunning(this.nodeId)];
     const source = options.source ?? (await this.#livesOn(origin));
     if (source === undefined) return [livesNowhere(origin)];

@@ -177,8 +177,8 @@ const BROKEN: ReadonlyArray<readonly [what: string, steps: Array<unknown>, says:
   ['one byte more at its end', [new Uint8Array(100), new Uint8Array(1)], /gave more than the 100 bytes/],
   ['text', [new Uint8Array(50), 'text'], /gave a string instead of a Uint8Array/],
   ['null', [null], /gave null instead of a Uint8Array/],
-  ['a number', [7], /gave a number instead of a Uint8Array/],
-  ['another array', [new Uint16Array(50)], /gave a object instead of a Uint8Array/],
+  ['a number', [7], /gave the number 7 instead of a Uint8Array/],
+  ['another array', [new Uint16Array(50)], /gave an object \(Uint16Array\) instead of a Uint8Array/],
   [
     'empty pieces without end',
     [...Array.from({ length: 10_001 }, () => new Uint8Array(0))],

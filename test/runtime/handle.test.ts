@@ -224,6 +224,16 @@ handles('is not begun with an option that is none, and keeps nobody out then', a
       assert.match((error as Error).message, new RegExp(`^${name} must be`));
     }
   }
+  for (const [name, ids] of [
+    ['origin', [1, a.nodeId, b.nodeId]],
+    ['source', [origin, 1, b.nodeId]],
+    ['target', [origin, a.nodeId, Number(b.nodeId)]],
+  ] as const)
+    assert.throws(
+      () => a.startMigration(...(ids as unknown as [bigint, bigint, bigint])),
+      (error: Error) => error instanceof TypeError && error.message.startsWith(`${name} must be a bigint`),
+      name,
+    );
   await environment.advance(500);
   assert.is(a.has(origin), true, 'nothing has begun');
   const handle = migrate();
