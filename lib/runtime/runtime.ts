@@ -764,8 +764,13 @@ export class DaemonRuntime {
     return this.#subscriptions.report(this.#hostHere(origin));
   }
 
-  /** A publisher of events to a daemon on any node; it follows the daemon when that moves. */
+  /**
+   * A publisher of events to a daemon on any node; it follows the daemon when that moves. What gets no answer is sent again for as
+   * long as its node is in the mesh.
+   */
   publisher(origin: bigint, node: bigint): EventPublisher {
+    checkU64(origin, 'origin');
+    checkU64(node, 'node');
     const deliver = this.#delivery.stream(origin);
     return new EventPublisher(node, deliver, this.#environment);
   }

@@ -367,6 +367,8 @@ migration('what is no event is refused with all that came beside it: none of the
       }
     }
     assert.equal(daemons[0]!.seen, []);
+    assert.throws(() => nodes[1]!.publisher(1 as never, 1n), /origin must be a bigint/);
+    assert.throws(() => nodes[1]!.publisher(origin, 1 as never), /node must be a bigint/);
     assert.equal(await nodes[0]!.deliver(origin, [first!, second!]), {
       accepted: 2,
       duplicates: 0,
