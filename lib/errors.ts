@@ -107,17 +107,30 @@ export const COURSE_ERROR_KINDS = [
   'handed-over',
 ] as const;
 
+/** What a spool refuses with: the folder, what the disk refused, and what a file holds (docs/spool.md). */
+export const SPOOL_ERROR_KINDS = [
+  'spool-unusable',
+  'spool-in-use',
+  'spool-full',
+  'spool-failed',
+  'spool-damaged',
+] as const;
+
+export type SpoolErrorKind = (typeof SPOOL_ERROR_KINDS)[number];
+
 /** What went wrong in a migration. */
 export type MigrationErrorKind =
   | CodecErrorKind
   | EnvelopeErrorKind
   | IdentityErrorKind
+  | SpoolErrorKind
   | (typeof COURSE_ERROR_KINDS)[number];
 
 const KINDS: ReadonlySet<string> = new Set([
   ...CODEC_ERROR_KINDS,
   ...ENVELOPE_ERROR_KINDS,
   ...IDENTITY_ERROR_KINDS,
+  ...SPOOL_ERROR_KINDS,
   ...COURSE_ERROR_KINDS,
 ]);
 

@@ -92,6 +92,9 @@ export {
   type SubscribeChannelOptions,
 } from './runtime/runtime.js';
 export type { ShutdownOptions } from './runtime/shutdown.js';
+export type { Recovery } from './runtime/take-up.js';
+export { SpoolFolder } from './spool/folder.js';
+export type { SpoolFile, SpoolStorage } from './spool/storage.js';
 export type { MigrationCodec } from './wire/codec.js';
 export { createCodec } from './wire/engine.js';
 export { MigrationFailureReason } from './wire/failure.js';

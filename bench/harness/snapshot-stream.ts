@@ -1,7 +1,13 @@
-import type { FrameCodec } from '../../lib/wire/codec.js';
+import { rmSync } from 'node:fs';
+import type { FrameCodec, MigrationCodec } from '../../lib/wire/codec.js';
 import { FrameColumns } from '../../lib/wire/columns.js';
 import { MAX_SNAPSHOT_CHUNK_SIZE, SNAPSHOT_READY_HEADER_SIZE } from '../../lib/wire/message.js';
-import type { AssembledSnapshot, ReassemblerOptions, SnapshotReassembler } from '../../lib/wire/reassembler.js';
+import type {
+  AssembledSnapshot,
+  ReassemblerOptions,
+  SnapshotFiles,
+  SnapshotReassembler,
+} from '../../lib/wire/reassembler.js';
 import { typescriptCodec } from '../../lib/wire/typescript/index.js';
 
 /** What a socket gives at once, at most. */
@@ -148,6 +154,44 @@ export class EngineAssembler implements Assembler {
 
   dispose(): void {
     this.#reassembler.dispose();
+  }
+}
+
+/** The same, but into a new mapped file of a folder; what is written there is synced by nobody. */
+export class FileAssembler implements Assembler {
+  readonly #files: SnapshotFiles;
+  readonly #reader: FrameReader;
+  readonly #reassembler: SnapshotReassembler;
+  readonly #path: string;
+  #isInFile = false;
+  #whole: AssembledSnapshot | undefined;
+
+  constructor(codec: MigrationCodec, files: SnapshotFiles, path: string, options?: ReassemblerOptions) {
+    this.#files = files;
+    this.#reader = new FrameReader(codec);
+    this.#reassembler = codec.createReassembler(options);
+    this.#path = path;
+  }
+
+  push(read: Uint8Array): AssembledSnapshot | undefined {
+    this.#reader.push(read, (batch, columns) => {
+      const { error, snapshot } = this.#reassembler.feedBatch(batch, columns, 0, columns.count, 0);
+      if (error !== undefined) throw error;
+      this.#whole ??= snapshot;
+      if (!this.#isInFile && columns.count > 0) this.#keep(columns.total[0]!);
+    });
+    return this.#whole;
+  }
+
+  #keep(totalChunks: number): void {
+    this.#isInFile = true;
+    this.#reassembler.keep!(ORIGIN, this.#files.create(this.#path, totalChunks));
+  }
+
+  dispose(): void {
+    this.#reassembler.dispose();
+    // Mapped still, where the snapshot is.
+    rmSync(this.#path, { force: true });
   }
 }
 

@@ -78,7 +78,12 @@ export interface MeshDaemon {
    */
   snapshot(): MaybePromise<Uint8Array | StreamedState | undefined>;
 
-  /** Takes up a state that `snapshot` gave. The view is valid only until the call returns (or its promise settles). */
+  /**
+   * Takes up a state that `snapshot` gave.
+   *
+   * @param state a view, valid only until the call returns (or its promise settles); where the node has a spool and the state
+   * is large, of a mapped file, so that what is not looked at need not be in memory (docs/spool.md)
+   */
   restore(state: Uint8Array): MaybePromise<void>;
 
   /** How it is. What it throws fails that one call of `DaemonRuntime.health`. */

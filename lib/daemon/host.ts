@@ -277,6 +277,47 @@ export class DaemonHost {
     });
   }
 
+  /**
+   * A copy that was restored stands where the one stood that was fenced: its log is this one's, to be processed by `resume`,
+   * or was processed and published already (in `live` mode).
+   *
+   * @param stood undefined where nobody knows how: then what it has seen is what it was restored with, and its log
+   * @returns the head that the log led to, which is `stood.head` where the daemon answers the same events alike
+   * @throws MigrationError `buffer-full`
+   */
+  async standWhere(
+    stood: { readonly head: CausalLink; readonly carried: CarriedState } | undefined,
+    events: readonly CausalEvent[],
+    isProcessed: boolean,
+  ): Promise<CausalLink> {
+    for (let from = 0; from < events.length; from += SLICE) {
+      const slice = events.slice(from, from + SLICE);
+      for (const event of slice) {
+        this.#append(event);
+        if (!stood) this.#notice(event);
+      }
+      if (isProcessed) await this.#processAll(slice);
+      this.dropHeldOutputs();
+      await this.#options.turn?.();
+    }
+    this.#isLogProcessed = isProcessed;
+    this.#gate = 'fenced';
+    const led = this.head;
+    if (stood) await this.#stand(stood.head, stood.carried);
+    return led;
+  }
+
+  #stand(head: CausalLink, carried: CarriedState): MaybePromise<void> {
+    const { epoch, nextParent, observed, horizon, positions } = carried;
+    this.#chain = CausalChain.after(this.#options.codec, head, nextParent);
+    this.epoch = epoch;
+    this.#observed = observed;
+    this.#horizon = horizon;
+    return inSlices(positions, SLICE, this.#options.turn, ({ publisher, channel, position }) =>
+      this.positions.set(publisher, channel, position),
+    );
+  }
+
   /** A held copy takes over: what it kept back is published. */
   goLive(epoch: bigint): void {
     this.epoch = epoch;
@@ -354,15 +395,7 @@ export class DaemonHost {
       bindings: this.ledger.size > 0 ? this.ledger.encode() : new Uint8Array(0),
       identityEnvelope: seal?.(this.head),
     };
-    const carried = carry
-      ? {
-          epoch: this.epoch,
-          nextParent: this.nextParent,
-          observed: this.#observed,
-          horizon: this.#horizon.frozen(),
-          positions: this.positions.list(),
-        }
-      : undefined;
+    const carried = carry ? this.carried : undefined;
     if (intake) {
       // The log begins right after this state.
       this.log.clear();
@@ -468,6 +501,17 @@ export class DaemonHost {
     const empty = this.ledger;
     this.ledger = codec.createLedger(bindings);
     empty.dispose();
+  }
+
+  /** What this copy has seen and put out by now, for another one that goes on where it is. */
+  get carried(): CarriedState<FrozenHorizon> {
+    return {
+      epoch: this.epoch,
+      nextParent: this.#chain.nextParent,
+      observed: this.#observed,
+      horizon: this.#horizon.frozen(),
+      positions: this.positions.list(),
+    };
   }
 
   #append(event: CausalEvent): void {

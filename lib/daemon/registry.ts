@@ -57,6 +57,14 @@ export class DaemonRegistry {
     return this.#hosts.get(origin);
   }
 
+  /** Whether a copy here is of that epoch, or may come to be: any but one that stopped in an earlier one. */
+  mayBeIn(origin: bigint, epoch: bigint): boolean {
+    const host = this.#hosts.get(origin);
+    if (host && (host.gate !== 'fenced' || host.epoch >= epoch)) return true;
+    for (const arriving of this.#arriving) if (arriving.origin === origin) return true;
+    return this.#backups.has(origin);
+  }
+
   /** @throws MigrationError `daemon-not-found` */
   require(origin: bigint): DaemonHost {
     const host = this.#hosts.get(origin);

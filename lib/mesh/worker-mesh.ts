@@ -1,26 +1,23 @@
 import { MessageChannel, type MessagePort, Worker, type WorkerOptions } from 'node:worker_threads';
-import type { MigrationError } from '../errors.js';
 import type { ChannelLimits } from './channel-history.js';
 import { Channels } from './channels.js';
+import { HubService } from './hub-service.js';
 import { LinkedMesh } from './linked-mesh.js';
-import type { ChannelSubscription, Mesh } from './mesh.js';
+import type { Mesh } from './mesh.js';
 import { OwnershipTable } from './register.js';
 import {
   connectLoopback,
   connectPort,
   type HubMessage,
   type HubRequest,
-  refusalOf,
+  type NodeSeat,
   SEAT,
-  type WorkerSeat,
 } from './worker-protocol.js';
 
 interface Seat {
   readonly worker: Worker;
   readonly hub: MessagePort;
-  readonly subscriptions: Map<number, ChannelSubscription>;
-  /** Per subscription that has been given something: to be called when the worker has taken it. */
-  readonly taken: Map<number, () => void>;
+  readonly service: HubService;
 }
 
 /** A node in a thread of its own. */
@@ -61,7 +58,7 @@ export class WorkerMesh {
     if (nodeId === this.local.nodeId || this.#seats.has(nodeId))
       throw new TypeError(`node ${nodeId} is in this mesh already`);
     const hub = new MessageChannel();
-    const peers: Array<{ nodeId: bigint; port: MessagePort }> = [];
+    const peers: Array<{ readonly nodeId: bigint; readonly port: MessagePort }> = [];
     const join = (otherId: bigint, give: (port: MessagePort) => void) => {
       const { port1, port2 } = new MessageChannel();
       give(port1);
@@ -71,14 +68,15 @@ export class WorkerMesh {
     for (const [otherId, seat] of this.#seats) {
       join(otherId, (port) => tell(seat.hub, { op: 'joined', nodeId, port }, [port]));
     }
-    const seat: WorkerSeat = { nodeId, hub: hub.port2, peers };
+    const seat: NodeSeat = { nodeId, hub: hub.port2, peers };
     const worker = new Worker(script, {
       ...options,
       workerData: { ...options.workerData, [SEAT]: seat },
       transferList: [...(options.transferList ?? []), hub.port2, ...peers.map(({ port }) => port)],
     });
-    this.#seats.set(nodeId, { worker, hub: hub.port1, subscriptions: new Map(), taken: new Map() });
-    hub.port1.on('message', (request: HubRequest) => this.#serve(nodeId, request));
+    const service = new HubService(this.#register, this.#channels, (message) => tell(hub.port1, message));
+    this.#seats.set(nodeId, { worker, hub: hub.port1, service });
+    hub.port1.on('message', (request: HubRequest) => service.serve(request));
     // Its end follows as `exit`; without a listener the error would be the parent's.
     worker.on('error', (error) =>
       process.emitWarning(`node ${nodeId} of the mesh ended by an error: ${error.message}`),
@@ -104,57 +102,10 @@ export class WorkerMesh {
     const seat = this.#seats.get(nodeId);
     if (!seat) return;
     this.#seats.delete(nodeId);
-    for (const subscription of seat.subscriptions.values()) subscription.unsubscribe();
+    seat.service.close();
     seat.hub.close();
     this.#local.removePeer(nodeId);
     for (const other of this.#seats.values()) tell(other.hub, { op: 'gone', nodeId });
-  }
-
-  #serve(nodeId: bigint, request: HubRequest): void {
-    const seat = this.#seats.get(nodeId);
-    if (!seat) return;
-    switch (request.op) {
-      case 'read':
-        tell(seat.hub, { op: 'answer', id: request.id, value: this.#register.read(request.origin) });
-        break;
-      case 'compareAndSet': {
-        const { id, origin, expected, entry } = request;
-        tell(seat.hub, { op: 'answer', id, value: this.#register.compareAndSet(origin, expected, entry) });
-        break;
-      }
-      case 'publish':
-        this.#channels.publish(request.channel, request.epoch, request.events);
-        tell(seat.hub, { op: 'published', bytes: request.bytes });
-        break;
-      case 'subscribe':
-        this.#subscribe(seat, request);
-        break;
-      case 'taken':
-        seat.taken.get(request.id)?.();
-        break;
-      case 'unsubscribe':
-        seat.subscriptions.get(request.id)?.unsubscribe();
-        seat.subscriptions.delete(request.id);
-        seat.taken.delete(request.id);
-        break;
-      case 'forget':
-        this.#channels.forget(request.originHash);
-    }
-  }
-
-  /** One delivery is on its way at a time: the next one follows when the worker has taken it. */
-  #subscribe({ hub, subscriptions, taken }: Seat, { id, channel, options }: HubRequest & { op: 'subscribe' }): void {
-    const onExpired = (error: MigrationError) => tell(hub, { op: 'expired', id, error: refusalOf(error) });
-    try {
-      const subscription = this.#channels.subscribe(channel, { ...options, onExpired }, (name, events, position) => {
-        tell(hub, { op: 'events', id, channel: name, events, position });
-        return new Promise((resolve) => taken.set(id, resolve));
-      });
-      subscriptions.set(id, subscription);
-      tell(hub, { op: 'answer', id, value: subscription.position });
-    } catch (error) {
-      tell(hub, { op: 'refused', id, error: refusalOf(error) });
-    }
   }
 }
 

@@ -1,4 +1,3 @@
-import type { MessagePort } from 'node:worker_threads';
 import { MigrationError, type MigrationErrorDetails, type MigrationErrorKind } from '../errors.js';
 import type { CausalEvent } from '../wire/link.js';
 import type { Batch } from './link.js';
@@ -6,10 +5,20 @@ import type { LinkedMesh, PeerPort } from './linked-mesh.js';
 import type { SubscribeOptions } from './mesh.js';
 import type { OwnershipEntry, RegisteredOwnership } from './register.js';
 
+/** One end of a way for messages, in order: a message port, or what does the same between processes. */
+export interface Port<Sent, Received> {
+  /** @param transfer memory that is given away, where the way can take it */
+  postMessage(message: Sent, transfer?: readonly ArrayBuffer[]): void;
+  on(event: 'message', listener: (message: Received) => void): unknown;
+  close(): void;
+}
+
 /** Between two nodes: a batch, room for more, or the sender's X25519 public key. */
 export type LinkMessage = Batch | { readonly credit: number } | { readonly staticKey: Uint8Array };
 
-/** What a worker asks of the parent, which holds the register and the channels. */
+export type LinkPort = Port<LinkMessage, LinkMessage>;
+
+/** What a node asks of its hub, which holds the register and the channels: of the parent, where the nodes are threads. */
 export type HubRequest =
   | { readonly op: 'read'; readonly id: number; readonly origin: bigint }
   | {
@@ -37,7 +46,7 @@ export type HubRequest =
   | { readonly op: 'unsubscribe'; readonly id: number }
   | { readonly op: 'forget'; readonly originHash: bigint };
 
-/** What the parent tells a worker. */
+/** What a hub tells a node. */
 export type HubMessage =
   | {
       readonly op: 'answer';
@@ -54,10 +63,12 @@ export type HubMessage =
     }
   /** That subscription has ended. */
   | { readonly op: 'expired'; readonly id: number; readonly error: HubRefusal }
-  /** So many bytes of what the worker has published are in their channels. */
+  /** So many bytes of what the node has published are in their channels. */
   | { readonly op: 'published'; readonly bytes: number }
-  | { readonly op: 'joined'; readonly nodeId: bigint; readonly port: MessagePort }
+  | { readonly op: 'joined'; readonly nodeId: bigint; readonly port: LinkPort }
   | { readonly op: 'gone'; readonly nodeId: bigint };
+
+export type HubPort = Port<HubRequest, HubMessage>;
 
 /** A MigrationError between threads, where a clone would lose its class. */
 export interface HubRefusal {
@@ -75,26 +86,26 @@ export function errorOfRefusal({ kind, message, details }: HubRefusal): Migratio
   return new MigrationError(kind, message, { details });
 }
 
-/** What a worker is started with. */
-export interface WorkerSeat {
+/** What a node is started with. */
+export interface NodeSeat {
   readonly nodeId: bigint;
-  readonly hub: MessagePort;
-  readonly peers: ReadonlyArray<{ readonly nodeId: bigint; readonly port: MessagePort }>;
+  readonly hub: HubPort;
+  readonly peers: ReadonlyArray<{ readonly nodeId: bigint; readonly port: LinkPort }>;
 }
 
 /** The key in `workerData` under which the seat stands, beside the user's own data. */
 export const SEAT = '__daemonMigrationSeat';
 
-/** Joins a message port to a mesh as the way to one peer. */
-export function connectPort(mesh: LinkedMesh, nodeId: bigint, port: MessagePort): void {
+/** Joins a port to a mesh as the way to one peer. */
+export function connectPort(mesh: LinkedMesh, nodeId: bigint, port: LinkPort): void {
   const peerPort: PeerPort = {
-    post: (batch) => port.postMessage(batch satisfies LinkMessage, [batch.bytes.buffer as ArrayBuffer]),
-    credit: (bytes) => port.postMessage({ credit: bytes } satisfies LinkMessage),
-    announce: (staticKey) => port.postMessage({ staticKey } satisfies LinkMessage),
+    post: (batch) => port.postMessage(batch, [batch.bytes.buffer as ArrayBuffer]),
+    credit: (bytes) => port.postMessage({ credit: bytes }),
+    announce: (staticKey) => port.postMessage({ staticKey }),
     close: () => port.close(),
   };
   mesh.addPeer({ nodeId, extensions: true }, peerPort);
-  port.on('message', (message: LinkMessage) => {
+  port.on('message', (message) => {
     if ('credit' in message) mesh.credited(nodeId, message.credit);
     else if ('staticKey' in message) mesh.announced(nodeId, message.staticKey);
     else mesh.receive(nodeId, message);

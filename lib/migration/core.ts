@@ -6,10 +6,11 @@ import type { ExtensionMessage } from '../wire/extension.js';
 import type { FrameProducer } from '../wire/frame-producer.js';
 import type { CausalEvent, CausalLink } from '../wire/link.js';
 import type { MigrationMessage } from '../wire/message.js';
-import type { AssembledSnapshot } from '../wire/reassembler.js';
+import type { AssembledSnapshot, SnapshotFile } from '../wire/reassembler.js';
 import type { Trailer } from '../wire/trailer.js';
 import type { SnapshotAttestation } from './attestation.js';
 import type { Offer } from './offer.js';
+import type { WithdrawalOutcome } from './ownership.js';
 import type { SnapshotBytes } from './snapshot-bytes.js';
 
 /**
@@ -60,6 +61,21 @@ export interface LostOwner {
   readonly epoch: bigint;
 }
 
+/** A migration as its source knows it from when it has a number on. */
+export interface SourceMigration {
+  readonly origin: bigint;
+  readonly try: bigint;
+  /** In which the daemon is the source's. */
+  readonly epoch: bigint;
+  /** Node id. */
+  readonly target: bigint;
+  /** Node id. */
+  readonly orchestrator: bigint;
+  /** Undefined from an orchestrator without extensions: then this migration has none. */
+  readonly requestId: Uint8Array | undefined;
+  readonly mode: MigrationMode;
+}
+
 /** What a source sends of a daemon. */
 export interface DaemonSnapshot {
   /** The sequence of the daemon's last output. */
@@ -71,8 +87,20 @@ export interface DaemonSnapshot {
   readonly sign: (message: Uint8Array) => Uint8Array | undefined;
 }
 
-/** What became of an offer that its source wanted back. */
-export type Withdrawal = 'withdrawn' | 'claimed' | 'over' | 'undecided';
+/** A snapshot on its way to this node. What has come of it is taken up again only for exactly the same. */
+export interface SnapshotArrival {
+  readonly origin: bigint;
+  readonly try: bigint;
+  /** Node id, as is `source`. */
+  readonly orchestrator: bigint;
+  readonly source: bigint;
+  readonly seqThrough: bigint;
+  readonly totalChunks: number;
+  readonly byteLength: number;
+}
+
+/** What is here of a snapshot in a file: a bit per chunk, or all of it, which the daemon has not taken up yet. */
+export type ArrivedChunks = Uint8Array | 'whole';
 
 /** What stands in the way of a migration at one of its sides, as far as the daemons and factories there tell. */
 export interface Examination {
@@ -112,12 +140,7 @@ export interface RequestTypes {
     readonly answer: { readonly try: bigint; readonly epoch: bigint };
   };
   takeSnapshot: {
-    readonly ask: {
-      readonly origin: bigint;
-      readonly target: bigint;
-      readonly identity: IdentityTransport;
-      readonly mode: MigrationMode;
-    };
+    readonly ask: SourceMigration & { readonly identity: IdentityTransport };
     readonly answer: DaemonSnapshot;
   };
   /** Source: stop; nothing is accepted from here on. Answered when the last event is in the log. */
@@ -127,12 +150,11 @@ export interface RequestTypes {
     readonly answer: undefined;
   };
   /**
-   * Source: take the offer back. `claimed`: too late, the target has the daemon. `over`: too late by far, it has moved on or
-   * ended since. `undecided`: nobody can say; only `recover` brings the daemon back.
+   * Source: take the offer back. Where that is undecided, only `recover` brings the daemon back.
    */
   withdraw: {
-    readonly ask: { readonly origin: bigint; readonly epoch: bigint };
-    readonly answer: Withdrawal;
+    readonly ask: { readonly origin: bigint; readonly epoch: bigint; readonly try: bigint };
+    readonly answer: WithdrawalOutcome;
   };
   /** Source: go on; the log is processed first. */
   resume: { readonly ask: { readonly origin: bigint; readonly epoch: bigint }; readonly answer: undefined };
@@ -149,6 +171,17 @@ export interface RequestTypes {
   recover: {
     readonly ask: { readonly origin: bigint; readonly lost: LostOwner | undefined };
     readonly answer: { readonly epoch: bigint };
+  };
+  /**
+   * Target: a file in which to go on receiving a snapshot, with what came of it before this node was started again. Asked
+   * for once its orchestrator is known to be allowed. Undefined: go on in memory.
+   */
+  keep: {
+    readonly ask: SnapshotArrival & {
+      /** Of all snapshots that are being received here. */
+      readonly pendingBytes: number;
+    };
+    readonly answer: { readonly file: SnapshotFile | undefined };
   };
   /** Target: build the daemon and restore it, held. */
   restore: {
@@ -178,6 +211,14 @@ export interface RequestTypes {
   activate: {
     readonly ask: { readonly origin: bigint; readonly epoch: bigint; readonly mode: MigrationMode };
     readonly answer: undefined;
+  };
+  /**
+   * Target: the epoch in which the register has the daemon as this node's since that try, where no copy of that epoch is here
+   * and none can come; else undefined.
+   */
+  missing: {
+    readonly ask: { readonly origin: bigint; readonly try: bigint };
+    readonly answer: { readonly epoch: bigint } | undefined;
   };
   /** Target: drop the held copy. */
   discard: { readonly ask: { readonly origin: bigint }; readonly answer: undefined };

@@ -10,6 +10,7 @@ import { type MissingPrerequisite, transportPrerequisites } from '../identity/tr
 import { isPromise, type MaybePromise, whenReady } from '../maybe-promise.js';
 import type { MigrationCodec } from '../wire/codec.js';
 import type { CausalLink } from '../wire/link.js';
+import type { SnapshotFile } from '../wire/reassembler.js';
 import type { StateSnapshot } from '../wire/snapshot.js';
 import { verifyAttestation } from './attestation.js';
 import type { AuthorizationRequest, DaemonSnapshot, Examination, RequestTypes } from './core.js';
@@ -17,6 +18,8 @@ import type { MigrationServices } from './handler.js';
 import type { AuthorizeFn, MigrationHandlerHooks } from './hooks.js';
 import type { DaemonOwnership } from './ownership.js';
 import { type SnapshotBytes, SnapshotParts, StreamedSnapshot } from './snapshot-bytes.js';
+
+type Ask<K extends keyof RequestTypes> = RequestTypes[K]['ask'];
 
 export interface DaemonServicesOptions {
   readonly localNode: bigint;
@@ -30,13 +33,13 @@ export interface DaemonServicesOptions {
   /** Whether a node can read what our host carries in front of the state (PROTOCOL.md §8). */
   readonly readsCarriedState: (node: bigint) => boolean;
   readonly host: (keypair: EntityKeypair, kind: string, daemon: MeshDaemon) => DaemonHostOptions;
+  /** Where snapshots are received that are to outlive this node; without one, in memory. */
+  readonly keep?: ((ask: Ask<'keep'>) => MaybePromise<SnapshotFile | undefined>) | undefined;
   /** Resolves in a later turn of the event loop, after a slice of a replay; without it all is done at once. */
   readonly turn?: (() => Promise<void>) | undefined;
   /** Where a streamed state that can be read only once is kept until its target has it. Default: in memory. */
   readonly keepState?: KeepState | undefined;
 }
-
-type Ask<K extends keyof RequestTypes> = RequestTypes[K]['ask'];
 
 /** What the dispatcher's core asks for, done on the daemons of this node. At once, where everything it calls is. */
 export class DaemonServices implements MigrationServices {
@@ -193,16 +196,26 @@ export class DaemonServices implements MigrationServices {
     });
   }
 
-  offer = ({ origin, epoch, offer }: Ask<'offer'>): MaybePromise<undefined> =>
-    whenReady(this.#options.ownership.offer(origin, epoch, offer), () => undefined);
+  offer({ origin, epoch, offer }: Ask<'offer'>): MaybePromise<undefined> {
+    return whenReady(this.#options.ownership.offer(origin, epoch, offer), () => undefined);
+  }
 
-  withdraw = ({ origin, epoch }: Ask<'withdraw'>) => this.#options.ownership.withdraw(origin, epoch);
+  withdraw = ({ origin, epoch, try: attempt }: Ask<'withdraw'>) =>
+    this.#options.ownership.withdraw(origin, epoch, attempt);
 
   resume({ origin, epoch }: Ask<'resume'>): MaybePromise<undefined> {
-    const host = this.#options.registry.require(origin);
-    host.epoch = epoch;
-    return whenReady(host.resume(), () => undefined);
+    return this.#goOn(this.#options.registry.require(origin), epoch);
   }
+
+  #goOn(host: DaemonHost, epoch: bigint): MaybePromise<undefined> {
+    return whenReady(this.beforeGoingOn(host, epoch), () => {
+      host.epoch = epoch;
+      return whenReady(host.resume(), () => undefined);
+    });
+  }
+
+  /** A copy that was fenced is about to be live again. Where this fails, it stays as it is. */
+  protected beforeGoingOn(_host: DaemonHost, _epoch: bigint): MaybePromise<void> {}
 
   release({ origin }: Ask<'release'>): undefined {
     const { registry } = this.#options;
@@ -211,7 +224,7 @@ export class DaemonServices implements MigrationServices {
     host?.dispose();
   }
 
-  setAside = ({ origin, epoch, target }: Ask<'setAside'>): MaybePromise<undefined> => {
+  setAside({ origin, epoch, target }: Ask<'setAside'>): MaybePromise<undefined> {
     const { registry, ownership } = this.#options;
     registry.require(origin);
     return whenReady(ownership.letGo(origin, epoch, target), () => {
@@ -219,11 +232,11 @@ export class DaemonServices implements MigrationServices {
       registry.noteDeparture(origin, target);
       return undefined;
     });
-  };
+  }
 
-  dropBackup = ({ origin }: Ask<'dropBackup'>): undefined => {
+  dropBackup({ origin }: Ask<'dropBackup'>): undefined {
     this.#options.registry.dropBackup(origin);
-  };
+  }
 
   /** A fenced copy stays where it is, for `resume`; one that was set aside comes back here and goes on. */
   recover({ origin, lost }: Ask<'recover'>): MaybePromise<{ readonly epoch: bigint }> {
@@ -232,10 +245,11 @@ export class DaemonServices implements MigrationServices {
       if (registry.get(origin)) return owned;
       const host = registry.takeBackup(origin);
       registry.add(host);
-      host.epoch = owned.epoch;
-      return whenReady(host.resume(), () => owned);
+      return whenReady(this.#goOn(host, owned.epoch), () => owned);
     });
   }
+
+  keep = (ask: Ask<'keep'>) => whenReady(this.#options.keep?.(ask), (file) => ({ file }));
 
   restore(ask: Ask<'restore'>): MaybePromise<{ readonly restoredSeq: bigint }> {
     const { codec, factories, registry } = this.#options;
@@ -314,6 +328,14 @@ export class DaemonServices implements MigrationServices {
     if (mode === 'live') host.dropHeldOutputs();
     host.goLive(epoch);
     this.#options.factories?.fulfil(origin);
+  }
+
+  /** Where a copy of that epoch may be, or may come to be, nothing is missing. */
+  missing({ origin, try: attempt }: Ask<'missing'>): MaybePromise<{ readonly epoch: bigint } | undefined> {
+    const { registry, ownership } = this.#options;
+    return whenReady(ownership.claimedIn(origin, attempt), (epoch) =>
+      epoch === undefined || registry.mayBeIn(origin, epoch) ? undefined : { epoch },
+    );
   }
 
   discard({ origin }: Ask<'discard'>): undefined {

@@ -9,7 +9,7 @@ const REASON_BY_KIND: Partial<Record<MigrationErrorKind, () => MigrationFailureR
   'already-migrating': MigrationFailureReason.alreadyMigrating,
 };
 
-/** What the protocol has no code for goes as StateFailed with a fixed text (PROTOCOL.md §8). */
+/** What the protocol has no code for goes as StateFailed with a fixed text (PROTOCOL.md §8); what a spool refused, behind its kind. */
 const WORD_BY_KIND: Partial<Record<MigrationErrorKind, string>> = {
   'not-authorised': 'not authorised',
   pinned: 'pinned',

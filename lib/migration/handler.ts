@@ -24,6 +24,7 @@ import type {
   RequestKind,
   RequestTypes,
   RoleContext,
+  SourceMigration,
 } from './core.js';
 import { DaemonServices } from './daemon-services.js';
 import { asMigrationError, reasonOf } from './failure.js';
@@ -351,6 +352,23 @@ export class MigrationSubprotocolHandler {
     return found;
   }
 
+  /**
+   * A daemon that was offered from this node before that was started again: its copy is here, fenced, and the migration goes
+   * on where it was.
+   *
+   * @param back why it is not to go on: it is taken back instead
+   */
+  adopt(migration: SourceMigration, back?: MigrationError): void {
+    this.#source.adopt(migration, back);
+    this.#settle();
+  }
+
+  /** What this node needs for a migration from here has failed: it ends as if a peer had said so. */
+  failSource(origin: bigint, attempt: bigint, error: MigrationError): void {
+    this.#source.fail(origin, attempt, error);
+    this.#settle();
+  }
+
   /** Events have been logged for a daemon that is moving from here. */
   logged(origin: bigint): void {
     checkU64(origin, 'origin');
@@ -411,8 +429,9 @@ export class MigrationSubprotocolHandler {
    *
    * @returns the messages to send, where there is no transport
    */
-  windDown(): OutboundMigrationMessage[] {
+  windDown(options: { readonly keepsBackups?: boolean } = {}): OutboundMigrationMessage[] {
     this.#prober.windDown();
+    if (options.keepsBackups) this.#source.keepBackups();
     this.#source.windDown();
     this.#target.windDown();
     this.#orchestrator.windDown();
@@ -566,6 +585,9 @@ export class MigrationSubprotocolHandler {
         break;
       case 'EventAck':
         this.#source.eventAck(origin, from, trailer);
+        break;
+      case 'CopyMissing':
+        this.#source.copyMissing(origin, from, trailer);
         break;
       case 'ActivationConfirmed':
         this.#source.activationConfirmed(origin, from, trailer);

@@ -143,9 +143,16 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
     from: bigint,
     trailer: Trailer | undefined,
   ): void {
+    // A source that waits for its confirmation goes on telling where it stands, and nobody asks any more.
+    if (kind === 'SourceStatus' && !this.records.has(origin) && this.#hasCompleted(origin, trailer)) return;
     const record = this.#require(origin, kind);
     requirePeer(origin, kind, from, record.source);
     if (this.#fromSourcesTry(record, trailer)) this.apply(record, kind, { trailer });
+  }
+
+  #hasCompleted(origin: bigint, trailer: Trailer | undefined): boolean {
+    const completed = this.#completedTries.get(origin);
+    return completed?.try !== undefined && trailer?.try === completed.try;
   }
 
   /** What has become of a daemon's subscriptions: its target goes on telling it when the migration is over. */

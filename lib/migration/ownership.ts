@@ -1,17 +1,21 @@
 import type { MaybePromise } from '../maybe-promise.js';
-import type { LostOwner, Withdrawal } from './core.js';
+import type { LostOwner } from './core.js';
 import type { Offer } from './offer.js';
+
+/**
+ * What has become of an offer that was to be taken back. `withdrawn`: it was, in the next epoch. `claimed`: too late, the target
+ * has the daemon. `superseded`: the daemon has gone further than that, and this copy is the backup of nothing. An epoch: a
+ * recovery had landed unheard, and the daemon is this node's in that one. `undecided`: nobody can say.
+ */
+export type WithdrawalOutcome = 'withdrawn' | 'claimed' | 'superseded' | 'undecided' | { readonly epoch: bigint };
 
 /** Who may live: what the two sides of a migration ask the witness (ARCHITECTURE.md, "A witness decides who lives"). */
 export interface DaemonOwnership {
   /** Source: an attempt to migrate begins, with a number higher than any before. */
   beginTry(origin: bigint): MaybePromise<{ readonly try: bigint; readonly epoch: bigint }>;
   offer(origin: bigint, epoch: bigint, offer: Offer): MaybePromise<void>;
-  /**
-   * Source: takes the offer back, unless the target was faster; `over` where the daemon has moved on from there or has
-   * ended, `undecided` where nobody can say.
-   */
-  withdraw(origin: bigint, epoch: bigint): MaybePromise<Withdrawal>;
+  /** Source: takes the offer of that try back, unless the target was faster. */
+  withdraw(origin: bigint, epoch: bigint, attempt: bigint): MaybePromise<WithdrawalOutcome>;
   /**
    * Target: becomes the owner.
    *
@@ -19,6 +23,8 @@ export interface DaemonOwnership {
    * @throws MigrationError `ownership-lost`, `register-unavailable`
    */
   claim(origin: bigint, offer: Offer, epoch: bigint | undefined): MaybePromise<{ readonly epoch: bigint }>;
+  /** The epoch in which a daemon is this node's since that try; undefined where it is not, or nobody can say. */
+  claimedIn(origin: bigint, attempt: bigint): MaybePromise<bigint | undefined>;
   /** Source: lets go without an offer, to a target that may take the daemon without naming a try. */
   letGo(origin: bigint, epoch: bigint, target: bigint): MaybePromise<void>;
   /**
@@ -60,6 +66,8 @@ export class UnwitnessedOwnership implements DaemonOwnership {
     this.#standing.set(origin, { epoch: claimed, tries: own.tries > offer.try ? own.tries : offer.try });
     return { epoch: claimed };
   }
+
+  claimedIn(): undefined {}
 
   letGo(): void {}
 

@@ -36,7 +36,11 @@ export class SnapshotParts implements SnapshotBytes {
   }
 
   get byteLength(): number {
-    return this.#parts.reduce((sum, part) => sum + part.length, 0);
+    return lengthOf(this.#parts);
+  }
+
+  get parts(): readonly Uint8Array[] {
+    return this.#parts;
   }
 
   read(): SnapshotReader {
@@ -87,15 +91,29 @@ export class StreamedSnapshot implements SnapshotBytes {
   readonly #fields: StreamedSnapshotFields;
   readonly #before: SnapshotParts;
   readonly #behind: SnapshotParts;
+  #keepState: KeepState;
+  #isKeptAlways = false;
   #keep: StateKeep | undefined;
   #reader: StreamedReader | undefined;
   #isClosed = false;
 
   constructor(fields: StreamedSnapshotFields) {
     this.#fields = fields;
+    this.#keepState = fields.keepState;
     this.#before = new SnapshotParts(fields.before);
     this.#behind = new SnapshotParts(fields.behind);
     this.byteLength = this.#before.byteLength + fields.state.byteLength + this.#behind.byteLength;
+  }
+
+  /** What it is made of; the state alone is streamed. */
+  get fields(): StreamedSnapshotFields {
+    return this.#fields;
+  }
+
+  /** The state is kept there as it leaves, also where it could be read again. To be called before the first byte is read. */
+  keepIn(keepState: KeepState): void {
+    this.#keepState = keepState;
+    this.#isKeptAlways = true;
   }
 
   read(): SnapshotReader {
@@ -114,12 +132,12 @@ export class StreamedSnapshot implements SnapshotBytes {
 
   /** How the state is read: by the daemon's stream where that can be, else the first time by it and then by what was kept. */
   #opener(): (from: number) => OpenedState {
-    const { state, origin, keepState } = this.#fields;
-    if (state.canReopen) return () => ({ reader: state.read(), at: 0 });
+    const { state, origin } = this.#fields;
+    if (state.canReopen && !this.#isKeptAlways) return () => ({ reader: state.read(), at: 0 });
     const kept = this.#keep;
     if (kept) return (from) => ({ reader: state.readKept(kept, from), at: from });
     return () => {
-      const keep = keepState(origin, state.byteLength);
+      const keep = this.#keepState(origin, state.byteLength);
       this.#keep = keep;
       return { reader: state.read(keep), at: 0 };
     };
@@ -194,6 +212,11 @@ class StreamedReader implements SnapshotReader {
     }
     return state.available() >= length && (!mustBeOver || state.isOver);
   }
+}
+
+/** Bytes of several pieces together. */
+export function lengthOf(parts: readonly Uint8Array[]): number {
+  return parts.reduce((sum, part) => sum + part.length, 0);
 }
 
 function startsOf(parts: readonly Uint8Array[]): readonly number[] {

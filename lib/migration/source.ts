@@ -14,6 +14,7 @@ import type {
   MigrationMode,
   MigrationStatus,
   RequestTypes,
+  SourceMigration,
 } from './core.js';
 import { type EventFragment, encodeFragment, FragmentSender, MAX_EVENT_BYTES } from './event-fragments.js';
 import {
@@ -52,7 +53,7 @@ const CUTOVER_PATIENCE_MS = 10_000;
 const STATUS_MS = 100;
 const DEFAULT_PATIENCE_MS = 30_000;
 /** How long a copy that was let go to a peer without extensions is kept frozen, for `recover`. */
-const BACKUP_MS = 600_000;
+export const BACKUP_MS = 600_000;
 /** Nodes whose TakeSnapshot waits, per daemon, until another's is authorised. */
 const MAX_RIVALS = 64;
 /** Migrations that are over and still answered for. */
@@ -151,6 +152,7 @@ interface SourceInputs {
   ChunkStatus: { readonly missing: Uint32Array };
   EventAck: EventAck;
   ActivationConfirmed: { readonly epoch: bigint };
+  CopyMissing: { readonly epoch: bigint };
   authorize: Answered<'authorize'>;
   beginTry: Answered<'beginTry'>;
   takeSnapshot: Answered<'takeSnapshot'>;
@@ -179,6 +181,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   readonly registry: DaemonRegistry;
   readonly #policy: ParticipantPolicy;
   readonly #ended = new BoundedMemory<Ended>(REMEMBERED);
+  #keepsBackups = false;
   /** By daemon and sender. */
   readonly #rivals = new Map<bigint, Map<bigint, Rival>>();
   /** Copies kept for `recover`, and until when. Until the same time after each began, so the oldest is first. */
@@ -294,6 +297,37 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     this.apply(record, 'ActivationConfirmed', { epoch: trailer?.epoch ?? 0n });
   }
 
+  /** The target has the daemon, as the register says, and has no copy of it: it never goes live in that epoch. */
+  copyMissing(origin: bigint, from: bigint, trailer: Trailer | undefined): void {
+    const record = this.#require(origin, 'CopyMissing');
+    requirePeer(origin, 'CopyMissing', from, record.target);
+    if (trailer?.try !== record.try) return;
+    this.apply(record, 'CopyMissing', { epoch: trailer.epoch ?? 0n });
+  }
+
+  /** Copies that stand still outlive this node: none of them is let go before its target has confirmed. */
+  keepBackups(): void {
+    this.#keepsBackups = true;
+  }
+
+  /** What this node needs for that try has failed. */
+  fail(origin: bigint, attempt: bigint, error: MigrationError): void {
+    const record = this.records.get(origin);
+    if (record?.try === attempt) this.apply(record, 'MigrationFailed', { error });
+  }
+
+  /** Goes on with a migration whose offer may be out; the daemon's copy is here, fenced. */
+  adopt(migration: SourceMigration, back: MigrationError | undefined): void {
+    const { origin } = migration;
+    const record = this.#newRecord({ ...migration, identity: 'where-possible', phase: 'offered' });
+    // The target may acknowledge any of them: all may have been sent.
+    record.sentThrough = this.ctx.log(origin).nextNumber - 1n;
+    record.sentMost = record.sentThrough;
+    this.add(record, this.#policy.repeatMs);
+    record.abort = back;
+    this.#enterOffered(record);
+  }
+
   /** @returns whether the sender takes part in a migration from here, so that the frame meant this half */
   migrationFailed(origin: bigint, from: bigint, reason: MigrationFailureReason, trailer: Trailer | undefined): boolean {
     const record = this.records.get(origin);
@@ -307,6 +341,8 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   answer(answer: MigrationAnswer): void {
     const record = this.awaiting(answer);
     if (!record) {
+      // The dispatcher has ended meanwhile: nobody sends it.
+      if (answer.kind === 'takeSnapshot') answer.value?.bytes.close();
       // Of a backup that is recovered there is no record.
       if (answer.kind === 'recover') {
         if (answer.error) this.#backupStays(answer.origin, answer.error);
@@ -497,11 +533,14 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
         // A failure only prompts a withdrawal: once stopped, the source listens to the register alone.
         MigrationFailed: (r, { error }) => this.#withdraw(r, error),
         ActivationConfirmed: (r, i) => this.#confirmed(r, i),
+        CopyMissing: (r, i) => this.#takeBack(r, i),
         due: (r) => this.#remindTarget(r),
       },
       withdrawing: {
         ...late,
         ActivationConfirmed: (r, i) => this.#confirmed(r, i),
+        // It is heard again where the withdrawal comes too late.
+        CopyMissing: pass,
         withdraw: (r, outcome) => this.#withdrawn(r, outcome),
         // Out of reach: asked again when it is due.
         refused: pass,
@@ -510,12 +549,14 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       recovering: {
         ...late,
         ActivationConfirmed: pass,
+        CopyMissing: pass,
         recover: (r, recovered) => this.#recovered(r, recovered),
         refused: (r, error) => this.#notRecovered(r, error),
       },
       releasing: {
         ...late,
         ActivationConfirmed: pass,
+        CopyMissing: pass,
         release: (r) => this.#released(r),
         setAside: (r) => this.#handedOver(r),
         refused: (r, error) => this.#notReleased(r, error),
@@ -542,8 +583,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   }
 
   #open(origin: bigint, target: bigint, from: bigint, trailer: Trailer | undefined): void {
-    const { now, localNode } = this.ctx;
-    const record: SourceRecord = {
+    const record = this.#newRecord({
       origin,
       orchestrator: from,
       target,
@@ -551,15 +591,34 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       identity: identityTransport(trailer?.transportIdentity),
       // A target that holds no outputs back would publish all of them again.
       mode: trailer?.mode === 1n && this.ctx.speaks(target) === true ? 'live' : 'pause',
-      byOffer: trailer?.requestId !== undefined,
-      startedAt: now,
+      try: 0n,
+      epoch: 0n,
       phase: 'authorising',
+    });
+    this.add(record, this.#policy.repeatMs);
+    const ask = { role: 'source', origin, orchestrator: from, source: this.ctx.localNode, target } as const;
+    record.awaiting = this.ctx.request('source', 'authorize', ask);
+  }
+
+  /** Written out, because it is kept per migration. */
+  #newRecord(begun: SourceMigration & Pick<SourceRecord, 'identity' | 'phase'>): SourceRecord {
+    const { now } = this.ctx;
+    return {
+      origin: begun.origin,
+      orchestrator: begun.orchestrator,
+      target: begun.target,
+      requestId: begun.requestId,
+      identity: begun.identity,
+      mode: begun.mode,
+      byOffer: begun.requestId !== undefined,
+      startedAt: now,
+      phase: begun.phase,
       phaseSince: now,
       progressAt: now,
       dueAt: 0,
       awaiting: undefined,
-      try: 0n,
-      epoch: 0n,
+      try: begun.try,
+      epoch: begun.epoch,
       snapshot: undefined,
       again: undefined,
       ackThrough: 0n,
@@ -576,9 +635,6 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       isTargetGone: false,
       isRecovering: false,
     };
-    this.add(record, this.#policy.repeatMs);
-    const ask = { role: 'source', origin, orchestrator: from, source: localNode, target } as const;
-    record.awaiting = this.ctx.request('source', 'authorize', ask);
   }
 
   /** A refusal is answered, never silent: whoever asks must not wait. */
@@ -619,8 +675,9 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   #snapshot(record: SourceRecord, begun: Answered<'beginTry'>): void {
     record.try = begun.try;
     record.epoch = begun.epoch;
-    const { origin, target, identity, mode } = record;
-    this.enter(record, 'snapshotting', this.ctx.request('source', 'takeSnapshot', { origin, target, identity, mode }));
+    const { origin, epoch, target, orchestrator, requestId, identity, mode } = record;
+    const ask = { origin, try: begun.try, epoch, target, orchestrator, requestId, identity, mode };
+    this.enter(record, 'snapshotting', this.ctx.request('source', 'takeSnapshot', ask));
   }
 
   #transfer(record: SourceRecord, taken: Answered<'takeSnapshot'>): void {
@@ -929,7 +986,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   #withdraw(record: SourceRecord, error: MigrationError): void {
     record.abort = error;
     const { origin, epoch } = record;
-    this.enter(record, 'withdrawing', this.ctx.request('source', 'withdraw', { origin, epoch }));
+    this.enter(record, 'withdrawing', this.ctx.request('source', 'withdraw', { origin, epoch, try: record.try }));
   }
 
   #withdrawAgain(record: SourceRecord): void {
@@ -942,8 +999,12 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       this.#goBack(record, record.abort!);
       return;
     }
-    if (outcome === 'over') {
-      // Whoever had it since has confirmed to somebody else, or is gone: this copy is no longer the backup of anything.
+    if (typeof outcome === 'object') {
+      record.epoch = outcome.epoch;
+      this.#goBack(record, record.abort!);
+      return;
+    }
+    if (outcome === 'superseded') {
       this.#release(record);
       return;
     }
@@ -952,8 +1013,8 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       this.#recover(record, { node: record.target, epoch: record.epoch + 1n });
       return;
     }
-    // A node that is about to end is nobody's backup: the daemon is where the register has it.
-    if (outcome === 'claimed' && this.notReady) {
+    // A node that is about to end, and keeps nothing, is nobody's backup: the daemon is where the register has it.
+    if (outcome === 'claimed' && this.notReady && !this.#keepsBackups) {
       this.#release(record);
       return;
     }
@@ -967,6 +1028,11 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     const { origin, target, abort } = record;
     const message = `daemon ${origin} has been offered to node ${target}, and without an ownership register only node ${target} can say whether it is live there (${abort?.message}); it stays stopped here until that node confirms, or until recover(${origin}n) is called by somebody who knows that it will not`;
     this.ctx.fault(new MigrationError('register-unavailable', message, { details: { origin, target }, cause: abort }));
+  }
+
+  /** Its claim landed when it was gone already, or it has lost the copy since: this one is the newest that is left. */
+  #takeBack(record: SourceRecord, { epoch }: SourceInputs['CopyMissing']): void {
+    if (epoch === record.epoch + 1n) this.#recover(record, { node: record.target, epoch });
   }
 
   #recover(record: SourceRecord, lost: LostOwner | undefined): void {

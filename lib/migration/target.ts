@@ -9,12 +9,28 @@ import {
   type AssembledSnapshot,
   MAX_SNAPSHOT_BYTES,
   type ReassemblerOptions,
+  type SnapshotFile,
   type SnapshotReassembler,
 } from '../wire/reassembler.js';
 import { sameBytes, type Trailer } from '../wire/trailer.js';
-import type { MigrationAnswer, MigrationMode, MigrationStatus, RequestTypes, RoleContext } from './core.js';
+import type {
+  ArrivedChunks,
+  MigrationAnswer,
+  MigrationMode,
+  MigrationStatus,
+  RequestTypes,
+  RoleContext,
+} from './core.js';
 import { decodeFragment, type EventFragment, FragmentReceiver } from './event-fragments.js';
-import { endedByShutdown, errorOf, extensionsRequired, nodeGone, type ToldFailure, told } from './failure.js';
+import {
+  asMigrationError,
+  endedByShutdown,
+  errorOf,
+  extensionsRequired,
+  nodeGone,
+  type ToldFailure,
+  told,
+} from './failure.js';
 import { BoundedMemory } from './memory.js';
 import { encodeMissingChunks } from './missing-chunks.js';
 import { NumberedEvents } from './numbered-events.js';
@@ -31,7 +47,7 @@ import {
 /** Events replayed by one request: then they are acknowledged, and others get their turn. */
 const REPLAY_SLICE = 1_000;
 /** Longer than a source's: that one goes back first. */
-const DEFAULT_PATIENCE_MS = 60_000;
+export const DEFAULT_PATIENCE_MS = 60_000;
 /** How many migrations that are over are remembered, so that repeated frames get the same answer. */
 const REMEMBERED = 16_384;
 /** Runs of missing chunks that one ChunkStatus names. */
@@ -46,6 +62,12 @@ const REPORT_TRIES = 10;
 const MAX_REPORTS = 1_024;
 /** Old tries whose orchestrators are being looked into, at the most. */
 const MAX_OUTSIDERS = 256;
+/** Snapshots of at most so many chunks get no file: they are in no mapping either, and come again soon. */
+const CHUNKS_WITHOUT_FILE = 37;
+/** Bytes of a snapshot that are held until it has its file, at the most: what is copied there in one go. More comes again. */
+const HELD_BYTES = 4 * 1024 * 1024;
+/** Daemons of which the register is asked at once because somebody says that it has offered them, at the most. */
+const MAX_OFFERERS = 256;
 /** How often the reassembler is asked to drop what made no progress. */
 const SWEEP_MS = 1_000;
 
@@ -76,6 +98,14 @@ interface TargetRecord extends RoleRecord<TargetPhase> {
   readonly sourceEpoch: bigint | undefined;
   admitted: boolean;
   bytesTotal: number;
+  readonly seqThrough: bigint;
+  readonly totalChunks: number;
+  /** `wanted`: it goes on in a file as soon as it may. */
+  file: 'none' | 'wanted' | 'kept';
+  /** Bytes held for it meanwhile. */
+  heldBytes: number;
+  /** Some of its chunks stood in that file from before this node was started again. */
+  isResumed: boolean;
   snapshot: AssembledSnapshot | undefined;
   snapshotDigest: Uint8Array | undefined;
   snapshotSignature: Uint8Array | undefined;
@@ -145,6 +175,7 @@ interface TargetInputs {
   MigrationFailed: { readonly error: MigrationError };
   admit: Answered<'admit'>;
   authorize: Answered<'authorize'>;
+  keep: Answered<'keep'>;
   restore: Answered<'restore'>;
   replay: Answered<'replay'>;
   claim: Answered<'claim'>;
@@ -156,6 +187,11 @@ interface TargetInputs {
 
 type TargetTable = TransitionTable<TargetPhase, TargetInputs, TargetRecord>;
 
+export interface TargetOptions extends ReassemblerOptions, ParticipantPolicyOptions {
+  /** Whether large snapshots are received in files that it is given on request (`keep`). Default: false. */
+  readonly keepsFiles?: boolean;
+}
+
 /** The target's half: assembles, restores, replays, claims, and only then goes live. */
 export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInputs, TargetRecord> {
   protected readonly role = 'target';
@@ -166,6 +202,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   readonly factories: DaemonFactoryRegistry | undefined;
   readonly #policy: ParticipantPolicy;
   readonly #reassembly: ReassemblerOptions;
+  readonly #keepsFiles: boolean;
   #reassembler: SnapshotReassembler | undefined;
   readonly #ended = new BoundedMemory<Ended>(REMEMBERED);
   /** Events that came after the end from a node that is being authorised, by the request that asks. */
@@ -174,6 +211,8 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   readonly #outsiders = new Map<number, { readonly origin: bigint; readonly from: bigint; readonly try: bigint }>();
   /** Those that were never let in: apart, so that whoever is refused changes nothing for anybody else. */
   readonly #refusals = new BoundedMemory<Ended>(REMEMBERED);
+  /** Who has offered a daemon of which there is no record here, while the register is asked. */
+  readonly #offerers = new Map<bigint, { readonly from: bigint; readonly try: bigint }>();
   /** Ended by a higher try, but not gone yet. */
   readonly #leaving = new Map<bigint, TargetRecord>();
   /** What its orchestrator has not heard yet of a daemon's subscriptions: the newest, and the one that was said first comes first. */
@@ -182,12 +221,9 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   #sweptAt = 0;
 
   /** @param factories without any, every daemon is refused with ComputeNotSupported */
-  constructor(
-    registry: DaemonRegistry,
-    factories?: DaemonFactoryRegistry,
-    options: ReassemblerOptions & ParticipantPolicyOptions = {},
-  ) {
+  constructor(registry: DaemonRegistry, factories?: DaemonFactoryRegistry, options: TargetOptions = {}) {
     super();
+    this.#keepsFiles = options.keepsFiles ?? false;
     this.registry = registry;
     this.factories = factories;
     this.#policy = participantPolicy(options, DEFAULT_PATIENCE_MS);
@@ -218,6 +254,13 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     const expected = this.ctx.expectedOrchestrator(origin);
     if (expected !== undefined && expected !== orchestrator) obstacles.push(boundElsewhere(origin, orchestrator));
     return obstacles;
+  }
+
+  /** What is here of the snapshot of a daemon that is received in a file; undefined where none is, or not any more. */
+  arrived(origin: bigint): ArrivedChunks | undefined {
+    const record = this.records.get(origin);
+    if (record?.file !== 'kept') return undefined;
+    return record.snapshot ? 'whole' : this.#reassembler!.received?.(origin);
   }
 
   /** Bytes of the largest snapshot that is taken here, where nothing else is pending. */
@@ -258,6 +301,8 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   feedRun(origin: bigint, batch: Uint8Array, columns: FrameColumns, from: number, to: number): number {
     const record = this.records.get(origin);
     if (!record || (record.phase !== 'authorising' && record.phase !== 'assembling') || record.snapshot) return from;
+    // What is held for it is counted one by one.
+    if (record.file === 'wanted') return from;
     // A row that is refused is where it stopped: taken by itself, it is refused again, and answered.
     const { next, snapshot } = this.#reassembler!.feedBatch(batch, columns, from, to, this.ctx.now);
     record.progressAt = this.ctx.now;
@@ -272,6 +317,9 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
       this.#afterTheEnd(message, from, trailer, ended);
       return;
     }
+    // Refused below, but it may be word of an offer: then the register may have the daemon as this node's.
+    if (!this.records.has(origin) && trailer?.try !== undefined && trailer.logCount !== undefined)
+      this.#askWhetherMissing(origin, from, trailer.try);
     const record = this.#require(origin, 'BufferedEvents');
     if (from !== record.source && from !== record.orchestrator && record.try !== undefined)
       requirePeer(origin, 'BufferedEvents', from, record.orchestrator);
@@ -321,6 +369,10 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   }
 
   answer(answer: MigrationAnswer): void {
+    if (answer.kind === 'missing') {
+      this.#answerMissing(answer);
+      return;
+    }
     if (this.#late.has(answer.id)) {
       this.#answerLate(answer);
       return;
@@ -332,7 +384,10 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     const leaving = this.#leaving.get(answer.origin);
     if (leaving && answer.id === leaving.awaiting) this.guarded(() => this.#answerLeaving(leaving, answer));
     const record = this.records.get(answer.origin);
-    if (!record || (answer.id !== record.awaiting && answer.id !== record.replaying)) return;
+    if (!record || (answer.id !== record.awaiting && answer.id !== record.replaying)) {
+      if (answer.kind === 'keep') answer.value?.file?.dispose();
+      return;
+    }
     if (answer.id === record.awaiting) record.awaiting = undefined;
     else record.replaying = undefined;
     if (answer.error) this.apply(record, 'refused', answer.error);
@@ -474,7 +529,9 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
       },
       assembling: {
         SnapshotReady: (r, i) => this.#feed(r, i),
+        keep: (r, i) => this.#kept(r, i.file),
         MigrationFailed: dropped,
+        refused: fail,
         due: (r) => this.#askForChunks(r),
       },
       restoring: {
@@ -616,6 +673,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
       return undefined;
     }
     const record = newRecord(message, from, trailer, this.ctx.now);
+    if (this.#keepsFiles && canBeKept(record)) record.file = 'wanted';
     this.add(record, this.#policy.repeatMs);
     // Chunks of an earlier try must not be joined with those of this one.
     this.#reassembler!.forget(origin);
@@ -641,7 +699,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   #feed(record: TargetRecord, { message, trailer }: TargetInputs['SnapshotReady']): void {
     if (trailer?.snapshotDigest) record.snapshotDigest = trailer.snapshotDigest;
     if (trailer?.snapshotSignature) record.snapshotSignature = trailer.snapshotSignature;
-    if (record.snapshot) return;
+    if (record.snapshot || (record.file === 'wanted' && record.heldBytes >= HELD_BYTES)) return;
     try {
       this.#requireSize(record.origin, trailer);
       const snapshot = this.#reassembler!.feed(
@@ -653,11 +711,58 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
         this.ctx.now,
       );
       record.progressAt = this.ctx.now;
+      record.heldBytes += message.snapshotBytes.length;
       if (snapshot) this.#assembled(record, snapshot);
+      else this.#askForFile(record);
     } catch (error) {
       if (!(error instanceof MigrationError)) throw error;
       this.#fail(record, error);
     }
+  }
+
+  /** A node that may not place daemons here makes no files. */
+  #askForFile(record: TargetRecord): void {
+    if (record.file !== 'wanted' || record.phase !== 'assembling' || record.awaiting !== undefined) return;
+    const { origin, orchestrator, seqThrough, totalChunks, bytesTotal: byteLength } = record;
+    const { pendingBytes } = this.#reassembler!;
+    const arrival = {
+      origin,
+      try: record.try!,
+      orchestrator,
+      source: record.source!,
+      seqThrough,
+      totalChunks,
+      byteLength,
+    };
+    record.awaiting = this.ctx.request('target', 'keep', { ...arrival, pendingBytes });
+  }
+
+  #kept(record: TargetRecord, file: SnapshotFile | undefined): void {
+    record.progressAt = this.ctx.now;
+    record.file = file ? 'kept' : 'none';
+    if (!file) return;
+    record.isResumed = file.receivedChunks > 0;
+    try {
+      const snapshot = this.#reassembler!.keep!(record.origin, file);
+      if (snapshot) this.#assembled(record, snapshot);
+      else if (record.isResumed) this.#nameMissing(record);
+    } catch (error) {
+      this.#fail(record, asMigrationError(error));
+    }
+  }
+
+  /** What was taken up from before a restart is not what came then. Once: what comes now is no longer the disk's. */
+  #startOver(record: TargetRecord): void {
+    const { origin } = record;
+    record.snapshot!.dispose();
+    record.snapshot = undefined;
+    record.isResumed = false;
+    record.file = 'wanted';
+    record.heldBytes = 0;
+    this.#reassembler!.forget(origin);
+    const message = `what had been received of the snapshot of daemon ${origin} before this node was started again is damaged: its digest differs; all of it is asked for again`;
+    this.ctx.fault(new MigrationError('spool-damaged', message, { details: { origin } }));
+    this.#nameMissing(record);
   }
 
   /** Any chunk says how much there is: the first is refused, not the one that passes the limit. */
@@ -681,18 +786,24 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     record.admitted = true;
     this.enter(record, 'assembling');
     if (record.snapshot) this.#restore(record);
+    else this.#askForFile(record);
   }
 
   /** Nothing new has come since the last look: the source is told what is missing. */
   #askForChunks(record: TargetRecord): void {
-    const { origin, source } = record;
-    const progress = this.#reassembler!.progress(origin);
-    const seen = progress?.receivedChunks ?? 0;
+    const seen = this.#reassembler!.progress(record.origin)?.receivedChunks ?? 0;
     const isStill = seen === record.chunksSeen;
     record.chunksSeen = seen;
-    if (!isStill || source === undefined || !progress) return;
+    // While a file is being taken up, nobody knows what is missing.
+    if (isStill && !record.snapshot && record.awaiting === undefined) this.#nameMissing(record);
+  }
+
+  #nameMissing(record: TargetRecord): void {
+    const { origin, source, totalChunks } = record;
+    if (source === undefined) return;
     record.asked++;
-    const runs = this.#reassembler!.missing(origin, MISSING_RUNS);
+    const isPending = this.#reassembler!.progress(origin) !== undefined;
+    const runs = isPending ? this.#reassembler!.missing(origin, MISSING_RUNS) : Uint32Array.of(0, totalChunks);
     const missingChunks = encodeMissingChunks(runs);
     this.ctx.send(source, { kind: 'ChunkStatus', daemonOrigin: origin }, { ...this.#trailer(record), missingChunks });
   }
@@ -702,6 +813,10 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     const snapshot = record.snapshot!;
     const { origin, daemonKind, source, keyless, try: attempt } = record;
     if (record.snapshotDigest && !sameBytes(record.snapshotDigest, snapshot.digest)) {
+      if (record.isResumed) {
+        this.#startOver(record);
+        return;
+      }
       const message = `the snapshot of daemon ${origin} is not the one that its source sent: its digest differs`;
       this.#fail(record, new MigrationError('state-failed', message, { details: { origin } }));
       return;
@@ -983,6 +1098,21 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     this.ctx.send(source, { kind: 'ActivationConfirmed', daemonOrigin: origin }, trailer);
   }
 
+  #askWhetherMissing(origin: bigint, from: bigint, attempt: bigint): void {
+    if (this.#offerers.has(origin) || this.#offerers.size === MAX_OFFERERS) return;
+    this.#offerers.set(origin, { from, try: attempt });
+    this.ctx.request('target', 'missing', { origin, try: attempt });
+  }
+
+  /** Unless a migration to here has begun meanwhile. */
+  #answerMissing({ origin, value, error }: MigrationAnswer & { readonly kind: 'missing' }): void {
+    const { from, try: attempt } = this.#offerers.get(origin)!;
+    this.#offerers.delete(origin);
+    if (error) this.ctx.fault(error);
+    if (!value || this.records.has(origin)) return;
+    this.ctx.send(from, { kind: 'CopyMissing', daemonOrigin: origin }, { try: attempt, epoch: value.epoch });
+  }
+
   /** Events for a daemon that is live here already. */
   #afterTheEnd(message: BufferedEvents, from: bigint, trailer: Trailer | undefined, ended: Ended): void {
     const origin = message.daemonOrigin;
@@ -1110,6 +1240,11 @@ function newRecord(
     dueAt: 0,
     awaiting: undefined,
     bytesTotal: Number(trailer?.snapshotLength ?? 0n),
+    seqThrough: message.seqThrough,
+    totalChunks: message.totalChunks,
+    file: 'none',
+    heldBytes: 0,
+    isResumed: false,
     snapshot: undefined,
     snapshotDigest: undefined,
     snapshotSignature: undefined,
@@ -1131,6 +1266,11 @@ function newRecord(
     epoch: 0n,
     failure: undefined,
   };
+}
+
+/** Whether a restarted node could tell that it is the same again, and it is worth a file. */
+function canBeKept({ try: attempt, source, bytesTotal, totalChunks }: TargetRecord): boolean {
+  return attempt !== undefined && source !== undefined && bytesTotal > 0 && totalChunks > CHUNKS_WITHOUT_FILE;
 }
 
 /** A message for later: its payloads are views of the frame, which is the sender's again after this call. */

@@ -8,7 +8,7 @@ import { decodeRebindReport, type RebindReport } from './rebind-report.js';
 import { retryDelay } from './retry.js';
 import type { Slots } from './slots.js';
 
-/** How a cancellation ended: the daemon goes on at its source, or it was too late. */
+/** How a cancellation ended: the daemon goes on at its source; it was too late; or the migration failed of itself, or nobody said in time. */
 export type CancelOutcome = 'cancelled' | 'completed' | 'failed';
 
 /** What a handle needs of its runtime. */
@@ -124,7 +124,8 @@ export class MigrationHandle implements AsyncDisposable {
 
   /**
    * Ends the migration, unless the target has the daemon already: then it goes on to its end. `wait` rejects with
-   * `cancelled` when the daemon goes on at its source. Idempotent.
+   * `cancelled` when the daemon goes on at its source, and with `handed-over` where it may have been offered and the source has
+   * said nothing until the deadline of the policy's `Rollback`: the ownership register tells then who has it. Idempotent.
    *
    * @returns how it ended, once that is known
    */

@@ -2,7 +2,7 @@ import { MigrationError } from '../errors.js';
 import type { OwnershipEntry, OwnershipRegister, RegisteredOwnership } from '../mesh/register.js';
 import type { LostOwner } from '../migration/core.js';
 import { mayClaim, type Offer, openOffer } from '../migration/offer.js';
-import type { DaemonOwnership } from '../migration/ownership.js';
+import type { DaemonOwnership, WithdrawalOutcome } from '../migration/ownership.js';
 
 /** A compare-and-set is tried this often against others who write the same entry. */
 const ROUNDS = 16;
@@ -76,17 +76,26 @@ export class Ownership implements DaemonOwnership {
     });
   }
 
-  /** Takes the offer back, unless the target was faster, or somebody else has had the daemon since or has ended it. */
-  async withdraw(origin: bigint, epoch: bigint): Promise<'withdrawn' | 'claimed' | 'over'> {
+  /** Takes the offer back, unless the target was faster. */
+  async withdraw(origin: bigint, epoch: bigint, attempt: bigint): Promise<WithdrawalOutcome> {
+    const after = await this.#withdrawn(origin, epoch);
+    if (!after) return 'superseded';
+    const isOwn = after.owner === this.#node;
+    if (isOwn && after.epoch === epoch + 1n) return 'withdrawn';
+    if (after.epoch <= epoch + 1n) return 'claimed';
+    // Without a further try only a recovery from here can have made it this node's.
+    return isOwn && after.tries === attempt ? { epoch: after.epoch } : 'superseded';
+  }
+
+  /** @returns what stands there now; undefined where the daemon has ended */
+  async #withdrawn(origin: bigint, epoch: bigint): Promise<OwnershipEntry | undefined> {
     try {
-      const after = await this.#change(origin, (entry) => {
+      return await this.#change(origin, (entry) => {
         if (entry.owner !== this.#node || entry.epoch !== epoch) return entry;
         return { epoch: epoch + 1n, owner: this.#node, tries: entry.tries };
       });
-      if (after.owner !== this.#node) return after.epoch > epoch + 1n ? 'over' : 'claimed';
-      return after.epoch === epoch + 1n ? 'withdrawn' : 'claimed';
     } catch (error) {
-      if (error instanceof MigrationError && error.kind === 'daemon-not-found') return 'over';
+      if (error instanceof MigrationError && error.kind === 'daemon-not-found') return undefined;
       throw error;
     }
   }
@@ -105,6 +114,16 @@ export class Ownership implements DaemonOwnership {
     return { epoch: after.epoch };
   }
 
+  async claimedIn(origin: bigint, attempt: bigint): Promise<bigint | undefined> {
+    const entry = (await this.#read(origin))?.entry;
+    return entry?.owner === this.#node && entry.tries === attempt && !entry.offer ? entry.epoch : undefined;
+  }
+
+  /** What stands in the register. @throws MigrationError `register-unavailable` */
+  async entry(origin: bigint): Promise<OwnershipEntry | undefined> {
+    return (await this.#read(origin))?.entry;
+  }
+
   /** The target may know no register: then the daemon stands here until `recover`, and nobody else can claim it. */
   async letGo(origin: bigint, epoch: bigint, target: bigint): Promise<void> {
     await this.offer(origin, epoch, openOffer(target));
@@ -112,11 +131,14 @@ export class Ownership implements DaemonOwnership {
 
   /** Becomes the owner again. The caller knows that no other copy is live, or which one is not. */
   async recover(origin: bigint, lost: LostOwner | undefined): Promise<{ epoch: bigint }> {
+    let written: OwnershipEntry | undefined;
     const { epoch } = await this.#change(origin, (entry) => {
+      if (entry.owner === this.#node && entry.epoch === written?.epoch) return entry;
       // Nobody else writes this node as the owner: that was this recovery, and its answer was lost.
       if (lost && entry.owner === this.#node && entry.epoch === lost.epoch + 1n) return entry;
       if (lost && (entry.owner !== lost.node || entry.epoch !== lost.epoch)) throw lostTo(origin, entry);
-      return { epoch: entry.epoch + 1n, owner: this.#node, tries: entry.tries };
+      written = { epoch: entry.epoch + 1n, owner: this.#node, tries: entry.tries };
+      return written;
     });
     return { epoch };
   }

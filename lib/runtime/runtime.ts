@@ -1,3 +1,4 @@
+import { totalmem } from 'node:os';
 import type { DaemonFactory, DaemonHealth } from '../daemon/daemon.js';
 import { DaemonFactoryRegistry } from '../daemon/factories.js';
 import { type Acceptance, DaemonHost, type DaemonHostOptions, moving } from '../daemon/host.js';
@@ -19,7 +20,11 @@ import { MigrationOrchestrator } from '../migration/orchestrator.js';
 import type { OrchestratorPolicyOptions, ParticipantPolicyOptions } from '../migration/policy.js';
 import { alreadyMigrating } from '../migration/role.js';
 import { MigrationSourceHandler } from '../migration/source.js';
-import { MigrationTargetHandler } from '../migration/target.js';
+import { DEFAULT_PATIENCE_MS, MigrationTargetHandler } from '../migration/target.js';
+import { Arrivals } from '../spool/arrivals.js';
+import { SpoolFolder } from '../spool/folder.js';
+import { spoolError } from '../spool/spool-error.js';
+import type { SpoolStorage } from '../spool/storage.js';
 import { MAX_POSITION_BYTES } from '../state/channel-positions.js';
 import { checkBytes } from '../wire/arguments.js';
 import type { MigrationCodec } from '../wire/codec.js';
@@ -33,6 +38,7 @@ import { type CanMigrateOptions, livesNowhere, notRunning, requireTimeout } from
 import { DeliveryEndpoint } from './delivery-endpoint.js';
 import { DrainThrottle } from './drain.js';
 import { type Environment, systemEnvironment } from './environment.js';
+import { FencedSpool } from './fenced-spool.js';
 import { MigrationHandle } from './handle.js';
 import { Ownership } from './ownership.js';
 import { Pacer } from './pacer.js';
@@ -42,10 +48,11 @@ import { type RebindPolicyOptions, rebindPolicy } from './rebind-policy.js';
 import type { RebindReport } from './rebind-report.js';
 import { DEFAULT_RETRY_BUDGET_MS } from './retry.js';
 import { RuntimeServices } from './services.js';
-import { deadlineOf, type EndingNode, Shutdown, type ShutdownOptions } from './shutdown.js';
+import { deadlineOf, type EndingNode, type EndingSpool, Shutdown, type ShutdownOptions } from './shutdown.js';
 import { Slots } from './slots.js';
 import { joined } from './snapshot-bytes.js';
 import { Subscriptions } from './subscriptions.js';
+import { type Recovery, TakeUp } from './take-up.js';
 
 const TICK_MS = 20;
 const DEFAULT_CONCURRENT_MIGRATIONS = 256;
@@ -69,6 +76,12 @@ export interface DaemonRuntimeOptions {
   readonly environment?: Environment;
   /** This node's keys: daemons' keys are sealed to them. The caller's to dispose. Default: new ones, for this run. */
   readonly nodeKeys?: NodeKeys;
+  /**
+   * Where daemons that are being moved are kept across a restart of this node (docs/spool.md): a folder of this node's own,
+   * made where it is not there, or what stands for one. Needs `nodeKeys`, the same after the restart: the daemons' keys in there
+   * are sealed to them. Default: nothing is kept.
+   */
+  readonly spool?: string | SpoolStorage;
   /**
    * Bytes of snapshots per second that leave this node, over all migrations from here; at least 7,000 (one chunk). It is the
    * source's to say, because it sends; whoever leads. Logged events are not held back. Default: as fast as the mesh takes them.
@@ -138,6 +151,7 @@ export class DaemonRuntime {
   readonly #nodeKeys: NodeKeys;
   readonly #ownsNodeKeys: boolean;
   readonly #handler: MigrationSubprotocolHandler;
+  readonly #target: MigrationTargetHandler;
   readonly #delivery: DeliveryEndpoint;
   readonly #pacer: Pacer;
   readonly #drains = new DrainThrottle();
@@ -145,6 +159,8 @@ export class DaemonRuntime {
   readonly #handles = new Map<bigint, MigrationHandle>();
   readonly #lastHandles = new BoundedMemory<MigrationHandle>(REMEMBERED_HANDLES);
   readonly #subscriptions: Subscriptions;
+  readonly #services: RuntimeServices;
+  readonly #spool: RuntimeSpool | undefined;
   readonly #onError: (error: MigrationError) => void;
   /** Nodes to which frames have been sent while the current batch was handled. */
   readonly #sentTo = new Set<bigint>();
@@ -154,10 +170,12 @@ export class DaemonRuntime {
   #refusedFrames = 0;
   #stopTicking: (() => void) | undefined;
   #isOver = false;
+  #started: Promise<void> | undefined;
   #ended: Promise<void> | undefined;
 
   constructor(options: DaemonRuntimeOptions) {
     const { mesh, environment = systemEnvironment } = options;
+    const storage = spoolStorage(options);
     this.#mesh = mesh;
     this.#environment = environment;
     this.#slots = new Slots(options.maxConcurrentMigrations ?? DEFAULT_CONCURRENT_MIGRATIONS);
@@ -188,8 +206,11 @@ export class DaemonRuntime {
       report: (error) => this.#complain(error),
       tell: (origin, report) => this.#handler.tellRebind(origin, report),
     });
-    const services = new RuntimeServices({
+    this.#spool = storage && this.#makeSpool(storage, options.policy?.target);
+    this.#services = new RuntimeServices({
       subscriptions: this.#subscriptions,
+      spool: this.#spool?.fenced,
+      mayComeBack: (origin, epoch) => !this.#ready || this.#spool?.takeUp.mayComeBack(origin, epoch) === true,
       localNode: mesh.nodeId,
       codec: this.#codec,
       mesh,
@@ -197,20 +218,25 @@ export class DaemonRuntime {
       factories: this.#factories,
       ownership: this.#ownership,
       authorize: options.authorize ?? allowList(mesh.nodeId, options.orchestrators ?? []),
-      hooks: { identity, readiness: () => this.#ready },
+      hooks: { identity, readiness: () => this.#isGoingToBeReady() },
       readsCarriedState: (node) => mesh.peer(node)?.extensions ?? false,
+      keep: (arrival) => this.#spool?.arrivals?.keep(arrival),
       turn: () => environment.turn(),
       nowMs: () => environment.nowMs(),
       host: (keypair, kind, daemon) => this.#hostOptions(keypair, kind, daemon),
     });
+    this.#target = new MigrationTargetHandler(this.#registry, this.#factories, {
+      ...options.policy?.target,
+      keepsFiles: this.#spool?.arrivals !== undefined,
+    });
     this.#handler = new MigrationSubprotocolHandler(
       new MigrationOrchestrator(options.policy?.orchestrator),
       new MigrationSourceHandler(this.#registry, options.policy?.source),
-      new MigrationTargetHandler(this.#registry, this.#factories, options.policy?.target),
+      this.#target,
       mesh.nodeId,
       {
         codec: this.#codec,
-        services,
+        services: this.#services,
         speaksExtensions: (node) => mesh.peer(node)?.extensions,
         isPeer: (node) => mesh.peer(node) !== undefined,
         transport: {
@@ -248,6 +274,15 @@ export class DaemonRuntime {
     return this.#codec.engine;
   }
 
+  /** Who asks while this node starts hears when it has: what a restarted one is sent on must not end for that. */
+  #isGoingToBeReady(): MaybePromise<boolean> {
+    if (this.#ready || !this.#started || this.#ended) return this.#ready;
+    return this.#started.then(
+      () => this.#ready,
+      () => false,
+    );
+  }
+
   get isReady(): boolean {
     return this.#ready;
   }
@@ -257,9 +292,40 @@ export class DaemonRuntime {
     this.#factories.register(kind, factory);
   }
 
-  /** Begins to take part in the mesh. Idempotent. */
-  start(): void {
-    if (this.#ready) return;
+  /**
+   * Begins to take part in the mesh. Idempotent. Without a spool all is done when this returns; with one, this node is ready
+   * when the promise resolves: it has taken up the daemons that are in there. Register the factories before.
+   *
+   * @throws MigrationError `spool-in-use`, `spool-unusable`, `spool-failed`; may be called again then
+   */
+  start(): Promise<void> {
+    this.#started ??= this.#spool ? this.#startWith(this.#spool) : this.#startNow();
+    return this.#started;
+  }
+
+  #startNow(): Promise<void> {
+    this.#takePart();
+    this.#ready = true;
+    return Promise.resolve();
+  }
+
+  async #startWith({ storage, takeUp, arrivals }: RuntimeSpool): Promise<void> {
+    try {
+      await storage.take();
+      const found = await takeUp.find();
+      await arrivals?.find();
+      if (this.#ended) return;
+      this.#takePart();
+      await takeUp.run(found);
+      this.#ready = !this.#ended;
+    } catch (cause) {
+      this.#started = undefined;
+      await storage.letGo();
+      throw spoolError(storage.label, 'starting', cause);
+    }
+  }
+
+  #takePart(): void {
     this.#mesh.onPeerGone((nodeId) => {
       this.#handler.peerGone(nodeId);
       this.#delivery.peerGone(nodeId);
@@ -267,7 +333,68 @@ export class DaemonRuntime {
     this.#delivery.listen();
     this.#stopTicking = this.#environment.every(TICK_MS, () => this.#tick());
     this.#tick();
-    this.#ready = true;
+  }
+
+  #makeSpool(storage: SpoolStorage, policy: RuntimePolicy['target']): RuntimeSpool {
+    const report = (error: MigrationError) => this.#complain(error);
+    const common = { storage, codec: this.#codec, localNode: this.nodeId, nodeKeys: this.#nodeKeys, report };
+    const fenced = new FencedSpool({
+      ...common,
+      turn: () => this.#environment.turn(),
+      outdate: (origin) => this.#ownership.beginTry(origin),
+      onFailure: (origin, attempt, error) => {
+        this.#complain(error);
+        this.#handler.failSource(origin, attempt, error);
+      },
+    });
+    const takeUp = new TakeUp({
+      ...common,
+      spool: fenced,
+      factories: this.#factories,
+      ownership: this.#ownership,
+      environment: this.#environment,
+      hostOptions: (keypair, kind, daemon) => this.#hostOptions(keypair, kind, daemon),
+      adopt: (host, migration, back) => {
+        this.#stand(host);
+        this.#handler.adopt(migration, back);
+      },
+      goOn: (host, epoch) => this.#goOn(host, epoch),
+    });
+    return { storage, fenced, takeUp, arrivals: this.#makeArrivals(storage, policy) };
+  }
+
+  /** A copy that comes from the spool is here, fenced; when it goes on, it reads its channels on where it was. */
+  #stand(host: DaemonHost): void {
+    this.#registry.add(host);
+    this.#subscriptions.leave(host);
+  }
+
+  async #goOn(host: DaemonHost, epoch: bigint): Promise<void> {
+    const { origin } = host;
+    this.#stand(host);
+    try {
+      await this.#services.resume({ origin, epoch });
+    } catch (error) {
+      this.#registry.remove(origin);
+      throw error;
+    }
+  }
+
+  /** Undefined where snapshots are received in memory: nothing here maps files. */
+  #makeArrivals(storage: SpoolStorage, policy: RuntimePolicy['target'] = {}): Arrivals | undefined {
+    const files = this.#codec.snapshotFiles;
+    if (!files || !hasPaths(storage)) return undefined;
+    return new Arrivals({
+      storage,
+      files,
+      codec: this.#codec,
+      environment: this.#environment,
+      localNode: this.nodeId,
+      arrived: (origin) => this.#target.arrived(origin),
+      maxBytes: policy.maxPendingBytes ?? Math.floor(totalmem() / 2),
+      patienceMs: policy.patienceMs ?? DEFAULT_PATIENCE_MS,
+      report: (error) => this.#complain(error),
+    });
   }
 
   #tick(): void {
@@ -291,6 +418,7 @@ export class DaemonRuntime {
   }
 
   #shutDown(deadlineMs: number): Promise<void> {
+    const starting = this.#ready ? undefined : this.#started;
     this.#ready = false;
     const node: EndingNode = {
       mesh: this.#mesh,
@@ -308,6 +436,7 @@ export class DaemonRuntime {
         return left;
       },
       stop: () => this.#stop(),
+      spool: this.#spool && endingSpool(this.#spool, starting),
     };
     return new Shutdown(node, deadlineMs).run();
   }
@@ -427,13 +556,14 @@ export class DaemonRuntime {
 
   /**
    * Brings a daemon back whose copy here waits for a confirmation that will not come: its node is gone for good
-   * (ARCHITECTURE.md, promise 2). Resolves when it is live here, with every event that it had accepted here.
+   * (ARCHITECTURE.md, promise 2); or one that waits in this node's spool, because nobody but the caller can say that it lives
+   * nowhere (docs/spool.md). Resolves when it is live here: with every event that it had accepted here, where `isWhole` says so.
    *
    * @param options `force`: the owner is still in the mesh, and the caller answers for its copy never being live again
    * @throws MigrationError `daemon-not-found` where no copy is here, `already-exists` where its owner is in the mesh,
-   * `ownership-lost` where it lives on elsewhere
+   * `ownership-lost` where it lives on elsewhere; of one in the spool also `spool-damaged`, `factory-not-found`, `state-failed`
    */
-  async recover(origin: bigint, options: { readonly force?: boolean } = {}): Promise<void> {
+  async recover(origin: bigint, options: { readonly force?: boolean } = {}): Promise<Recovery> {
     this.#requireReady('recover');
     const owner = await this.#ownership.holder(origin);
     if (owner && owner.node !== this.nodeId && !options.force && this.#mesh.peer(owner.node)) {
@@ -448,11 +578,14 @@ export class DaemonRuntime {
     });
     if (!this.#handler.recover(origin, owner)) {
       this.#recoveries.delete(origin);
+      if (this.#spool?.takeUp.waits(origin) && !this.#registry.get(origin))
+        return this.#spool.takeUp.recover(origin, owner);
       throw new MigrationError('daemon-not-found', `no copy of daemon ${origin} waits on node ${this.nodeId}`, {
         details: { origin },
       });
     }
     await recovered;
+    return { epoch: this.#registry.require(origin).epoch, isWhole: true };
   }
 
   /** The register keeps only what may live elsewhere. */
@@ -467,6 +600,7 @@ export class DaemonRuntime {
       this.#mesh.forget(origin);
     }
     this.#registry.remove(origin)?.dispose();
+    this.#spool?.fenced.drop(origin);
   }
 
   /** Frames of peers that were refused since the start. */
@@ -542,6 +676,7 @@ export class DaemonRuntime {
     if (departedTo !== undefined) return { accepted: 0, duplicates: 0, refusal: moving(origin, departedTo) };
     return whenReady(this.#registry.require(origin).accept(events), (acceptance) => {
       this.#handler.logged(origin);
+      this.#spool?.fenced.logged(origin);
       return whenReady(this.#drains.admit(origin, acceptance.accepted), () => acceptance);
     });
   }
@@ -800,6 +935,40 @@ export class DaemonRuntime {
   }
 }
 
+/** What a runtime has of its spool. */
+interface RuntimeSpool {
+  readonly storage: SpoolStorage;
+  readonly arrivals: Arrivals | undefined;
+  readonly fenced: FencedSpool;
+  readonly takeUp: TakeUp;
+}
+
+function endingSpool(
+  { storage, fenced, arrivals, takeUp }: RuntimeSpool,
+  starting: Promise<void> | undefined,
+): EndingSpool {
+  return {
+    stopTakingUp: () => {
+      takeUp.stop();
+      return starting?.catch(() => {});
+    },
+    drop: (origin) => fenced.drop(origin),
+    close: () => Promise.all([arrivals?.close(), fenced.close()]).then(() => {}),
+    letGo: () => storage.letGo(),
+  };
+}
+
+/** @throws TypeError */
+function spoolStorage({ spool, nodeKeys }: DaemonRuntimeOptions): SpoolStorage | undefined {
+  if (spool === undefined) return undefined;
+  if (nodeKeys === undefined) {
+    throw new TypeError(
+      'nodeKeys must be given where spool is: daemons in there are sealed to them, so they must be the same after a restart (NodeKeys.save, NodeKeys.load)',
+    );
+  }
+  return typeof spool === 'string' ? new SpoolFolder(spool) : spool;
+}
+
 /** Full key pairs that a daemon of this thread lives by: a runtime wipes its daemons' keys, so none may have two. */
 const hosted = new WeakSet<EntityKeypair>();
 
@@ -826,4 +995,8 @@ function requireUsable(keypair: EntityKeypair): void {
     'already-exists',
     `a daemon lives by this very key pair of entity ${keypair.id.hex} already; each runtime wipes its own`,
   );
+}
+
+function hasPaths(storage: SpoolStorage): storage is SpoolStorage & Required<Pick<SpoolStorage, 'path'>> {
+  return storage.path !== undefined;
 }

@@ -1,8 +1,10 @@
+import type { DaemonHost } from '../daemon/host.js';
 import { MigrationError } from '../errors.js';
 import { type MaybePromise, whenReady } from '../maybe-promise.js';
 import type { Mesh } from '../mesh/mesh.js';
 import type { DaemonSnapshot, Examination, RequestTypes } from '../migration/core.js';
 import { DaemonServices, type DaemonServicesOptions } from '../migration/daemon-services.js';
+import type { FencedSpool } from './fenced-spool.js';
 import type { Subscriptions } from './subscriptions.js';
 
 /** How long a target's key is waited for. */
@@ -11,6 +13,10 @@ const KEY_PATIENCE_MS = 500;
 export interface RuntimeServicesOptions extends DaemonServicesOptions {
   readonly mesh: Mesh;
   readonly subscriptions: Subscriptions;
+  /** What is kept across a restart; undefined: nothing. */
+  readonly spool: FencedSpool | undefined;
+  /** Whether a copy of that epoch may yet come to life here, which is in no registry. */
+  readonly mayComeBack: (origin: bigint, epoch: bigint) => boolean;
   readonly nowMs: () => number;
   readonly turn: () => Promise<void>;
 }
@@ -27,18 +33,51 @@ export class RuntimeServices extends DaemonServices {
   }
 
   override takeSnapshot(ask: Ask<'takeSnapshot'>): MaybePromise<DaemonSnapshot> {
+    const { spool, registry } = this.#options;
     return whenReady(this.#awaitKey(ask), () => {
       // What a node reads that is not in the mesh nobody knows: what the host carries along would stay behind.
-      if (this.#options.mesh.peer(ask.target)) return super.takeSnapshot(ask);
-      const { origin, target } = ask;
-      throw new MigrationError(
-        'target-unavailable',
-        `daemon ${origin} cannot go to node ${target}: it is not in the mesh`,
-        {
-          details: { origin, node: target },
-        },
-      );
+      if (!this.#options.mesh.peer(ask.target)) throw notInMesh(ask);
+      return whenReady(super.takeSnapshot(ask), (taken) => {
+        if (!spool) return taken;
+        return spool.begin(registry.require(ask.origin), ask, taken).catch((error: unknown) => {
+          taken.bytes.close();
+          throw error;
+        });
+      });
     });
+  }
+
+  /** Only what would survive a crash of this node is offered. */
+  override offer(ask: Ask<'offer'>): MaybePromise<undefined> {
+    return whenReady(this.#sealed(ask.origin), () => super.offer(ask));
+  }
+
+  override setAside(ask: Ask<'setAside'>): MaybePromise<undefined> {
+    return whenReady(this.#sealed(ask.origin), () => super.setAside(ask));
+  }
+
+  #sealed(origin: bigint): MaybePromise<void> {
+    return this.#options.spool?.seal(this.#options.registry.require(origin));
+  }
+
+  protected override beforeGoingOn(host: DaemonHost, epoch: bigint): MaybePromise<void> {
+    return this.#options.spool?.mark(host, epoch);
+  }
+
+  override release(ask: Ask<'release'>): undefined {
+    super.release(ask);
+    this.#options.spool?.drop(ask.origin);
+  }
+
+  override dropBackup(ask: Ask<'dropBackup'>): undefined {
+    super.dropBackup(ask);
+    this.#options.spool?.drop(ask.origin);
+  }
+
+  override missing(ask: Ask<'missing'>): MaybePromise<{ readonly epoch: bigint } | undefined> {
+    return whenReady(super.missing(ask), (missing) =>
+      missing && this.#options.mayComeBack(ask.origin, missing.epoch) ? undefined : missing,
+    );
   }
 
   protected override examineTaking(ask: Ask<'examine'>): MaybePromise<Examination> {
@@ -61,6 +100,8 @@ export class RuntimeServices extends DaemonServices {
 
   override activate(ask: Ask<'activate'>): undefined {
     super.activate(ask);
+    // What was left of earlier moves from here is older than this.
+    this.#options.spool?.drop(ask.origin);
     void this.#subscriptions('activated', ask.origin);
   }
 
@@ -71,8 +112,12 @@ export class RuntimeServices extends DaemonServices {
   }
 
   override fence(ask: Ask<'fence'>): MaybePromise<undefined> {
-    void this.#subscriptions('leave', ask.origin);
-    return super.fence(ask);
+    const stop = () => {
+      void this.#subscriptions('leave', ask.origin);
+      return super.fence(ask);
+    };
+    const { spool } = this.#options;
+    return spool ? spool.caughtUp(ask.origin).then(stop) : stop();
   }
 
   override resume(ask: Ask<'resume'>): MaybePromise<undefined> {
@@ -113,4 +158,14 @@ export class RuntimeServices extends DaemonServices {
     const wait = (): Promise<void> => turn().then(() => (isMissing() && nowMs() < until ? wait() : undefined));
     return isMissing() ? wait() : undefined;
   }
+}
+
+function notInMesh({ origin, target }: Ask<'takeSnapshot'>): MigrationError {
+  return new MigrationError(
+    'target-unavailable',
+    `daemon ${origin} cannot go to node ${target}: it is not in the mesh`,
+    {
+      details: { origin, node: target },
+    },
+  );
 }

@@ -1,6 +1,7 @@
 import type { DaemonHost } from '../daemon/host.js';
 import type { DaemonRegistry } from '../daemon/registry.js';
 import { MigrationError } from '../errors.js';
+import type { EntityKeypair } from '../identity/entity-keypair.js';
 import { isPromise, type MaybePromise } from '../maybe-promise.js';
 import type { Mesh } from '../mesh/mesh.js';
 import type { MigrationStatus } from '../migration/core.js';
@@ -43,6 +44,20 @@ export interface EndingNode {
   readonly dispose: (host: DaemonHost) => MaybePromise<void>;
   /** Ends everything else that waits or ticks. */
   readonly stop: () => void;
+  /** Where copies that stand still outlive this node. */
+  readonly spool: EndingSpool | undefined;
+}
+
+/** What a shutdown needs of a spool. */
+export interface EndingSpool {
+  /** Nothing more is taken up from it. @returns a promise while something still is */
+  readonly stopTakingUp: () => MaybePromise<void>;
+  /** A daemon has ended for good: what is kept of it goes. */
+  readonly drop: (origin: bigint) => void;
+  /** Resolves when nothing is being written or removed any more; of daemons that still move, nothing more is written. */
+  readonly close: () => Promise<void>;
+  /** Others may use it. */
+  readonly letGo: () => Promise<void>;
 }
 
 /** @throws RangeError */
@@ -75,15 +90,17 @@ export class Shutdown {
     const { handler, stop } = this.#node;
     const steps = [
       () => this.#endWhatIsFree(),
+      () => this.#stopTakingUp(),
       () => this.#seeThrough(),
       () => this.#noteTakenBack(),
       () => handler.handOver(),
-      () => handler.dispose(),
+      () => this.#endDispatcher(),
       () => this.#endTheRest(),
       stop,
       () => this.#lastFrames(),
       () => this.#leaveRegister(),
       () => this.#leaveMesh(),
+      () => this.#letGoOfSpool(),
     ];
     // What goes wrong in one keeps no other from its turn. The first begins before this call returns.
     for (const step of steps) {
@@ -98,10 +115,16 @@ export class Shutdown {
 
   /** Without waiting for anything: whatever hangs or fails later, no secret of these stays. */
   #endWhatIsFree(): void {
-    const { cancelWaiting, handler, registry } = this.#node;
+    const { cancelWaiting, handler, registry, spool } = this.#node;
     cancelWaiting();
-    handler.windDown();
+    handler.windDown({ keepsBackups: spool !== undefined });
     for (const host of registry.close()) if (!handler.isMigrating(host.origin)) this.#end(host, host.isLive);
+  }
+
+  /** What comes from the spool too late for that stays there for the next start. */
+  async #stopTakingUp(): Promise<void> {
+    const stopped = this.#node.spool?.stopTakingUp();
+    if (isPromise(stopped)) await this.#settles(stopped, GIVE_UP_AT);
   }
 
   async #seeThrough(): Promise<void> {
@@ -109,13 +132,31 @@ export class Shutdown {
     if (await this.#settles(handler.whenIdle(), WITHDRAW_AT)) return;
     handler.withdrawOffers();
     if (await this.#settles(handler.whenIdle(), GIVE_UP_AT)) return;
-    for (const status of handler.list()) this.#left.push(unfinished(status));
+    for (const status of handler.list()) this.#left.push(unfinished(status, this.#node.spool !== undefined));
   }
 
   /** A copy that has not gone on yet, and will not, is still this node's: the register must not name it for ever. */
   #noteTakenBack(): void {
     for (const { role, phase, origin } of this.#node.handler.list())
       if (role === 'source' && phase === 'resuming') this.#takenBack.add(origin);
+  }
+
+  /** The spool looks at what is half here before it goes, and may still write of copies; but their keys go first, whatever hangs. */
+  async #endDispatcher(): Promise<void> {
+    const { handler, mesh, registry, spool } = this.#node;
+    const closed = spool?.close();
+    handler.dispose();
+    if (!closed) return;
+    for (const { keypair } of registry.close()) this.#wipe(keypair);
+    if (!(await this.#settles(closed, GIVE_UP_AT))) throw spoolHangs(mesh.nodeId);
+  }
+
+  #wipe(keypair: EntityKeypair): void {
+    try {
+      keypair.wipeSecret();
+    } catch (error) {
+      this.#left.push(asMigrationError(error));
+    }
   }
 
   #endTheRest(): void {
@@ -129,6 +170,7 @@ export class Shutdown {
     const left = dispose(host);
     if (isPromise(left)) this.#leaving.push(left.catch(() => {}));
     if (!owned) return;
+    this.#node.spool?.drop(origin);
     const removal = ownership.remove(origin);
     removal.catch(() => {});
     this.#removals.set(origin, removal);
@@ -164,6 +206,16 @@ export class Shutdown {
     throw new MigrationError('timed-out', `the mesh of node ${mesh.nodeId} did not close in time`);
   }
 
+  async #letGoOfSpool(): Promise<void> {
+    const { mesh, spool } = this.#node;
+    if (!spool) return;
+    const isLetGo = await this.#settles(
+      spool.close().then(() => spool.letGo()),
+      1,
+    );
+    if (!isLetGo) throw spoolHangs(mesh.nodeId);
+  }
+
   /**
    * Waits until something settles, or a share of the deadline has passed; no timer outlives that.
    *
@@ -185,20 +237,30 @@ export class Shutdown {
 }
 
 /** Where a migration stood when it was waited for no longer. */
-function unfinished({ origin, role, phase, source, target }: MigrationStatus): MigrationError {
-  const message = `daemon ${origin}, from node ${source ?? 'unknown'} to node ${target}: the ${role} was still ${phase}; ${WHAT_NOW[role](phase)}`;
+function unfinished({ origin, role, phase, source, target }: MigrationStatus, isSpooled: boolean): MigrationError {
+  const what = WHAT_NOW[role](phase, isSpooled);
+  const message = `daemon ${origin}, from node ${source ?? 'unknown'} to node ${target}: the ${role} was still ${phase}; ${what}`;
   return new MigrationError('timed-out', message, { details: { origin, role, phase, source, target } });
 }
 
 const WHAT_NOW = {
-  source: (phase: string) =>
-    phase === 'offering' || phase === 'offered' || phase === 'withdrawing' || phase === 'recovering'
-      ? 'its target may have taken it up: the ownership register says who has it'
-      : 'it has ended with this node',
+  source: (phase: string, isSpooled: boolean) => {
+    const isOut = phase === 'offering' || phase === 'offered' || phase === 'withdrawing' || phase === 'recovering';
+    if (!isOut) return 'it has ended with this node';
+    const kept = isSpooled ? ', and the copy here stays in the spool for the next start' : '';
+    return `its target may have taken it up: the ownership register says who has it${kept}`;
+  },
   target: () =>
     'if its claim has reached the ownership register, its source brings it back once this node is known to be gone',
   orchestrator: () => 'source and target settle it between them',
 } as const;
+
+function spoolHangs(node: bigint): MigrationError {
+  return new MigrationError(
+    'timed-out',
+    `the spool of node ${node} did not answer in time; its files stay as they are`,
+  );
+}
 
 function noAnswer(origin: bigint): MigrationError {
   return new MigrationError(

@@ -3,7 +3,7 @@ import type { EventLog, EventLogOptions } from './event-log.js';
 import type { SubscriptionLedger } from './ledger.js';
 import type { CausalEvent, CausalLink } from './link.js';
 import type { MigrationMessage } from './message.js';
-import type { ReassemblerOptions, SnapshotReassembler } from './reassembler.js';
+import type { ReassemblerOptions, SnapshotFiles, SnapshotReassembler } from './reassembler.js';
 import type { SnapshotFields, StateSnapshot } from './snapshot.js';
 
 /** The engines that implement {@link MigrationCodec}. */
@@ -83,6 +83,9 @@ export interface Blake3Hasher {
 /** Everything that the dispatcher and the runtime need of an engine: frames, snapshots, bindings, hashes, bookkeeping. */
 export interface MigrationCodec extends FrameCodec {
   readonly engine: 'native' | 'typescript';
+
+  /** Undefined where snapshots are received in memory alone: with the typescript engine, and on systems other than Linux. */
+  readonly snapshotFiles: SnapshotFiles | undefined;
 
   /**
    * The events of a BufferedEvents frame as columns; payloads stay in `frame`. A frame of another type is refused with

@@ -36,6 +36,8 @@ export const ExtensionType = {
   RebindStatus: 0x88,
   /** Orchestrator → target: it has heard that RebindStatus (`reportNumber`), which is repeated until then. */
   RebindAck: 0x89,
+  /** Target → source: the register says that the daemon is its own, in that `epoch`, and no copy of it is there. */
+  CopyMissing: 0x8a,
 } as const;
 
 export type ExtensionKind = keyof typeof ExtensionType;

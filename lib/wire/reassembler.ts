@@ -12,6 +12,34 @@ export interface ReassemblerOptions {
   readonly digest?: boolean;
 }
 
+/**
+ * Files in which snapshots are received instead of memory: what has landed outlives the process. Mapped, with disk space reserved
+ * before anything is written, so that a full disk is an error (`spool-full`) and not the end of the process.
+ */
+export interface SnapshotFiles {
+  /**
+   * @param path where no file is yet; in a folder that is this process's alone
+   * @returns a new file (mode 0600), of which nothing takes disk space yet
+   * @throws MigrationError `spool-full`; `spool-failed` with the system's own reason; `out-of-memory`
+   */
+  create(path: string, totalChunks: number): SnapshotFile;
+  /**
+   * A file of an earlier life of this node. Its chunks are read and hashed off the main thread.
+   *
+   * @param received which chunks stand in it, as {@link SnapshotReassembler.received} told when it had been synced
+   * @throws MigrationError as `create`; `spool-failed` also where it is not that of such a snapshot
+   */
+  takeUp(path: string, totalChunks: number, received: Uint8Array): Promise<SnapshotFile>;
+}
+
+/** A file that a reassembler can go on in, once. */
+export interface SnapshotFile {
+  /** How many chunks stand in it. */
+  readonly receivedChunks: number;
+  /** Lets it go unused; the file stays. Idempotent. */
+  dispose(): void;
+}
+
 /** A whole snapshot, outside the JavaScript heap. */
 export interface AssembledSnapshot {
   readonly daemonOrigin: bigint;
@@ -94,6 +122,21 @@ export interface SnapshotReassembler {
   progress(daemonOrigin: bigint): ReassemblyProgress | undefined;
   /** Up to `limit` runs of chunks not yet here, as [first, end) pairs in one array; empty where nothing is pending. */
   missing(daemonOrigin: bigint, limit: number): Uint32Array;
+
+  /**
+   * Goes on in a file with the snapshot that is pending for an origin: what stands there counts as received, what is here is
+   * copied there, and so should be little. Only with an engine that has `snapshotFiles`. Refused, nothing changes, but for the
+   * file, which can be used once. Where nothing is pending, or chunks were short, nothing happens.
+   *
+   * @returns the snapshot, where with what stood in the file it is whole
+   * @throws MigrationError `total-chunks-mismatch`, `snapshot-too-large`, `too-many-pending-bytes`, `spool-full`, `spool-failed`
+   */
+  keep?(daemonOrigin: bigint, file: SnapshotFile): AssembledSnapshot | undefined;
+  /**
+   * Which chunks of a snapshot in a file are here: a bit each, from the first byte's lowest on, in whole u64. All but the last
+   * chunk, whose frame bears what a restarted node has to hear again. Undefined where none is pending in a file.
+   */
+  received?(daemonOrigin: bigint): Uint8Array | undefined;
 
   /** Drops what is pending for an origin; what was remembered of completed ones stays. */
   cancel(daemonOrigin: bigint): boolean;

@@ -167,6 +167,8 @@ export class Node {
       replay: this.#service('replay', ({ events }) => void this.replayed.push(...events)),
       claim: this.#service('claim', () => ({ epoch: EPOCH + 1n })),
       activate: this.#service('activate', done),
+      keep: this.#service('keep', () => ({ file: undefined })),
+      missing: this.#service('missing', done),
       discard: this.#service('discard', ({ origin }) => void this.copies.delete(origin)),
     };
   }

@@ -156,3 +156,23 @@ lists('holds each daemon that moves, once per role', () => {
     );
   });
 });
+
+for (const orchestrator of [SOURCE, ORCHESTRATOR]) {
+  lists(`holds a source that waits for its confirmation, which is no fault of who led it: node ${orchestrator}`, () => {
+    inCluster({ orchestrator }, (cluster) => {
+      cluster.start();
+      for (let spent = 0; spent < 20_000; spent += 500) {
+        // Every confirmation is lost.
+        while (cluster.queue.length > 0) {
+          const flight = cluster.queue[0]!;
+          if (cluster.decode(flight).message.kind === 'ActivationConfirmed') cluster.queue.shift();
+          else cluster.deliver(flight);
+        }
+        cluster.pass(500);
+      }
+      assert.equal(cluster.orchestrator.ends, ['orchestrator completed']);
+      assert.is(cluster.source.handler.list()[0]?.phase, 'offered');
+      assert.equal(cluster.orchestrator.refused, []);
+    });
+  });
+}

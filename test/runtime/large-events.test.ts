@@ -212,7 +212,7 @@ large('that no log takes fail the migration before the stop, and the daemon goes
       await world.source.deliver(world.origin, [event!]);
       world.beforeRestore = () => {};
       held();
-      const error = await refusal('state-failed', () => handle.wait({ timeout: 10_000 }));
+      const error = await refusal('event-too-large', () => handle.wait({ timeout: 10_000 }));
       assert.match(error.message, /has 67108865 bytes, and a log takes at most 67108864 per event/);
       assert.is(seen(world, SOURCE).length, 1);
       await world.source.deliver(world.origin, sized(2, [10]));

@@ -266,6 +266,32 @@ migration('a target that goes away in the middle costs nothing', () =>
   }),
 );
 
+migration('is on the list of each node that takes part, until it is over', () =>
+  inWorld(async ({ nodes, daemons, origin }) => {
+    let goOn = () => {};
+    const held = new Promise<void>((resolve) => {
+      goOn = resolve;
+    });
+    nodes[1]!.registerFactory('recorder', () => {
+      const daemon = new Recorder();
+      daemon.before = (call) => (call === 'restore' ? held : undefined);
+      daemons.push(daemon);
+      return daemon;
+    });
+    const handle = nodes[2]!.startMigration(origin, 1n, 2n);
+    await eventually('the target restores', () => daemons.length === 2);
+    const listed = nodes.map((node) => node.migrations().map(({ role, phase }) => `${role} ${phase}`));
+    assert.equal(listed.slice(0, 2), [['source transferring'], ['target restoring']]);
+    assert.equal(
+      nodes[2]!.migrations().map(({ role, origin: whose, source, target }) => ({ role, whose, source, target })),
+      [{ role: 'orchestrator', whose: origin, source: 1n, target: 2n }],
+    );
+    goOn();
+    await handle.wait({ timeout: 5_000 });
+    await eventually('all lists are empty', () => nodes.every((node) => node.migrations().length === 0));
+  }),
+);
+
 migration('`wait` gives up when told to, and the migration goes on', () =>
   inWorld(async ({ nodes, origin }) => {
     const handle = nodes[2]!.startMigration(origin, 1n, 2n);

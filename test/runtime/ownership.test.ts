@@ -116,10 +116,6 @@ ownership('every change asks for a daemon that stands there', async () => {
   await refusal('daemon-not-found', () => source.claim(DAEMON, OFFER));
 });
 
-ownership('an offer of a daemon that stands there no longer was taken up by one who has ended it', async () => {
-  assert.is(await new Ownership(new Shared(), SOURCE).withdraw(DAEMON, 1n), 'over');
-});
-
 ownership('a try gets a number higher than any before', async () => {
   const { register, source } = standing(OWNED);
   assert.equal(await source.beginTry(DAEMON), { try: 2n, epoch: 1n });
@@ -161,7 +157,7 @@ ownership('an offer is not written over another owner that came between read and
 
 ownership('a withdrawal takes the offer back, in a new epoch', async () => {
   const { register, source, target } = standing(OFFERED);
-  assert.is(await source.withdraw(DAEMON, 1n), 'withdrawn');
+  assert.is(await source.withdraw(DAEMON, 1n, 1n), 'withdrawn');
   assert.equal(register.entry, WITHDRAWN);
   await refusal('ownership-lost', () => target.claim(DAEMON, OFFER));
   assert.equal(register.entry, WITHDRAWN);
@@ -169,7 +165,7 @@ ownership('a withdrawal takes the offer back, in a new epoch', async () => {
 
 ownership('a withdrawal after the claim learns of it and changes nothing', async () => {
   const { register, source } = standing(CLAIMED);
-  assert.is(await source.withdraw(DAEMON, 1n), 'claimed');
+  assert.is(await source.withdraw(DAEMON, 1n, 1n), 'claimed');
   assert.equal(register.entry, CLAIMED);
 });
 
@@ -178,24 +174,18 @@ ownership(
   async () => {
     const onwards = { epoch: 3n, owner: 3n, tries: 2n };
     const { register, source } = standing(onwards);
-    assert.is(await source.withdraw(DAEMON, 1n), 'over');
+    assert.is(await source.withdraw(DAEMON, 1n, 1n), 'superseded');
     assert.equal(register.entry, onwards);
     await new Ownership(register, 3n).remove(DAEMON);
-    assert.is(await source.withdraw(DAEMON, 1n), 'over');
+    assert.is(await source.withdraw(DAEMON, 1n, 1n), 'superseded');
     assert.is(register.entry, undefined);
   },
 );
 
-ownership('a withdrawal that finds its own node the owner, in a later epoch, lets nothing go', async () => {
-  const { register, source } = standing(RECOVERED);
-  assert.is(await source.withdraw(DAEMON, 1n), 'claimed');
-  assert.equal(register.entry, RECOVERED);
-});
-
 ownership('a withdrawal that the claim overtakes reads again and learns of it', async () => {
   const { register, source } = standing(OFFERED);
   register.between = () => register.put(CLAIMED);
-  assert.is(await source.withdraw(DAEMON, 1n), 'claimed');
+  assert.is(await source.withdraw(DAEMON, 1n, 1n), 'claimed');
   assert.equal(register.entry, CLAIMED);
 });
 
@@ -252,7 +242,7 @@ for (const fault of ['answers false', 'rejects'] as const) {
   ownership(`a withdrawal that took effect and ${fault} is one`, async () => {
     const { register, source } = standing(OFFERED);
     register.fault = fault;
-    assert.is(await source.withdraw(DAEMON, 1n), 'withdrawn');
+    assert.is(await source.withdraw(DAEMON, 1n, 1n), 'withdrawn');
     assert.equal(register.entry, WITHDRAWN);
     assert.is(register.writes, 1);
   });
@@ -285,7 +275,7 @@ ownership('what had no answer and no effect is written again', async () => {
   assert.equal(register.entry, CLAIMED);
   register.put(OFFERED);
   register.fault = 'rejects before it lands';
-  assert.is(await source.withdraw(DAEMON, 1n), 'withdrawn');
+  assert.is(await source.withdraw(DAEMON, 1n, 1n), 'withdrawn');
   assert.equal(register.entry, WITHDRAWN);
 });
 
@@ -302,4 +292,36 @@ ownership('a register that never takes a change is given up', async () => {
   const always = { read: () => register.table.read(DAEMON), compareAndSet: () => false };
   await refusal('register-unavailable', () => new Ownership(always, SOURCE).beginTry(DAEMON));
   assert.is((await source.beginTry(DAEMON)).try, 2n);
+});
+
+ownership('a withdrawal says where the daemon has gone further than its target', async () => {
+  const { register, source } = standing({ epoch: 3n, owner: 3n, tries: 2n });
+  assert.is(await source.withdraw(DAEMON, 1n, 1n), 'superseded');
+  register.put({ epoch: 3n, owner: SOURCE, tries: 2n });
+  assert.is(await source.withdraw(DAEMON, 1n, 1n), 'superseded', 'by a further try');
+  register.put({ epoch: 3n, owner: SOURCE, tries: 1n });
+  assert.equal(await source.withdraw(DAEMON, 1n, 1n), { epoch: 3n }, 'a recovery that had no answer');
+});
+
+ownership('a recovery and a creation that had no answer are won where they stand', async () => {
+  for (const fault of ['answers false', 'rejects'] as const) {
+    const { register, source } = standing(CLAIMED);
+    register.fault = fault;
+    assert.equal(await source.recover(DAEMON, { node: TARGET, epoch: 2n }), { epoch: 3n });
+    assert.equal(register.entry, { epoch: 3n, owner: SOURCE, tries: 1n });
+    const fresh = new Shared();
+    fresh.fault = fault;
+    assert.is(await new Ownership(fresh, SOURCE).create(DAEMON, { epoch: 1n, tries: 77n }), 1n);
+    await refusal('already-exists', () => new Ownership(fresh, SOURCE).create(DAEMON, { epoch: 1n, tries: 78n }));
+  }
+});
+
+ownership('a claim shows as that of its try, until the daemon goes further', async () => {
+  const { register, target } = standing(CLAIMED);
+  assert.is(await target.claimedIn(DAEMON, 1n), 2n);
+  assert.is(await target.claimedIn(DAEMON, 2n), undefined);
+  register.put({ ...CLAIMED, offer: OFFER });
+  assert.is(await target.claimedIn(DAEMON, 1n), undefined);
+  register.put(WITHDRAWN);
+  assert.is(await target.claimedIn(DAEMON, 1n), undefined);
 });

@@ -140,7 +140,7 @@ recovery('is let go of where it has moved on, though no confirmation ever comes;
 recovery('is kept while it is the backup: its node takes no other copy, of whatever try', async () => {
   const { source, target, other, daemons, origin, end } = await world();
   await target.deliver(origin, events(PUBLISHER, 11, 5));
-  const error = await refusal('state-failed', () =>
+  const error = await refusal('already-exists', () =>
     other.startMigration(origin, TARGET, SOURCE).wait({ timeout: 5_000 }),
   );
   assert.match(error.message, /is on this node already/);

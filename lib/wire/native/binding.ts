@@ -86,9 +86,21 @@ export declare class NativeReassembler {
   progress(origin: bigint): PendingProgress | null
   /** Up to `limit` runs of missing chunks as [first, end) pairs. */
   missing(origin: bigint, limit: number): Uint32Array
+  /** Goes on in a file, which is taken out of its object. Whether a snapshot was completed, which `takeCompleted` then gives. */
+  keep(origin: bigint, file: NativeSnapshotFile): boolean
+  /** The chunks that are here, as bits; undefined where nothing is pending in a file. */
+  received(origin: bigint): Uint8Array | null
   cancel(origin: bigint): boolean
   forget(origin: bigint): boolean
   sweep(nowMs: number, maxIdleMs: number): number
+  dispose(): void
+}
+
+/** A file that a reassembler can go on in, until it does. */
+export declare class NativeSnapshotFile {
+  /** How many chunks stand in it. Throws what `takeUpSnapshotFile` was refused with. */
+  received(): number
+  /** Lets the file go, which stays where it is. */
   dispose(): void
 }
 
@@ -98,8 +110,14 @@ export declare function blake2sMac(key: Uint8Array, message: Uint8Array, out: Ui
 /** BLAKE3-256 into `out` (32 bytes). */
 export declare function blake3(bytes: Uint8Array, out: Uint8Array): void
 
+/** Whether snapshots can be received in files here. */
+export declare function canKeepSnapshots(): boolean
+
 /** Checks a whole snapshot; its fields then stand where PROTOCOL.md §4 puts them. */
 export declare function checkSnapshot(bytes: Uint8Array): void
+
+/** A new file for a snapshot of so many chunks. */
+export declare function createSnapshotFile(path: string, total: number): NativeSnapshotFile
 
 /**
  * Decodes a batch into columns. Returns rows × 2^32 + the offset at which the next call goes on, or where the batch has
@@ -134,6 +152,9 @@ export interface PendingProgress {
 
 /** Detaches an ArrayBuffer: views of it are empty from then on, and its memory goes once nothing in flight uses it. */
 export declare function releaseMemory(memory: ArrayBuffer): void
+
+/** A file of an earlier life; what it was refused with, `received` of the object throws. */
+export declare function takeUpSnapshotFile(path: string, total: number, received: Uint8Array): Promise<NativeSnapshotFile>
 
 /** How many events of a BufferedEvents frame, from the first, continue the chain after `previous`. */
 export declare function verifyFrameChain(previous: Uint8Array, previousPayload: Uint8Array, frame: Uint8Array): number

@@ -9,6 +9,7 @@ import { hashFunctions } from './hashes.js';
 import { ledgerFactory } from './ledger.js';
 import { reassemblerFactory } from './reassembler.js';
 import { snapshotFunctions } from './snapshot.js';
+import { SnapshotFilesOverAddon } from './snapshot-files.js';
 
 /**
  * The codec over an addon. What a crossing would only slow down stays in TypeScript: one frame, one link, one name at a time,
@@ -32,6 +33,7 @@ function codecOver(addon: Addon): MigrationCodec {
     ...hashFunctions(addon),
     ...snapshotFunctions(addon),
     createReassembler: reassemblerFactory(addon),
+    snapshotFiles: addon.canKeepSnapshots() ? new SnapshotFilesOverAddon(addon) : undefined,
     createLedger: ledgerFactory(addon),
     createEventLog: eventLogFactory(addon),
   } as const);

@@ -2,11 +2,18 @@ import { totalmem } from 'node:os';
 import { MigrationError } from '../../errors.js';
 import { checkBytes, checkFinite, checkInteger, checkU32, checkU64, wrongType } from '../arguments.js';
 import { checkColumns, type FrameColumns } from '../columns.js';
-import type { AssembledSnapshot, ReassemblerOptions, ReassemblyProgress, SnapshotReassembler } from '../reassembler.js';
+import type {
+  AssembledSnapshot,
+  ReassemblerOptions,
+  ReassemblyProgress,
+  SnapshotFile,
+  SnapshotReassembler,
+} from '../reassembler.js';
 import type { Addon } from './addon.js';
 import type { NativeReassembler, WholeSnapshot } from './binding.js';
 import { checkApart } from './frames.js';
 import { refusal } from './refusal.js';
+import { nativeOf } from './snapshot-files.js';
 
 const MAX_SNAPSHOT_BYTES = 2 ** 32;
 const DEFAULT_MAX_IDLE_MS = 300_000;
@@ -125,6 +132,23 @@ class ReassemblerOverAddon implements SnapshotReassembler {
     const native = this.#alive();
     checkU64(daemonOrigin, 'daemonOrigin');
     return native.missing(daemonOrigin, limit);
+  }
+
+  keep(daemonOrigin: bigint, file: SnapshotFile): AssembledSnapshot | undefined {
+    const native = this.#alive();
+    checkU64(daemonOrigin, 'daemonOrigin');
+    try {
+      if (!native.keep(daemonOrigin, nativeOf(file))) return undefined;
+      return new AssembledNatively(this.#addon, native.takeCompleted());
+    } catch (error) {
+      throw refusal(error);
+    }
+  }
+
+  received(daemonOrigin: bigint): Uint8Array | undefined {
+    const native = this.#alive();
+    checkU64(daemonOrigin, 'daemonOrigin');
+    return native.received(daemonOrigin) ?? undefined;
   }
 
   cancel(daemonOrigin: bigint): boolean {

@@ -5,7 +5,12 @@ import {
   type MigrationErrorKind,
 } from '../../errors.js';
 
-const KINDS: ReadonlySet<string> = new Set<MigrationErrorKind>([...CODEC_ERROR_KINDS, 'buffer-full']);
+const KINDS: ReadonlySet<string> = new Set<MigrationErrorKind>([
+  ...CODEC_ERROR_KINDS,
+  'buffer-full',
+  'spool-full',
+  'spool-failed',
+]);
 
 /** A u64 crosses as a string of digits. */
 function detailsOf(json: string): MigrationErrorDetails {

@@ -27,6 +27,7 @@ export const typescriptCodec: MigrationCodec = Object.freeze({
   encodeBatch,
   writeChunkHeaders,
   createReassembler,
+  snapshotFiles: undefined,
   decodeEvents,
   encodeLink,
   decodeLink,

@@ -14,6 +14,7 @@ pub mod frames;
 pub mod hashes;
 pub mod ledger;
 pub mod reassembler;
+pub mod snapshot_file;
 pub mod snapshots;
 
 use napi_derive::napi;

@@ -4,8 +4,9 @@ use migration_core::Error;
 use napi::bindgen_prelude::{ArrayBuffer, BigInt, Env, Uint32Array, Uint8ArraySlice};
 use napi_derive::napi;
 
-use crate::bytes::{word, writable};
+use crate::bytes::{give, word, writable};
 use crate::errors::{misuse, refusal, Refusal};
+use crate::snapshot_file::NativeSnapshotFile;
 
 /// How a call of `feed` or `feedBatch` ended.
 const ENDED: u32 = 0;
@@ -167,6 +168,21 @@ impl NativeReassembler {
         Ok(Uint32Array::new(
             runs.into_iter().flat_map(|(first, end)| [first, end]).collect(),
         ))
+    }
+
+    /// Goes on in a file, which is taken out of its object. Whether a snapshot was completed, which `takeCompleted` then gives.
+    #[napi(catch_unwind)]
+    pub fn keep(&mut self, origin: BigInt, file: &mut NativeSnapshotFile) -> Result<bool, Refusal> {
+        let file = file.take()?;
+        self.completed = self.inner()?.keep(word(&origin), file).map_err(refusal)?;
+        Ok(self.completed.is_some())
+    }
+
+    /// The chunks that are here, as bits; undefined where nothing is pending in a file.
+    #[napi(catch_unwind)]
+    pub fn received<'env>(&mut self, env: &'env Env, origin: BigInt) -> Result<Option<Uint8ArraySlice<'env>>, Refusal> {
+        let bits = self.inner()?.received(word(&origin));
+        bits.map(|bits| give(env, bits)).transpose()
     }
 
     #[napi(catch_unwind)]

@@ -1,5 +1,7 @@
 //! A fixed number of bits, all clear at first.
 
+use std::ops::Range;
+
 use crate::Error;
 
 pub struct Bitmap {
@@ -28,6 +30,26 @@ impl Bitmap {
             bits,
             set: 0,
         })
+    }
+
+    /// What [`Bitmap::to_bytes`] gave of as many bits; `None` where it cannot be that.
+    pub fn from_bytes(bytes: &[u8], bits: usize) -> Result<Option<Self>, Error> {
+        let mut bitmap = Self::new(bits)?;
+        if bytes.len() != bitmap.size() {
+            return Ok(None);
+        }
+        for (word, bytes) in bitmap.words.iter_mut().zip(bytes.chunks_exact(8)) {
+            *word = u64::from_le_bytes(bytes.try_into().unwrap_or_default());
+        }
+        bitmap.set = bitmap.words.iter().map(|word| word.count_ones() as usize).sum();
+        let spare = bitmap.words.len() * 64 - bits;
+        let unused = bitmap.words.last().map_or(0, |last| last.leading_zeros() as usize);
+        Ok((unused >= spare).then_some(bitmap))
+    }
+
+    /// 64 bits at a time, little-endian.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.words.iter().flat_map(|word| word.to_le_bytes()).collect()
     }
 
     /// Bytes that the bitmap takes.
@@ -64,6 +86,26 @@ impl Bitmap {
         *word |= mask;
         self.set += usize::from(fresh);
         fresh
+    }
+
+    /// Clears a bit.
+    pub fn clear(&mut self, bit: usize) {
+        if self.get(bit) {
+            if let Some(word) = self.words.get_mut(bit / 64) {
+                *word &= !(1 << (bit % 64));
+                self.set -= 1;
+            }
+        }
+    }
+
+    /// The runs of set bits, in order.
+    pub fn runs(&self) -> impl Iterator<Item = Range<usize>> + '_ {
+        let mut from = 0;
+        std::iter::from_fn(move || {
+            let start = self.find(from, true)?;
+            from = self.find(start, false).unwrap_or(self.bits);
+            Some(start..from)
+        })
     }
 
     /// The first bit from `from` on that is set (or clear); `None` where there is none.

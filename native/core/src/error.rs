@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::memory::MAPPINGS_MAX;
+use crate::mappings::MAPPINGS_MAX;
 
 /// What was wrong: the kinds of `CODEC_ERROR_KINDS` in `lib/errors.ts`, in its order, then those that are no codec's.
 /// A status in [`crate::columns`] is 1 + the place in this order.
@@ -45,13 +45,15 @@ pub enum ErrorKind {
     OutOfMemory,
     Disposed,
     BufferFull,
+    SpoolFull,
+    SpoolFailed,
 }
 
-/// Kinds that are codec kinds: all but the last, `buffer-full`.
+/// Kinds that are codec kinds: all before `buffer-full`.
 pub const CODEC_KINDS: usize = ErrorKind::BufferFull as usize;
 
 impl ErrorKind {
-    pub const ALL: [ErrorKind; CODEC_KINDS + 1] = {
+    pub const ALL: [ErrorKind; CODEC_KINDS + 3] = {
         use ErrorKind::*;
         [
             EmptyFrame,
@@ -90,6 +92,8 @@ impl ErrorKind {
             OutOfMemory,
             Disposed,
             BufferFull,
+            SpoolFull,
+            SpoolFailed,
         ]
     };
 
@@ -132,6 +136,8 @@ impl ErrorKind {
             ErrorKind::OutOfMemory => "out-of-memory",
             ErrorKind::Disposed => "disposed",
             ErrorKind::BufferFull => "buffer-full",
+            ErrorKind::SpoolFull => "spool-full",
+            ErrorKind::SpoolFailed => "spool-failed",
         }
     }
 
@@ -290,6 +296,14 @@ pub enum Error {
         max_events: u64,
         max_bytes: u64,
     },
+    SpoolFull {
+        requested: u64,
+    },
+    /// `errno` is the operating system's; 0 where it refused nothing.
+    SpoolFailed {
+        what: &'static str,
+        errno: u32,
+    },
 }
 
 impl Error {
@@ -331,6 +345,8 @@ impl Error {
             Error::OutOfMemory { .. } => ErrorKind::OutOfMemory,
             Error::Disposed { .. } => ErrorKind::Disposed,
             Error::BufferFull { .. } => ErrorKind::BufferFull,
+            Error::SpoolFull { .. } => ErrorKind::SpoolFull,
+            Error::SpoolFailed { .. } => ErrorKind::SpoolFailed,
         }
     }
 
@@ -472,6 +488,8 @@ impl Error {
                 ("maxEvents", Number(*max_events)),
                 ("maxBytes", Number(*max_bytes)),
             ],
+            Error::SpoolFull { requested } => vec![("requested", Number(*requested))],
+            Error::SpoolFailed { errno, .. } => vec![("errno", Number((*errno).into()))],
         }
     }
 }
@@ -604,6 +622,16 @@ impl fmt::Display for Error {
                 f,
                 "event refused: the log holds {events} events with {bytes} payload bytes, at most {max_events} and {max_bytes} are taken"
             ),
+            Error::SpoolFull { requested } => write!(
+                f,
+                "no disk space for {requested} more bytes of a snapshot that is being received: make room where the spool folder is, or name another"
+            ),
+            Error::SpoolFailed { what, errno: 0 } => {
+                write!(f, "a half-received snapshot cannot be used: {what}")
+            }
+            Error::SpoolFailed { what, errno } => {
+                write!(f, "the file of a snapshot that is being received: {what}: {}", std::io::Error::from_raw_os_error(errno as i32))
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Every input is taken to be hostile: bytes are refused with an [`Error`] that says what was wrong and where, nothing
 //! panics on them, and no allocation is sized by a length that was not checked against the bytes that are there.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod bindings;
 pub mod bitmap;
@@ -18,10 +18,12 @@ pub mod failure;
 pub mod hash;
 pub mod ledger;
 pub mod link;
+pub mod mappings;
 pub mod memory;
 pub mod message;
 pub mod reassembly;
 pub mod snapshot;
+pub mod snapshot_file;
 pub mod tree_digest;
 
 pub use error::{Error, ErrorKind};

@@ -1,11 +1,12 @@
 //! Memory that is reserved at once and, where it is large, committed page by page as it is written.
 
 use std::ops::{Deref, DerefMut, Range};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use memmap2::{MmapMut, MmapOptions};
 
 use crate::bitmap::{zeroed, Bitmap};
+use crate::mappings::Place;
+use crate::snapshot_file::FileMapping;
 use crate::Error;
 
 /// From so many committed bytes on, memory is given back by a thread of its own: unmapping 1 GiB takes some 50 ms, which
@@ -21,29 +22,6 @@ const HUGE_PAGE: usize = 2 << 20;
 
 /// Huge pages are asked for once so many bytes were written.
 const HUGE_PAGES_FROM: usize = 4 << 20;
-
-/// The most mappings at once, over all threads. Linux gives a process 65,530, and V8 ends it when it gets none. Neighbours
-/// count as one there, but each that goes from between two others leaves a gap; its books may be mappings, too.
-pub const MAPPINGS_MAX: usize = 8_192;
-
-static MAPPINGS: AtomicUsize = AtomicUsize::new(0);
-
-/// One of [`MAPPINGS_MAX`], until it is dropped.
-struct Place;
-
-impl Place {
-    fn take() -> Option<Self> {
-        let next = |taken| (taken < MAPPINGS_MAX).then_some(taken + 1);
-        let taken = MAPPINGS.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
-        taken.ok().map(|_| Self)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        MAPPINGS.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// A mapping, and the place that it takes: given up after it, as fields are dropped in order.
 struct Mapping {
@@ -63,6 +41,8 @@ enum Backing {
     Heap(Vec<u8>),
     /// `None` once its release has begun.
     Map(Option<Mapping>),
+    /// The same.
+    File(Option<FileMapping>),
 }
 
 /// Memory of a fixed size, zeros at first. A large one is anonymous memory whose pages cost nothing until they are written;
@@ -127,7 +107,7 @@ impl HugePages {
 
 impl Reservation {
     /// # Errors
-    /// `out-of-memory` where the system does not give the memory or the address range, or where there are [`MAPPINGS_MAX`]
+    /// `out-of-memory` where the system does not give the memory or the address range, or where there are [`crate::mappings::MAPPINGS_MAX`]
     /// large ones. `length` must be above 0.
     pub fn new(length: usize) -> Result<Self, Error> {
         let page_size = page_size::get();
@@ -151,9 +131,26 @@ impl Reservation {
         })
     }
 
-    /// Bytes committed: a small memory whole; of a large one the pages written, and the book kept of them.
+    /// Memory in a file, and what stands there already.
+    pub(crate) fn in_file(mapping: FileMapping) -> Result<Self, Error> {
+        let page_size = page_size::get();
+        Ok(Self {
+            backing: Backing::File(Some(mapping)),
+            page_size,
+            touched: Bitmap::new(0)?,
+            huge: HugePages::new(&[], page_size)?,
+        })
+    }
+
+    pub fn is_in_file(&self) -> bool {
+        matches!(self.backing, Backing::File(_))
+    }
+
+    /// Bytes committed: a small memory whole; of a large one the pages written (in a file: the disk space reserved), and the
+    /// book kept of them.
     pub fn committed(&self) -> usize {
         match &self.backing {
+            Backing::File(file) => file.as_ref().map_or(0, FileMapping::committed),
             Backing::Heap(bytes) => bytes.len(),
             Backing::Map(_) => self.touched.count() * self.page_size + self.touched.size() + self.huge.begun.size(),
         }
@@ -175,6 +172,7 @@ impl Reservation {
     pub fn would_commit(&self, range: &Range<usize>) -> usize {
         match &self.backing {
             Backing::Heap(_) => 0,
+            Backing::File(file) => file.as_ref().map_or(0, |file| file.would_reserve(range)),
             Backing::Map(_) => {
                 let pages = self.pages(range, self.huge_page(range).as_ref());
                 pages.filter(|page| !self.touched.get(*page)).count() * self.page_size
@@ -182,26 +180,31 @@ impl Reservation {
         }
     }
 
-    /// Copies `bytes` to `at`. False, with nothing done, where they do not fit.
-    pub fn write(&mut self, at: usize, bytes: &[u8]) -> bool {
+    /// Copies `bytes` to `at`. Nothing is done where they do not fit, or where a file finds no room.
+    pub fn write(&mut self, at: usize, bytes: &[u8]) -> Result<(), Error> {
         let range = at..at.saturating_add(bytes.len());
-        if range.end > self.len() {
-            return false;
-        }
         let huge = self.huge_page(&range);
-        if let (Backing::Map(Some(map)), Some(huge)) = (&self.backing, &huge) {
-            ask_for_huge_page(&map.bytes, huge);
+        match &mut self.backing {
+            Backing::Map(Some(map)) => {
+                if let Some(huge) = &huge {
+                    ask_for_huge_page(&map.bytes, huge);
+                }
+            }
+            Backing::File(Some(file)) => file.reserve(&range)?,
+            _ => {}
         }
         let pages = self.pages(&range, huge.as_ref());
         let Some(place) = self.get_mut(range.clone()) else {
-            return false;
+            return Err(Error::OutOfMemory {
+                requested: bytes.len() as u64,
+            });
         };
         place.copy_from_slice(bytes);
         for page in pages {
             self.touched.set(page);
         }
         self.huge.wrote(&range);
-        true
+        Ok(())
     }
 
     /// Moves the bytes of `range` down to `to`, which must not be above its start.
@@ -227,6 +230,7 @@ impl Deref for Reservation {
         match &self.backing {
             Backing::Heap(bytes) => bytes,
             Backing::Map(map) => map.as_ref().map_or(&[], |map| &map.bytes),
+            Backing::File(file) => file.as_deref().unwrap_or_default(),
         }
     }
 }
@@ -237,19 +241,26 @@ impl DerefMut for Reservation {
         match &mut self.backing {
             Backing::Heap(bytes) => bytes,
             Backing::Map(map) => map.as_mut().map_or(&mut [], |map| &mut map.bytes),
+            Backing::File(file) => file.as_deref_mut().unwrap_or_default(),
         }
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        let large = self.committed() >= RELEASE_OFF_THREAD_MIN;
-        let Backing::Map(map) = &mut self.backing else { return };
-        if let (true, Some(map)) = (large, map.take()) {
-            // Where no thread can be had, the closure is dropped here, and the memory with it.
-            let _ = std::thread::Builder::new()
-                .name("migration-release".into())
-                .spawn(move || drop(map));
+        if self.committed() < RELEASE_OFF_THREAD_MIN {
+            return;
+        }
+        match &mut self.backing {
+            Backing::Heap(_) => {}
+            Backing::Map(map) => release_beside(map.take()),
+            Backing::File(file) => release_beside(file.take()),
         }
     }
+}
+
+/// Drops it on a thread of its own. Where none can be had, the closure is dropped here, and the memory with it.
+fn release_beside<T: Send + 'static>(memory: T) {
+    let thread = std::thread::Builder::new().name("migration-release".into());
+    let _ = thread.spawn(move || drop(memory));
 }

@@ -8,6 +8,7 @@ use crate::chunking::MAX_SNAPSHOT_CHUNK_SIZE;
 use crate::columns::ColumnsMut;
 use crate::memory::Reservation;
 use crate::message::check_chunk;
+use crate::snapshot_file::SnapshotFile;
 use crate::tree_digest::TreeDigest;
 use crate::Error;
 
@@ -112,6 +113,37 @@ impl Pending {
         })
     }
 
+    /// The same snapshot in a file: what stands there already, and then what is here.
+    fn in_file(&self, origin: u64, file: SnapshotFile, digest: bool) -> Result<Self, Error> {
+        let (mapping, present, tree) = file.into_parts();
+        let mut next = Self {
+            seq_through: self.seq_through,
+            total: self.total,
+            memory: Reservation::in_file(mapping)?,
+            // The last chunk is never among them, so that all have their full length.
+            received_bytes: (present.count() * MAX_SNAPSHOT_CHUNK_SIZE) as u64,
+            present,
+            last_length: 0,
+            lengths: None,
+            digest: digest.then_some(tree),
+            progress_ms: self.progress_ms,
+        };
+        for run in self.present.runs() {
+            for index in run {
+                let (at, length) = (Self::place(index as u32), self.length_of(index as u32));
+                let chunk = Chunk {
+                    origin,
+                    seq_through: self.seq_through,
+                    index: index as u32,
+                    total: self.total,
+                    bytes: self.memory.get(at..at + length).unwrap_or_default(),
+                };
+                next.take(&chunk, self.progress_ms)?;
+            }
+        }
+        Ok(next)
+    }
+
     fn committed(&self) -> u64 {
         let books = self.present.size()
             + self
@@ -163,12 +195,11 @@ impl Pending {
             return Ok(());
         }
         let mut lengths: Vec<u16> = zeroed(self.total as usize)?;
-        let mut from = 0;
-        while let Some(index) = self.present.find(from, true) {
-            if let Some(length) = lengths.get_mut(index) {
-                *length = MAX_SNAPSHOT_CHUNK_SIZE as u16;
-            }
-            from = index + 1;
+        for run in self.present.runs() {
+            lengths
+                .get_mut(run)
+                .unwrap_or_default()
+                .fill(MAX_SNAPSHOT_CHUNK_SIZE as u16);
         }
         self.lengths = Some(lengths);
         Ok(())
@@ -184,10 +215,8 @@ impl Pending {
         let before = self.length_of(chunk.index);
         let at = Self::place(chunk.index);
         let unchanged = before == length && self.memory.get(at..at + length) == Some(chunk.bytes);
-        if !unchanged && !self.memory.write(at, chunk.bytes) {
-            return Err(Error::OutOfMemory {
-                requested: length as u64,
-            });
+        if !unchanged {
+            self.memory.write(at, chunk.bytes)?;
         }
         self.received_bytes = self.received_bytes - before as u64 + length as u64;
         if is_last {
@@ -472,9 +501,12 @@ impl Reassembler {
         if !pending.is_complete() {
             return Ok(None);
         }
-        Ok(self
-            .take_pending(chunk.origin)
-            .map(|whole| whole.finish(chunk.origin, self.options.digest)))
+        Ok(self.complete(chunk.origin))
+    }
+
+    fn complete(&mut self, origin: u64) -> Option<Assembled> {
+        let whole = self.take_pending(origin)?;
+        Some(whole.finish(origin, self.options.digest))
     }
 
     /// Takes a pending snapshot out; what it was of stays remembered.
@@ -514,6 +546,43 @@ impl Reassembler {
             from = end;
         }
         runs
+    }
+
+    /// Goes on with what is pending in a file; a snapshot in which some chunk was short stays in memory. What is here must be
+    /// little, since it is copied. Returns the snapshot where it is whole with what stood in the file. Refused, nothing changes.
+    pub fn keep(&mut self, origin: u64, file: SnapshotFile) -> Result<Option<Assembled>, Error> {
+        let Some(pending) = self.pending.get(&origin).filter(|pending| pending.lengths.is_none()) else {
+            return Ok(None);
+        };
+        if file.total() != pending.total {
+            return Err(Error::TotalChunksMismatch {
+                got: file.total(),
+                expected: pending.total,
+            });
+        }
+        let freed = pending.committed();
+        let next = pending.in_file(origin, file, self.options.digest)?;
+        self.check_snapshot_size(next.received_bytes, 0)?;
+        self.check_pending_bytes(freed, next.committed())?;
+        self.pending_bytes = self.pending_bytes - freed + next.committed();
+        let whole = next.is_complete();
+        self.pending.insert(origin, next);
+        Ok(whole.then(|| self.complete(origin)).flatten())
+    }
+
+    /// Which chunks of a snapshot in a file are here, as bits: all but the last, whose frame has to come again after a restart
+    /// for what else it bears. `None` where nothing is pending in a file, or places do not tell lengths.
+    pub fn received(&self, origin: u64) -> Option<Vec<u8>> {
+        let pending = self.pending.get(&origin)?;
+        if !pending.memory.is_in_file() || pending.lengths.is_some() {
+            return None;
+        }
+        let mut bytes = pending.present.to_bytes();
+        let last = pending.total as usize - 1;
+        if let Some(byte) = bytes.get_mut(last / 8) {
+            *byte &= !(1 << (last % 8));
+        }
+        Some(bytes)
     }
 
     /// Drops what is pending; what was remembered stays.

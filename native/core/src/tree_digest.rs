@@ -4,6 +4,8 @@
 //! landed, and the groups' hashes are joined at the end. So no single step hashes more than the groups that one chunk
 //! completes, even when the first chunk of a large snapshot comes last.
 
+use std::ops::Range;
+
 use blake3::hazmat::{merge_subtrees_non_root, merge_subtrees_root, ChainingValue, HasherExt, Mode};
 use blake3::Hasher;
 
@@ -55,6 +57,33 @@ impl TreeDigest {
         }
     }
 
+    /// Takes up bytes that landed in an earlier life: those of `runs`. `read` fills a buffer with what stands from an offset on,
+    /// and is asked for whole groups alone.
+    pub fn take_up<E>(
+        &mut self,
+        runs: impl Iterator<Item = Range<usize>>,
+        mut read: impl FnMut(usize, &mut [u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut group = vec![0; GROUP];
+        for run in runs {
+            let mut from = run.start;
+            while from < run.end {
+                let number = from / GROUP;
+                let to = run.end.min((number + 1) * GROUP);
+                let (Some(landed), Some(hash)) = (self.landed.get_mut(number), self.hashes.get_mut(number)) else {
+                    return Ok(());
+                };
+                *landed += (to - from) as u32;
+                if *landed as usize == GROUP {
+                    read(number * GROUP, &mut group)?;
+                    *hash = hash_bytes(&group, number * GROUP);
+                }
+                from = to;
+            }
+        }
+        Ok(())
+    }
+
     /// The digest of `memory`, all of whose bytes have landed.
     pub fn finish(&mut self, memory: &[u8]) -> [u8; 32] {
         let count = memory.len().div_ceil(GROUP);
@@ -71,9 +100,14 @@ impl TreeDigest {
 }
 
 fn hash_group(memory: &[u8], from: usize, to: usize) -> ChainingValue {
+    hash_bytes(memory.get(from..to).unwrap_or_default(), from)
+}
+
+/// `bytes` stand `at` in the whole.
+fn hash_bytes(bytes: &[u8], at: usize) -> ChainingValue {
     let mut hasher = Hasher::new();
-    hasher.set_input_offset(from as u64);
-    hasher.update(memory.get(from..to).unwrap_or_default());
+    hasher.set_input_offset(at as u64);
+    hasher.update(bytes);
     hasher.finalize_non_root()
 }
 

@@ -1,6 +1,6 @@
 //! How many mappings large snapshots take of a process: a test program of its own, since the limit is the process's.
 
-use migration_core::memory::MAPPINGS_MAX;
+use migration_core::mappings::MAPPINGS_MAX;
 use migration_core::reassembly::{Assembled, Chunk, Options, Reassembler, MAX_SNAPSHOT_BYTES};
 use migration_core::Error;
 
