@@ -43,9 +43,8 @@ export const USAGE = `usage: npm run demo -- [options]
                        ${OPERATOR_PHASES.join(', ')} (as the orchestrator sees it); or, of the node itself,
                        source: ${OWN_PHASES.source.join(', ')};
                        target: ${OWN_PHASES.target.join(', ')}.
-                       The daemon survives them all but those in which it lives on the node that ends: there it is lost,
-                       and the exit code is 1. The source's are all before offering, from which on it is in that
-                       node's spool (Snapshot to Cutover, as the orchestrator sees them); the target's is Complete
+                       The daemon is lost, and the exit code is 1, where it lives on the node that ends: the source
+                       before offering (Snapshot to Replay, mostly Cutover); mostly the target at Complete. Else it survives
   --loss P             drop, double and delay frames between the nodes, each with probability P (0 to ${MAX_LOSS})
   --seed N             which frames these are (default: 1)
   --json               one JSON object at the end instead of text
