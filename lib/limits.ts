@@ -11,3 +11,9 @@ export function numberFromOne(value: number, name: string): number {
   if (typeof value === 'number' && value >= 1) return value;
   throw new RangeError(`${name} must be a number of at least 1, got ${String(value)}`);
 }
+
+/** Infinity is one. @throws RangeError unless it is a number of milliseconds of at least 0 */
+export function millisecondsFromZero(value: number, name: string): number {
+  if (typeof value === 'number' && value >= 0) return value;
+  throw new RangeError(`${name} must be a number of milliseconds of at least 0, got ${String(value)}`);
+}

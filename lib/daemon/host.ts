@@ -6,6 +6,7 @@ import { type CarriedState, encodeCarriedState, type SplitState, splitState } fr
 import { CausalChain } from '../state/chain.js';
 import { ChannelPositions } from '../state/channel-positions.js';
 import { type FrozenHorizon, Horizon } from '../state/horizon.js';
+import { describe } from '../wire/arguments.js';
 import type { MigrationCodec } from '../wire/codec.js';
 import { type EventLog, type EventLogOptions, firstEvents } from '../wire/event-log.js';
 import type { SubscriptionLedger } from '../wire/ledger.js';
@@ -226,6 +227,11 @@ export class DaemonHost {
     return this.#horizon.has(link);
   }
 
+  /** Sequences of an origin that have not come, though later ones have, as [first, last] pairs. */
+  missing(originHash: bigint): ReadonlyArray<readonly [bigint, bigint]> {
+    return this.#horizon.missing(originHash);
+  }
+
   /** What is missing of an origin before an event that was refused as `sequence-gap` never comes. @returns whether any was */
   passOverGap(originHash: bigint): boolean {
     return this.#horizon.passOver(originHash);
@@ -423,11 +429,11 @@ export class DaemonHost {
       (own) => {
         if (own instanceof Uint8Array) return own;
         const whose = `${this.#name()} cannot be moved`;
-        if (typeof own === 'object' && own !== null) return new StateStream(whose, own);
-        throw new MigrationError(
-          'state-failed',
-          `${whose}: its snapshot() gave ${own === undefined ? 'nothing; a daemon that has no state says isStateful: false' : `a ${typeof own} instead of a Uint8Array or a stream of them`}`,
-        );
+        if (typeof own === 'object' && own !== null && 'chunks' in own) return new StateStream(whose, own);
+        const gave =
+          own === undefined ? 'nothing; a daemon that has no state says isStateful: false' : `${describe(own)} instead`;
+        const wanted = 'a Uint8Array, or a stream of them as { byteLength, chunks }';
+        throw new MigrationError('state-failed', `${whose}: its snapshot() must give ${wanted}, and gave ${gave}`);
       },
     );
   }

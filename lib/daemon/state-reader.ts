@@ -1,4 +1,5 @@
 import { isPromise, type MaybePromise } from '../maybe-promise.js';
+import { describe } from '../wire/arguments.js';
 import type { StateChunks } from './daemon.js';
 
 /** No piece is asked for while so many bytes are read ahead. */
@@ -85,13 +86,13 @@ export class StateReader {
   }
 
   /**
-   * Calls `wake` once, when there is more than there was, or nothing more will come; at once where nothing was waited for
-   * but others' turn.
+   * Calls `wake` once, when there is more than there was, or nothing more will come; at once where that is so already, and where
+   * nothing was waited for but others' turn.
    */
   onReady(wake: () => void): void {
     const isRested = this.#work >= WORK_PER_TURN;
     this.#work = 0;
-    if (isRested || this.#failure || this.#isOver) wake();
+    if (isRested || this.#failure || this.#isOver || this.#isClosed) wake();
     else this.#wake = wake;
   }
 
@@ -179,8 +180,7 @@ export class StateReader {
   }
 
   #wrong(chunk: unknown): string | undefined {
-    if (!(chunk instanceof Uint8Array))
-      return `gave ${chunk === null ? 'null' : `a ${typeof chunk}`} instead of a Uint8Array`;
+    if (!(chunk instanceof Uint8Array)) return `gave ${describe(chunk)} instead of a Uint8Array`;
     const { byteLength } = this.#options;
     if (this.#read + chunk.length > byteLength)
       return `gave more than the ${byteLength} bytes that its byteLength says`;

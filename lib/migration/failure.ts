@@ -49,7 +49,8 @@ export function reasonOf(error: unknown): MigrationFailureReason {
   return REASON_BY_KIND[error.kind]?.() ?? MigrationFailureReason.stateFailed(shortened(error.message));
 }
 
-function shortened(text: string): string {
+/** A text that a frame takes. */
+export function shortened(text: string): string {
   return text.length > MAX_TOLD_CHARACTERS ? `${text.slice(0, MAX_TOLD_CHARACTERS - 1)}…` : text;
 }
 

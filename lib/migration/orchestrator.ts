@@ -200,15 +200,16 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
     if (phase === 'Rollback') return;
     const { localNode: node } = this.ctx;
     if (phase === 'Cutover' && (isCleaned || source === node)) return;
-    const message = `the migration of daemon ${origin} was cancelled: node ${node}, which leads it, shuts down`;
-    this.#rollBack(record, new MigrationError('cancelled', message, { details: { origin, node } }));
+    this.#rollBack(record, leaderEnds(origin, node));
   }
 
   /** Nobody leads what is left here any more: both sides are told, and settle it by the register. */
   handOver(): void {
     this.forEachRecord((record) => {
+      const { localNode } = this.ctx;
       // A source that was never told to stop goes on.
-      if (record.isCutOver) record.failure = handedOver(record, this.ctx.localNode);
+      if (record.isCutOver) record.failure = handedOver(record, localNode);
+      else record.failure ??= leaderEnds(record.origin, localNode);
       this.#tell(record, record.target);
       this.#tell(record, record.source);
       this.#end(record);
@@ -477,6 +478,12 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
     const progress: MigrationProgress = { origin, source, target, phase, bytesDone, bytesTotal, eventsWaiting };
     this.ctx.report({ kind: 'progress', role: 'orchestrator', progress });
   }
+}
+
+/** The daemon goes on at its source, since nobody leads it any more. */
+function leaderEnds(origin: bigint, node: bigint): MigrationError {
+  const message = `the migration of daemon ${origin} was cancelled: node ${node}, which leads it, shuts down`;
+  return new MigrationError('cancelled', message, { details: { origin, node } });
 }
 
 /** Where a migration stands that its orchestrator leaves to the two sides. */

@@ -187,6 +187,8 @@ class StreamedReader implements SnapshotReader {
   }
 
   onReady = (wake: () => void): void => {
+    // Nothing more will come, so nobody is to look again.
+    if (this.#isEnded) return;
     if (this.#state) this.#state.onReady(wake);
     else wake();
   };

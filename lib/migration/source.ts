@@ -7,6 +7,7 @@ import type { FrameProducer } from '../wire/frame-producer.js';
 import type { CausalEvent } from '../wire/link.js';
 import { MAX_SNAPSHOT_CHUNK_SIZE } from '../wire/message.js';
 import { sameBytes, type Trailer } from '../wire/trailer.js';
+import { checkEvents } from '../wire/typescript/frame.js';
 import type {
   IdentityTransport,
   LostOwner,
@@ -197,9 +198,10 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
    * Hands an event to a daemon here: into its log while it moves, else to the daemon.
    *
    * @returns whether it was logged
-   * @throws MigrationError `daemon-not-found`, or why the daemon takes none: `moving`, `buffer-full`
+   * @throws MigrationError `daemon-not-found`, or why the daemon takes none: `moving`, `buffer-full`; TypeError where it is no event
    */
   bufferEvent(origin: bigint, event: CausalEvent): MaybePromise<boolean> {
+    checkEvents([event], 'event');
     const host = this.registry.require(origin);
     const before = host.log.nextNumber;
     return whenReady(host.accept([event]), ({ refusal }) => {
@@ -413,6 +415,8 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   recover(origin: bigint, lost?: LostOwner): boolean {
     const record = this.records.get(origin);
     if (record) {
+      // By itself already, where the mesh knew: what is reported of that is the answer.
+      if (record.isRecovering) return true;
       if (record.phase !== 'offered' && record.phase !== 'withdrawing') return false;
       this.#recover(record, lost);
       return true;

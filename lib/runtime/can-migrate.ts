@@ -9,12 +9,6 @@ export interface CanMigrateOptions {
   readonly timeout?: number;
 }
 
-/** @throws RangeError */
-export function requireTimeout(timeout: unknown): void {
-  if (timeout === undefined || (typeof timeout === 'number' && timeout >= 0)) return;
-  throw new RangeError(`timeout must be a number of milliseconds of at least 0, got ${String(timeout)}`);
-}
-
 /** What a runtime that does not run can say of a migration that it would lead. */
 export function notRunning(node: bigint): MigrationObstacle {
   const message = `the runtime of node ${node} does not run; call start() first, and not after shutdown()`;

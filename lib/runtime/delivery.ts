@@ -1,9 +1,11 @@
 import type { Acceptance } from '../daemon/host.js';
-import { MigrationError, type MigrationErrorKind } from '../errors.js';
+import { isMigrationErrorKind, MigrationError } from '../errors.js';
 import { MAX_EVENT_BYTES } from '../migration/event-fragments.js';
+import { shortened } from '../migration/failure.js';
 import type { MigrationCodec } from '../wire/codec.js';
 import { CAUSAL_LINK_SIZE, type CausalEvent } from '../wire/link.js';
 import { MAX_SNAPSHOT_CHUNK_SIZE } from '../wire/message.js';
+import { checkEvents } from '../wire/typescript/frame.js';
 
 /** Events for a daemon on another node, and the answers. A vendor id of the mesh's subprotocols. */
 export const SUBPROTOCOL_DELIVERY = 0x1501;
@@ -49,14 +51,11 @@ export interface DeliveredEvents {
 /**
  * `type 0 | id u64 | stream u32 | round u32 | index u32 | BufferedEvents frame`. Where an event is larger than such a frame takes, type 2,
  * and in its place `origin u64 | count u32`, and per event `link | length u32 | payload | receivedAt u64`.
- *
- * @throws MigrationError `event-too-large` where one is over 64 MiB, which no log takes
+ * Each has been looked at by `requireDeliverable`.
  */
 export function encodeDelivery(codec: MigrationCodec, place: DeliveryPlace, delivered: DeliveredEvents): Uint8Array {
-  const largest = delivered.events.reduce((most, { payload }) => Math.max(most, payload.length), 0);
-  if (largest <= MAX_SNAPSHOT_CHUNK_SIZE)
+  if (largestOf(delivered.events) <= MAX_SNAPSHOT_CHUNK_SIZE)
     return framed(TYPE_EVENTS, place, codec.encode({ kind: 'BufferedEvents', ...delivered }));
-  if (largest > MAX_EVENT_BYTES) throw tooLarge(delivered.daemonOrigin, largest);
   return framed(TYPE_LARGE, place, encodeLarge(codec, delivered));
 }
 
@@ -110,12 +109,20 @@ function cutOff(at: number): MigrationError {
   return new MigrationError('truncated', `a delivery of large events is cut off in what begins at byte ${at}`);
 }
 
-function tooLarge(origin: bigint, size: number): MigrationError {
-  return new MigrationError(
+/** @throws TypeError where one is no event; MigrationError `event-too-large` where one is over 64 MiB, which no log takes */
+export function requireDeliverable(events: readonly CausalEvent[]): void {
+  checkEvents(events, 'events');
+  const size = largestOf(events);
+  if (size <= MAX_EVENT_BYTES) return;
+  throw new MigrationError(
     'event-too-large',
-    `an event for daemon ${origin} has ${size} bytes, and at most ${MAX_EVENT_BYTES} are delivered to another node; cut it smaller`,
-    { details: { origin, size, limit: MAX_EVENT_BYTES } },
+    `an event has ${size} bytes, and at most ${MAX_EVENT_BYTES} are delivered to another node; cut it smaller`,
+    { details: { size, limit: MAX_EVENT_BYTES } },
   );
+}
+
+function largestOf(events: readonly CausalEvent[]): number {
+  return events.reduce((most, { payload }) => Math.max(most, payload.length), 0);
 }
 
 function framed(type: number, { id, stream, round, index }: DeliveryPlace, events: Uint8Array): Uint8Array {
@@ -134,7 +141,7 @@ function framed(type: number, { id, stream, round, index }: DeliveryPlace, event
 export function encodeDeliveryAnswer(id: bigint, acceptance: Acceptance): Uint8Array {
   const { accepted, duplicates, refusal } = acceptance;
   const kind = Buffer.from(refusal?.kind ?? '');
-  const message = Buffer.from(refusal?.message ?? '');
+  const message = Buffer.from(shortened(refusal?.message ?? ''));
   const target = refusal?.details.target;
   const frame = Buffer.alloc(HEADER_SIZE + 17 + kind.length + message.length);
   frame[0] = TYPE_ANSWER;
@@ -169,14 +176,18 @@ export function decodeDelivery(frame: Uint8Array): DeliveryFrame {
   if (bytes[0] !== TYPE_ANSWER)
     throw new MigrationError('unknown-type', `a delivery frame has type ${bytes[0]}; 0, 1 and 2 are known`);
   if (bytes.length < 26 || bytes.length < 26 + bytes[25]!) throw short(HEADER_SIZE);
-  const kind = bytes.toString('utf8', 26, 26 + bytes[25]!);
+  const kind = bytes.toString('latin1', 26, 26 + bytes[25]!);
   const target = bytes.readBigUInt64LE(17);
   const refusal =
     kind === ''
       ? undefined
-      : new MigrationError(kind as MigrationErrorKind, bytes.toString('utf8', 26 + bytes[25]!), {
-          details: target === NO_NODE ? {} : { target },
-        });
+      : new MigrationError(
+          isMigrationErrorKind(kind) ? kind : 'state-failed',
+          bytes.toString('utf8', 26 + bytes[25]!),
+          {
+            details: target === NO_NODE ? {} : { target },
+          },
+        );
   return {
     kind: 'answer',
     id,

@@ -9,11 +9,14 @@ export interface Environment {
   randomBytes(length: number): Uint8Array;
   /** Calls `run` every `ms` milliseconds until the returned function is called. */
   every(ms: number, run: () => void): () => void;
-  /** Calls `run` once after `ms` milliseconds, unless the returned function is called before. */
+  /** Calls `run` once after `ms` milliseconds, never where that is Infinity, unless the returned function is called before. */
   after(ms: number, run: () => void): () => void;
   /** Resolves in a later turn of the event loop. */
   turn(): Promise<void>;
 }
+
+/** What one timer of the system's can wait; it takes more for 1 ms. */
+const LONGEST_MS = 2 ** 31 - 1;
 
 export const systemEnvironment: Environment = {
   nowMs: () => performance.now(),
@@ -24,7 +27,11 @@ export const systemEnvironment: Environment = {
     return () => clearInterval(timer);
   },
   after(ms, run) {
-    const timer = setTimeout(run, ms);
+    let timer: NodeJS.Timeout;
+    const wait = (left: number): void => {
+      timer = left > LONGEST_MS ? setTimeout(() => wait(left - LONGEST_MS), LONGEST_MS) : setTimeout(run, left);
+    };
+    wait(ms);
     return () => clearTimeout(timer);
   },
   turn: () => new Promise((resolve) => setImmediate(resolve)),

@@ -1,4 +1,5 @@
 import { MigrationError } from '../errors.js';
+import { millisecondsFromZero } from '../limits.js';
 import type { MigrationMode, MigrationPhase, MigrationProgress } from '../migration/core.js';
 import { asMigrationError } from '../migration/failure.js';
 import type { Environment } from './environment.js';
@@ -103,11 +104,12 @@ export class MigrationHandle implements AsyncDisposable {
    * Resolves when the daemon is live on the target.
    *
    * @param options `timeout` in milliseconds; the migration goes on when it has passed
-   * @throws MigrationError why the migration failed, or `timed-out`
+   * @throws MigrationError why the migration failed, or `timed-out`; RangeError where that is no time
    */
   async wait(options: { readonly timeout?: number } = {}): Promise<void> {
     const { timeout } = options;
     if (timeout === undefined) return this.#settled;
+    millisecondsFromZero(timeout, 'timeout');
     let stop = () => {};
     const late = new Promise<never>((_, reject) => {
       stop = this.#options.environment.after(timeout, () => {
@@ -168,7 +170,8 @@ export class MigrationHandle implements AsyncDisposable {
     this.#hasSlot = this.#options.slots.tryTake();
     if (this.#hasSlot) this.#begin();
     else this.#queue();
-    signal?.addEventListener('abort', this.#abort, { once: true });
+    // What was refused at once is over: a signal that lives on keeps nothing of it.
+    if (!this.#isOver()) signal?.addEventListener('abort', this.#abort, { once: true });
   }
 
   /** For the runtime: the orchestrator's newest word. */
@@ -178,7 +181,7 @@ export class MigrationHandle implements AsyncDisposable {
     this.#publish();
   }
 
-  /** For the runtime: what the target tells of subscriptions. @throws MigrationError `truncated` */
+  /** For the runtime: what the target tells of subscriptions. @throws MigrationError `truncated`, `trailing-bytes` */
   noteRebind(encoded: Uint8Array): void {
     const { number, report } = decodeRebindReport(encoded);
     // One that was overtaken says less.

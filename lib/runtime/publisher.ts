@@ -1,6 +1,7 @@
 import type { Acceptance } from '../daemon/host.js';
 import { MigrationError } from '../errors.js';
 import type { CausalEvent } from '../wire/link.js';
+import { requireDeliverable } from './delivery.js';
 import type { Environment } from './environment.js';
 
 /** Batches on their way at once. */
@@ -61,8 +62,14 @@ export class EventPublisher {
     return this.#longestWaitMs;
   }
 
-  /** Resolves when there is room for the next batch. @throws MigrationError where the daemon refused for good */
+  /**
+   * Resolves when there is room for the next batch.
+   *
+   * @throws MigrationError `event-too-large`, TypeError where one is no event: then none of these is sent, and the publisher
+   * goes on; MigrationError where the daemon refused for good
+   */
   async send(events: readonly CausalEvent[]): Promise<void> {
+    requireDeliverable(events);
     await this.#settleRefused();
     while (this.#outstanding.size >= MAX_OUTSTANDING) {
       await Promise.race(this.#outstanding);

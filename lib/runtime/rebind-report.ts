@@ -82,7 +82,7 @@ function encodeEntry({ publisher, channel, state, tries, reason }: SubscriptionR
   return Buffer.concat([header, name, text]);
 }
 
-/** @throws MigrationError `truncated` */
+/** @throws MigrationError `truncated`; `trailing-bytes` where it is longer than any that is written */
 export function decodeRebindReport(encoded: Uint8Array): { readonly number: number; readonly report: RebindReport } {
   const bytes = Buffer.from(encoded.buffer, encoded.byteOffset, encoded.byteLength);
   const need = (end: number) => {
@@ -90,6 +90,11 @@ export function decodeRebindReport(encoded: Uint8Array): { readonly number: numb
     throw new MigrationError('truncated', `a rebind report ends at byte ${bytes.length}, ${end} were expected`);
   };
   need(HEADER_SIZE);
+  if (bytes.length > MAX_BYTES)
+    throw new MigrationError(
+      'trailing-bytes',
+      `a rebind report has ${bytes.length} bytes; it may have at most ${MAX_BYTES}`,
+    );
   const [number, done, retrying, failed] = [0, 4, 8, 12].map((at) => bytes.readUInt32LE(at)) as [
     number,
     number,

@@ -1,8 +1,16 @@
+import { millisecondsFromZero } from '../limits.js';
+
 const FIRST_MS = 500;
 const LONGEST_MS = 16_000;
 
 /** The default budget of a migration whose target is not ready. */
-export const DEFAULT_RETRY_BUDGET_MS = 30_000;
+const DEFAULT_RETRY_BUDGET_MS = 30_000;
+
+/** How long a target that is not ready is asked again, by option. @throws RangeError */
+export function retryBudget(retryNotReady: boolean | number): number {
+  if (typeof retryNotReady === 'boolean') return retryNotReady ? DEFAULT_RETRY_BUDGET_MS : 0;
+  return millisecondsFromZero(retryNotReady, 'retryNotReady');
+}
 
 /**
  * How long to wait before a target that was not ready is asked again: 500 ms, 1, 2, 4, 8, 16, 16 … s (PROTOCOL.md §7).

@@ -7,6 +7,7 @@ import { MigrationError } from '../errors.js';
 import { EntityKeypair } from '../identity/entity-keypair.js';
 import { createMigrationIdentityContext } from '../identity/identity-context.js';
 import { NodeKeys } from '../identity/node-keys.js';
+import { millisecondsFromZero } from '../limits.js';
 import type { MaybePromise } from '../maybe-promise.js';
 import { whenReady } from '../maybe-promise.js';
 import type { FrameBatch, Mesh } from '../mesh/mesh.js';
@@ -26,7 +27,7 @@ import { SpoolFolder } from '../spool/folder.js';
 import { spoolError } from '../spool/spool-error.js';
 import type { SpoolStorage } from '../spool/storage.js';
 import { MAX_POSITION_BYTES } from '../state/channel-positions.js';
-import { checkBytes } from '../wire/arguments.js';
+import { checkBytes, checkU64 } from '../wire/arguments.js';
 import type { MigrationCodec } from '../wire/codec.js';
 import { createCodec } from '../wire/engine.js';
 import type { EventLogOptions } from '../wire/event-log.js';
@@ -34,23 +35,24 @@ import type { SubscriptionBinding } from '../wire/ledger.js';
 import type { CausalEvent } from '../wire/link.js';
 import { SUBPROTOCOL_MIGRATION } from '../wire/message.js';
 import type { ReassemblerOptions } from '../wire/reassembler.js';
-import { type CanMigrateOptions, livesNowhere, notRunning, requireTimeout } from './can-migrate.js';
+import { checkEvents } from '../wire/typescript/frame.js';
+import { type CanMigrateOptions, livesNowhere, notRunning } from './can-migrate.js';
 import { DeliveryEndpoint } from './delivery-endpoint.js';
 import { DrainThrottle } from './drain.js';
 import { type Environment, systemEnvironment } from './environment.js';
 import { FencedSpool } from './fenced-spool.js';
 import { MigrationHandle } from './handle.js';
+import { joined } from './joined.js';
 import { Ownership } from './ownership.js';
 import { Pacer } from './pacer.js';
 import type { HandleProgress } from './progress.js';
 import { EventPublisher } from './publisher.js';
 import { type RebindPolicyOptions, rebindPolicy } from './rebind-policy.js';
 import type { RebindReport } from './rebind-report.js';
-import { DEFAULT_RETRY_BUDGET_MS } from './retry.js';
+import { retryBudget } from './retry.js';
 import { RuntimeServices } from './services.js';
 import { deadlineOf, type EndingNode, type EndingSpool, Shutdown, type ShutdownOptions } from './shutdown.js';
 import { Slots } from './slots.js';
-import { joined } from './snapshot-bytes.js';
 import { Subscriptions } from './subscriptions.js';
 import { type Recovery, TakeUp } from './take-up.js';
 
@@ -165,7 +167,7 @@ export class DaemonRuntime {
   /** Nodes to which frames have been sent while the current batch was handled. */
   readonly #sentTo = new Set<bigint>();
   /** Who waits for a recovery to end. */
-  readonly #recoveries = new Map<bigint, (error: MigrationError | undefined) => void>();
+  readonly #recoveries = new Map<bigint, RecoveryUnderWay>();
   #ready = false;
   #refusedFrames = 0;
   #stopTicking: (() => void) | undefined;
@@ -202,7 +204,7 @@ export class DaemonRuntime {
       deliver:
         ({ origin }) =>
         (events) =>
-          this.deliver(origin, events),
+          this.#deliver(origin, events),
       report: (error) => this.#complain(error),
       tell: (origin, report) => this.#handler.tellRebind(origin, report),
     });
@@ -257,7 +259,7 @@ export class DaemonRuntime {
     this.#delivery = new DeliveryEndpoint(
       this.#codec,
       mesh,
-      (origin, events) => this.deliver(origin, events),
+      (origin, events) => this.#deliver(origin, events),
       () => {
         this.#refusedFrames++;
       },
@@ -449,7 +451,7 @@ export class DaemonRuntime {
     this.#pacer.stop();
     this.#delivery.close();
     for (const handle of [...this.#handles.values()]) handle.settle(over);
-    for (const recovered of this.#recoveries.values()) recovered(over);
+    for (const { settle } of this.#recoveries.values()) settle(over);
     this.#recoveries.clear();
     if (this.#ownsNodeKeys) this.#nodeKeys.dispose();
   }
@@ -567,11 +569,9 @@ export class DaemonRuntime {
     this.#requireReady('recover');
     const owner = await this.#ownership.holder(origin);
     if (!options.force) this.#requireGone(origin, owner, 'nothing is recovered');
-    const recovered = new Promise<void>((resolve, reject) => {
-      this.#recoveries.set(origin, (error) => (error ? reject(error) : resolve()));
-    });
-    if (!this.#handler.recover(origin, owner)) {
-      this.#recoveries.delete(origin);
+    // Whoever asks while it is recovered hears what becomes of that.
+    const recovered = this.#recoveries.get(origin)?.over ?? this.#recovery(origin, owner);
+    if (!recovered) {
       if (this.#spool?.takeUp.waits(origin) && !this.#registry.get(origin))
         return this.#spool.takeUp.recover(origin, owner);
       throw new MigrationError('daemon-not-found', `no copy of daemon ${origin} waits on node ${this.nodeId}`, {
@@ -580,6 +580,18 @@ export class DaemonRuntime {
     }
     await recovered;
     return { epoch: this.#registry.require(origin).epoch, isWhole: true };
+  }
+
+  /** @returns what becomes of it; undefined where no copy waits */
+  #recovery(origin: bigint, owner: LostOwner | undefined): Promise<void> | undefined {
+    let settle!: RecoveryUnderWay['settle'];
+    const over = new Promise<void>((resolve, reject) => {
+      settle = (error) => (error ? reject(error) : resolve());
+    });
+    this.#recoveries.set(origin, { over, settle });
+    if (this.#handler.recover(origin, owner)) return over;
+    this.#recoveries.delete(origin);
+    return undefined;
   }
 
   /**
@@ -652,6 +664,18 @@ export class DaemonRuntime {
     return { processed, failures };
   }
 
+  /**
+   * Events of a publisher that a daemon here, live or not, has not been given, though later ones have come: whoever has them
+   * sends them again, and they are processed then. Not more than 4,096 later ones are taken (`sequence-gap`).
+   *
+   * @param publisher the origin hash in the links of its events
+   * @returns sequences as [first, last] pairs, ascending
+   * @throws MigrationError `daemon-not-found`
+   */
+  missing(origin: bigint, publisher: bigint): ReadonlyArray<readonly [first: bigint, last: bigint]> {
+    return this.#registry.require(origin).missing(publisher);
+  }
+
   /** How a daemon here says that it is; healthy where it says nothing. @throws MigrationError `daemon-not-found`, `state-failed` */
   async health(origin: bigint): Promise<DaemonHealth> {
     return this.#registry.require(origin).health();
@@ -696,9 +720,14 @@ export class DaemonRuntime {
    * Hands events to a daemon here, in order. During a migration they are logged for its next home.
    *
    * @returns how many were accepted, and why the next was refused: `moving` names the target
-   * @throws MigrationError `daemon-not-found`
+   * @throws MigrationError `daemon-not-found`; TypeError where one is no event, and then none is taken
    */
   deliver(origin: bigint, events: readonly CausalEvent[]): MaybePromise<Acceptance> {
+    checkEvents(events, 'events');
+    return this.#deliver(origin, events);
+  }
+
+  #deliver(origin: bigint, events: readonly CausalEvent[]): MaybePromise<Acceptance> {
     const departedTo = this.#registry.departedTo(origin);
     if (departedTo !== undefined) return { accepted: 0, duplicates: 0, refusal: moving(origin, departedTo) };
     return whenReady(this.#registry.require(origin).accept(events), (acceptance) => {
@@ -762,8 +791,13 @@ export class DaemonRuntime {
     return this.#subscriptions.report(this.#hostHere(origin));
   }
 
-  /** A publisher of events to a daemon on any node; it follows the daemon when that moves. */
+  /**
+   * A publisher of events to a daemon on any node; it follows the daemon when that moves. What gets no answer is sent again for as
+   * long as its node is in the mesh.
+   */
   publisher(origin: bigint, node: bigint): EventPublisher {
+    checkU64(origin, 'origin');
+    checkU64(node, 'node');
     const deliver = this.#delivery.stream(origin);
     return new EventPublisher(node, deliver, this.#environment);
   }
@@ -798,9 +832,12 @@ export class DaemonRuntime {
   /**
    * Moves a daemon from one node to another, led from here.
    *
-   * @throws MigrationError `already-migrating`, `target-unavailable`
+   * @throws MigrationError `already-migrating`, `target-unavailable`; TypeError or RangeError where an argument is none
    */
   startMigration(origin: bigint, source: bigint, target: bigint, options: StartMigrationOptions = {}): MigrationHandle {
+    checkU64(origin, 'origin');
+    checkU64(source, 'source');
+    checkU64(target, 'target');
     this.#requireReady('startMigration');
     this.#requirePeers(source, target);
     if (this.#handles.has(origin)) throw alreadyMigrating(origin);
@@ -829,7 +866,10 @@ export class DaemonRuntime {
     options: CanMigrateOptions = {},
   ): Promise<readonly MigrationObstacle[]> {
     const { transportIdentity = true, timeout: deadlineMs } = options;
-    requireTimeout(deadlineMs);
+    if (deadlineMs !== undefined) millisecondsFromZero(deadlineMs, 'timeout');
+    checkU64(origin, 'origin');
+    checkU64(target, 'target');
+    if (options.source !== undefined) checkU64(options.source, 'source');
     if (!this.#ready) return [notRunning(this.nodeId)];
     const source = options.source ?? (await this.#livesOn(origin));
     if (source === undefined) return [livesNowhere(origin)];
@@ -851,6 +891,9 @@ export class DaemonRuntime {
   #handle(origin: bigint, source: bigint, target: bigint, options: StartMigrationOptions): MigrationHandle {
     const { transportIdentity = true, retryNotReady = true, mode = 'pause', signal, onProgress } = options;
     if (mode !== 'pause' && mode !== 'live') throw new TypeError(`mode must be 'pause' or 'live', got ${String(mode)}`);
+    if (signal !== undefined && !(signal instanceof AbortSignal)) throw new TypeError('signal must be an AbortSignal');
+    if (onProgress !== undefined && typeof onProgress !== 'function')
+      throw new TypeError(`onProgress must be a function, got a ${typeof onProgress}`);
     const begin = () => {
       this.#requireReady('startMigration');
       // One that was there before may be gone when it is tried again.
@@ -866,7 +909,7 @@ export class DaemonRuntime {
       begin,
       slots: this.#slots,
       cancel: () => void this.#handler.cancelMigration(origin),
-      retryBudgetMs: retryNotReady === true ? DEFAULT_RETRY_BUDGET_MS : Number(retryNotReady),
+      retryBudgetMs: retryBudget(retryNotReady),
       mode,
       signal,
       onProgress,
@@ -927,7 +970,7 @@ export class DaemonRuntime {
     else if (report.kind === 'replayed') this.#drains.replayed(report.origin, report.events);
     else if (report.kind === 'cutover' || report.kind === 'failed') this.#drains.end(report.origin);
     if (report.kind === 'recovered') {
-      this.#recoveries.get(report.origin)?.(report.error);
+      this.#recoveries.get(report.origin)?.settle(report.error);
       this.#recoveries.delete(report.origin);
     }
     if (report.kind === 'progress') this.#handles.get(report.progress.origin)?.update(report.progress);
@@ -960,6 +1003,12 @@ export class DaemonRuntime {
       },
     };
   }
+}
+
+/** A daemon that is being recovered. */
+interface RecoveryUnderWay {
+  readonly over: Promise<void>;
+  readonly settle: (error: MigrationError | undefined) => void;
 }
 
 /** What a runtime has of its spool. */

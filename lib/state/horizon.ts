@@ -164,7 +164,7 @@ export class Horizon {
   /**
    * Over several turns where there is much to read.
    *
-   * @throws MigrationError `truncated` or `trailing-bytes`
+   * @throws MigrationError `truncated`, `trailing-bytes`, or `sequence-gap` where more stands above a gap than is remembered
    */
   static decode(bytes: Uint8Array, turn?: Turn): MaybePromise<Horizon> {
     const horizon = new Horizon();
@@ -186,6 +186,12 @@ export class Horizon {
       const origin = view.getBigUint64(at, true);
       const through = view.getBigUint64(at + 8, true);
       const count = view.getUint32(at + 16, true);
+      if (count > MAX_AHEAD)
+        throw new MigrationError(
+          'sequence-gap',
+          `the horizon of origin ${origin} has ${count} events above a gap, where at most ${MAX_AHEAD} are remembered`,
+          { details: { origin, offset: at } },
+        );
       at += ORIGIN_SIZE;
       need(8 * count);
       const ahead = new Set<bigint>();

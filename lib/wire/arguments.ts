@@ -9,7 +9,7 @@ import { types } from 'node:util';
 const U32_MAX = 0xffff_ffff;
 
 /** What a wrong value was, for people; never its content, which may be secret or huge. */
-function describe(value: unknown): string {
+export function describe(value: unknown): string {
   if (value === null) return 'null';
   switch (typeof value) {
     case 'number':

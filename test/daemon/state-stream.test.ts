@@ -177,8 +177,8 @@ const BROKEN: ReadonlyArray<readonly [what: string, steps: Array<unknown>, says:
   ['one byte more at its end', [new Uint8Array(100), new Uint8Array(1)], /gave more than the 100 bytes/],
   ['text', [new Uint8Array(50), 'text'], /gave a string instead of a Uint8Array/],
   ['null', [null], /gave null instead of a Uint8Array/],
-  ['a number', [7], /gave a number instead of a Uint8Array/],
-  ['another array', [new Uint16Array(50)], /gave a object instead of a Uint8Array/],
+  ['a number', [7], /gave the number 7 instead of a Uint8Array/],
+  ['another array', [new Uint16Array(50)], /gave an object \(Uint16Array\) instead of a Uint8Array/],
   [
     'empty pieces without end',
     [...Array.from({ length: 10_001 }, () => new Uint8Array(0))],
@@ -388,6 +388,21 @@ stream('that fits into no array is refused, and closed', async () => {
   const once = new Counted(() => ({ done: true, value: undefined }));
   await refusal('state-failed', () => streamOf(once, Number.MAX_SAFE_INTEGER).collect(undefined, () => {}));
   assert.is(once.closed, 1);
+});
+
+stream('that ends its own reading while it is asked is not waited for', async () => {
+  let reading: StateReader | undefined;
+  const ending = streamOf(function* () {
+    yield new Uint8Array(10);
+    reading!.close();
+    yield new Uint8Array(10);
+  }, 20);
+  const collected = ending.collect(turn, (reader) => {
+    reading = reader;
+  });
+  const never = new Promise((resolve) => setTimeout(resolve, 2_000, 'waits for ever'));
+  const error = await refusal('state-failed', () => Promise.race([collected, never]));
+  assert.match(error.message, /was closed before it had been read/);
 });
 
 const keep = suite('what is kept of a streamed state');

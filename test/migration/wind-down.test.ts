@@ -54,3 +54,18 @@ for (const [id, role] of [
     }),
   );
 }
+
+windDown('hands over at once what it leads, and says so, also before the source has stopped', async () => {
+  const ends = new Set<string>();
+  for (let frames = 0, more = true; more; frames++) {
+    await inCluster({ register: true }, async (cluster) => {
+      more = await after(cluster, frames);
+      const { handler } = cluster.orchestrator;
+      if (handler.list().every(({ role }) => role !== 'orchestrator')) return;
+      handler.handOver();
+      cluster.take(ORCHESTRATOR, handler.takeOutbound());
+      for (const end of cluster.orchestrator.ends) ends.add(end);
+    });
+  }
+  assert.equal([...ends].sort(), ['orchestrator cancelled', 'orchestrator handed-over']);
+});

@@ -111,6 +111,24 @@ stateless('is not taken for one that does not say so', () =>
   ),
 );
 
+for (const [what, given, says] of [
+  ['another array', new Uint16Array(4), /Uint8Array, or a stream .* gave an object \(Uint16Array\)/],
+  ['a buffer', new ArrayBuffer(4), /gave an object \(ArrayBuffer\)/],
+  ['an object', { count: 1 }, /gave an object \(Object\)/],
+  ['null', null, /gave null/],
+  ['text', 'text', /gave a string/],
+] as const)
+  stateless(`is told what its snapshot gave in place of bytes: ${what}`, () =>
+    inPair(
+      () => Object.assign(new Echo(), { snapshot: () => given as never }),
+      async ({ a, origin, move }) => {
+        const error = await refusal('state-failed', move);
+        assert.match(error.message, says);
+        assert.ok(a.has(origin));
+      },
+    ),
+  );
+
 stateless('takes no state: what would be lost fails the migration', () =>
   inPair(
     (node) => (node === 1n ? new Recorder() : new Stateless()),

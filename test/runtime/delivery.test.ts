@@ -1,13 +1,13 @@
 import * as assert from 'uvu/assert';
 import { type Acceptance, moving } from '../../lib/daemon/host.js';
-import { type CausalEvent, createCodec, InProcessMesh } from '../../lib/index.js';
+import { type CausalEvent, createCodec, InProcessMesh, MigrationError } from '../../lib/index.js';
 import type { MaybePromise } from '../../lib/maybe-promise.js';
-import { type DeliveryFrame, decodeDelivery } from '../../lib/runtime/delivery.js';
+import { type DeliveryFrame, decodeDelivery, encodeDeliveryAnswer } from '../../lib/runtime/delivery.js';
 import { DeliveryEndpoint } from '../../lib/runtime/delivery-endpoint.js';
 import { systemEnvironment } from '../../lib/runtime/environment.js';
 import { EventPublisher } from '../../lib/runtime/publisher.js';
 import { Horizon } from '../../lib/state/horizon.js';
-import { events, suite } from '../support.js';
+import { events, refusal, suite } from '../support.js';
 
 const delivery = suite('delivery between nodes');
 const DAEMON = 100n;
@@ -37,7 +37,13 @@ function inPair(meet = (pass: () => void, _frame: DeliveryFrame) => pass(), envi
   seat.send = (to, subprotocol, frame) => meet(() => send(to, subprotocol, frame), decodeDelivery(frame));
   const codec = createCodec({ engine: 'typescript' });
   const reached: bigint[] = [];
-  const world = { reached, deliver: accept as Deliver, stream, lose: () => {} };
+  const world = {
+    reached,
+    deliver: accept as Deliver,
+    stream,
+    deliverTo: () => publisher.stream(DAEMON),
+    lose: () => {},
+  };
   const publisher = new DeliveryEndpoint(codec, seat, () => accept([]), unexpected, environment);
   const daemon = new DeliveryEndpoint(
     codec,
@@ -228,4 +234,49 @@ delivery('a publisher sends again what was lost, in order, and counts it once', 
     taken,
     Array.from({ length: 60 }, (_, i) => BigInt(i + 1)),
   );
+});
+
+/** A publisher on node 1 of a daemon on node 2. */
+function publisherOf(world: ReturnType<typeof inPair>): EventPublisher {
+  const send = world.deliverTo();
+  return new EventPublisher(2n, send, systemEnvironment);
+}
+
+delivery('an event that no log takes is refused by `send`, and the publisher goes on without it', async () => {
+  const world = inPair();
+  const publisher = publisherOf(world);
+  const [event] = events(PUBLISHER, 2, 1) as [CausalEvent];
+  await publisher.send(events(PUBLISHER, 1, 1));
+  const large = { ...event, payload: new Uint8Array(64 * 1024 * 1024 + 1) };
+  await refusal('event-too-large', () => publisher.send([...events(PUBLISHER, 3, 1), large]));
+  await publisher.send([event]);
+  await publisher.flush();
+  assert.equal(world.reached, [1n, 2n]);
+  assert.is(publisher.accepted, 2);
+});
+
+delivery('what is no event is refused by `send`, by its name, and the publisher goes on', async () => {
+  const world = inPair();
+  const publisher = publisherOf(world);
+  for (const wrong of [[{}], [null], 'events', [{ ...events(PUBLISHER, 1, 1)[0], payload: 'text' }]]) {
+    const error = await publisher.send(wrong as never).catch((thrown: unknown) => thrown);
+    assert.instance(error, TypeError);
+    assert.match((error as Error).message, /^events/);
+  }
+  await publisher.send(events(PUBLISHER, 1, 2));
+  await publisher.flush();
+  assert.equal(world.reached, [1n, 2n]);
+});
+
+delivery('an answer carries no endless text, and no kind that is none', () => {
+  const answered = (refusal: MigrationError) => {
+    const frame = encodeDeliveryAnswer(1n, { accepted: 0, duplicates: 0, refusal });
+    assert.ok(frame.length < 64 * 1024);
+    const answer = decodeDelivery(frame) as Extract<DeliveryFrame, { readonly kind: 'answer' }>;
+    return answer.acceptance.refusal!;
+  };
+  const long = answered(new MigrationError('moving', 'ü'.repeat(1_000_000), { details: { target: 3n } }));
+  assert.equal([long.kind, long.details.target, long.message.slice(0, 3)], ['moving', 3n, 'üüü']);
+  const strange = answered(new MigrationError('no-such-kind' as never, 'why'));
+  assert.equal([strange.kind, strange.message], ['state-failed', 'why']);
 });

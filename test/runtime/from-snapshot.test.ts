@@ -7,7 +7,7 @@ import {
   InProcessMesh,
   type StartMigrationOptions,
 } from '../../lib/index.js';
-import { joined } from '../../lib/runtime/snapshot-bytes.js';
+import { joined } from '../../lib/runtime/joined.js';
 import { events, eventually, Recorder, refusal, suite } from '../support.js';
 
 const PUBLISHER = 77n;

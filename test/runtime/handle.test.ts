@@ -192,6 +192,57 @@ handles('waits no longer than it is told, and goes on', async () => {
   await end();
 });
 
+handles('waits for no time that is none', async () => {
+  const { migrate, end } = await pair(false);
+  const handle = migrate();
+  for (const timeout of [Number.NaN, -1, '5' as unknown as number]) {
+    const error = await handle.wait({ timeout }).catch((thrown: unknown) => thrown);
+    assert.instance(error, RangeError, String(timeout));
+    assert.match((error as Error).message, /^timeout must be/);
+  }
+  assert.is(handle.state, 'running');
+  await handle.cancel();
+  await end();
+});
+
+handles('is not begun with an option that is none, and keeps nobody out then', async () => {
+  const { environment, a, b, origin, migrate, end } = await pair(true);
+  const wrong: ReadonlyArray<readonly [name: string, value: unknown, type: typeof TypeError | typeof RangeError]> = [
+    ['signal', 'abort', TypeError],
+    ['signal', {}, TypeError],
+    ['onProgress', 'tell me', TypeError],
+    ['retryNotReady', Number.NaN, RangeError],
+    ['retryNotReady', -1, RangeError],
+    ['retryNotReady', '30s', RangeError],
+  ];
+  for (const [name, value, type] of wrong) {
+    try {
+      migrate({ [name]: value });
+      assert.unreachable(name);
+    } catch (error) {
+      assert.instance(error, type, name);
+      assert.match((error as Error).message, new RegExp(`^${name} must be`));
+    }
+  }
+  for (const [name, ids] of [
+    ['origin', [1, a.nodeId, b.nodeId]],
+    ['source', [origin, 1, b.nodeId]],
+    ['target', [origin, a.nodeId, Number(b.nodeId)]],
+  ] as const)
+    assert.throws(
+      () => a.startMigration(...(ids as unknown as [bigint, bigint, bigint])),
+      (error: Error) => error instanceof TypeError && error.message.startsWith(`${name} must be a bigint`),
+      name,
+    );
+  await environment.advance(500);
+  assert.is(a.has(origin), true, 'nothing has begun');
+  const handle = migrate();
+  await environment.advance(500);
+  await handle.wait();
+  assert.is(b.has(origin), true);
+  await end();
+});
+
 const meter = suite('progress');
 
 meter('estimates rate, time left and pause', () => {

@@ -347,3 +347,55 @@ migration('a daemon cannot be spawned twice, and a name can be used again after 
     await refusal('daemon-not-found', () => nodes[0]!.stop(originHash));
   }),
 );
+
+migration('what is no event is refused with all that came beside it: none of them counts as seen', () =>
+  inWorld(async ({ nodes, origin, daemons }) => {
+    const [first, second] = events(PUBLISHER, 1, 2);
+    for (const wrong of [
+      {},
+      null,
+      { ...second, link: {} },
+      { ...second, payload: 'text' },
+      { ...second, receivedAt: 1 },
+    ]) {
+      try {
+        await nodes[0]!.deliver(origin, [first, wrong] as never);
+        assert.unreachable();
+      } catch (error) {
+        assert.instance(error, TypeError);
+        assert.match((error as Error).message, /^events\[1\]/);
+      }
+    }
+    assert.equal(daemons[0]!.seen, []);
+    assert.throws(() => nodes[1]!.publisher(1 as never, 1n), /origin must be a bigint/);
+    assert.throws(() => nodes[1]!.publisher(origin, 1 as never), /node must be a bigint/);
+    assert.equal(await nodes[0]!.deliver(origin, [first!, second!]), {
+      accepted: 2,
+      duplicates: 0,
+      refusal: undefined,
+    });
+    assert.equal(daemons[0]!.seen, [1n, 2n]);
+  }),
+);
+
+migration('what is missing of a publisher can be asked for, travels along, and closes when it comes', () =>
+  inWorld(async ({ nodes, origin, daemons }) => {
+    await nodes[0]!.deliver(origin, [
+      ...events(PUBLISHER, 1, 2),
+      ...events(PUBLISHER, 5, 1),
+      ...events(PUBLISHER, 9, 2),
+    ]);
+    const gaps = [
+      [3n, 4n],
+      [6n, 8n],
+    ];
+    assert.equal(nodes[0]!.missing(origin, PUBLISHER), gaps);
+    assert.equal(nodes[0]!.missing(origin, PUBLISHER + 1n), []);
+    await nodes[2]!.startMigration(origin, 1n, 2n).wait({ timeout: 5_000 });
+    assert.equal(nodes[1]!.missing(origin, PUBLISHER), gaps);
+    await refusal('daemon-not-found', () => nodes[2]!.missing(origin, PUBLISHER));
+    await nodes[1]!.deliver(origin, [...events(PUBLISHER, 3, 2), ...events(PUBLISHER, 6, 3)]);
+    assert.equal(nodes[1]!.missing(origin, PUBLISHER), []);
+    assert.is(daemons[1]!.seen.length, 10);
+  }),
+);

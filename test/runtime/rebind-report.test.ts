@@ -55,6 +55,22 @@ reports('that is cut off anywhere is refused', async () => {
   }
 });
 
+reports('that is longer than any that is written is refused before it is read', async () => {
+  const encoded = encodeRebindReport(1, {
+    done: 1,
+    retrying: 0,
+    failed: 0,
+    subscriptions: [subscription('done', 'a')],
+  });
+  const entry = encoded.subarray(16);
+  const header = encoded.subarray(0, 16);
+  const repeated = (count: number) => Buffer.concat([header, ...Array.from({ length: count }, () => entry)]);
+  const most = Math.floor((64 * 1024 - 16) / entry.length);
+  assert.is(decodeRebindReport(repeated(most)).report.subscriptions.length, most);
+  const error = await refusal('trailing-bytes', () => decodeRebindReport(repeated(most + 1)));
+  assert.match(error.message, /at most 65536/);
+});
+
 reports('travels in a frame of its own', () => {
   const rebind = encodeRebindReport(1, { done: 1, retrying: 0, failed: 0, subscriptions: [] });
   const message = { kind: 'RebindStatus', daemonOrigin: HIGHEST } as const;

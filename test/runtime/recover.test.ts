@@ -132,6 +132,18 @@ recovery('is not recovered over one that has moved on meanwhile; the old copy go
   await end();
 });
 
+recovery('is recovered once, however many ask for it at the same time, and all of them hear of it', async () => {
+  const { source, origin, end } = await world();
+  const asked = [1, 2, 3].map(() => source.recover(origin, { force: true }));
+  const heard = await Promise.race([Promise.all(asked), new Promise((resolve) => setTimeout(resolve, 2_000))]);
+  assert.equal(
+    heard,
+    [1, 2, 3].map(() => ({ epoch: 3n, isWhole: true })),
+  );
+  assert.is(source.has(origin), true);
+  await end();
+});
+
 recovery('cannot be recovered where no copy waits', async () => {
   const { source, other, origin, end } = await world();
   await refusal('daemon-not-found', () => other.recover(origin, { force: true }));

@@ -962,6 +962,11 @@ export class World {
   /** What is on its way arrives; then everybody's account must be right. */
   #end(): void {
     this.scheduler.in(400, 0, () => {
+      // A frame that took long has begun something: that ends too.
+      if (!this.#isSettled() || this.#leftOver().length > 0) {
+        this.#end();
+        return;
+      }
       this.plan.daemons.forEach((_, daemon) => {
         if (this.#copies.isGone(daemon)) return;
         const [live] = this.#copies.live(daemon);

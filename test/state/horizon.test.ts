@@ -142,3 +142,16 @@ horizon('refuses damaged bytes with where they are damaged', async () => {
   new DataView(huge.buffer).setUint32(0, 0xffff_ffff, true);
   await refusal('truncated', () => Horizon.decode(huge));
 });
+
+horizon('takes no more numbers above a gap than it would remember', async () => {
+  const seen = new Horizon();
+  seen.observe(link(1n));
+  for (let n = 3n; n < 3n + 4_096n; n++) seen.observe(link(n));
+  const bytes = encoded(seen);
+  assert.is(((await Horizon.decode(bytes)) as Horizon).missing(7n).length, 1);
+  const [ahead, over] = [24, 24 + 8 * 4_096];
+  const more = Uint8Array.of(...bytes.subarray(0, over), ...bytes.subarray(ahead, ahead + 8), ...bytes.subarray(over));
+  new DataView(more.buffer).setUint32(20, 4_097, true);
+  const error = await refusal('sequence-gap', () => Horizon.decode(more));
+  assert.match(error.message, /origin 7 .* 4097 .* at most 4096/);
+});

@@ -272,6 +272,12 @@ export function checkEvent(event: CausalEvent, events: string, index: number): v
   checkU64(event.receivedAt, `${argument}.receivedAt`);
 }
 
+/** The types of events that a caller hands in. */
+export function checkEvents(events: readonly CausalEvent[], argument: string): void {
+  checkArray(events, argument);
+  for (let i = 0; i < events.length; i++) checkEvent(events[i]!, argument, i);
+}
+
 function encodeEvents(origin: bigint, events: readonly CausalEvent[]): Uint8Array {
   const length = EVENTS_HEADER_SIZE + measureEvents(events);
   const bytes = allocate(length);
