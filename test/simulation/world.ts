@@ -935,7 +935,7 @@ export class World {
     for (let feed = 0; feed < this.plan.feeds; feed++) this.#feed(feed, 2);
     this.#watch(
       'last moves',
-      () => moving.size === 0 && this.#isAllHeard() && this.#isSettled() && this.#leftOver().length === 0,
+      () => moving.size === 0 && this.#isSettled() && this.#leftOver().length === 0,
       UNDISTURBED_MS,
       () => this.#end(),
       () =>
@@ -944,11 +944,6 @@ export class World {
           `with nothing in the way, daemons [${[...moving]}] were not moved; ${this.#unsettled()} ${this.#leftOver()}`,
         ),
     );
-  }
-
-  /** Whether nothing is on its way any more that was held up while things went wrong. */
-  #isAllHeard(): boolean {
-    return this.scheduler.now > this.plan.faultsMs + this.plan.network.longestDelayMs;
   }
 
   /** Again while something of earlier tries is still being given up. */
