@@ -5,6 +5,7 @@ import { SUBPROTOCOL_MIGRATION } from '../../lib/wire/message.js';
 import type { Trailer } from '../../lib/wire/trailer.js';
 import { typescriptCodec } from '../../lib/wire/typescript/index.js';
 import type { Flight } from './network.js';
+import { LIAR } from './plan.js';
 import type { RegisterChange } from './simulated-register.js';
 import type { Trace } from './trace.js';
 
@@ -81,7 +82,7 @@ export class Watcher {
   /** When each try of a daemon began. */
   readonly #triesBegun = new Map<bigint, number[]>();
   /** Who has confirmed, and for which epoch. */
-  readonly #confirmed = new Map<bigint, { readonly node: number; readonly epoch: bigint | undefined }>();
+  readonly #confirmed = new Map<bigint, { readonly node: number; readonly epoch: bigint }>();
   readonly #draining = new Map<bigint, number>();
   readonly #visited = new Map<bigint, Set<number>>();
 
@@ -131,9 +132,7 @@ export class Watcher {
       if (Number(trailer.logFrom) <= book.sentThrough) this.visit('events-resent');
       book.sentThrough = Math.max(book.sentThrough, Number(trailer.logFrom) + message.events.length - 1);
     }
-    // A former home repeats its own for as long as it is asked.
-    if (message.kind === 'ActivationConfirmed' && (trailer?.epoch ?? 0n) >= (this.#confirmed.get(origin)?.epoch ?? 0n))
-      this.#confirmed.set(origin, { node: flight.from, epoch: trailer?.epoch });
+    if (message.kind === 'ActivationConfirmed') this.#noteConfirmed(origin, flight.from, trailer?.epoch ?? 0n);
     this.onMoment(`sent ${message.kind}`, origin);
   }
 
@@ -247,6 +246,12 @@ export class Watcher {
     if (!known) return `${frame.length} bytes that are no frame`;
     const { message, trailer } = known;
     return `${message.kind} ${this.#names(message.daemonOrigin)}${fieldsOf(message)}${trailerOf(trailer)}`;
+  }
+
+  /** A former home repeats its own for as long as it is asked, and a liar is not believed. */
+  #noteConfirmed(origin: bigint, node: number, epoch: bigint): void {
+    if (node !== LIAR && epoch >= (this.#confirmed.get(origin)?.epoch ?? 0n))
+      this.#confirmed.set(origin, { node, epoch });
   }
 
   #noteTry(origin: bigint, number: bigint): void {
