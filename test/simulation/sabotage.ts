@@ -4,6 +4,7 @@ import { MigrationSourceHandler, MigrationTargetHandler } from '../../lib/index.
 import { type MaybePromise, whenReady } from '../../lib/maybe-promise.js';
 import { FencedSpool } from '../../lib/runtime/fenced-spool.js';
 import { Ownership } from '../../lib/runtime/ownership.js';
+import { TakeUp } from '../../lib/runtime/take-up.js';
 import type { SpoolStorage } from '../../lib/spool/storage.js';
 import { CausalChain } from '../../lib/state/chain.js';
 import { ChannelPositions } from '../../lib/state/channel-positions.js';
@@ -266,6 +267,34 @@ export const SABOTAGES: readonly Sabotage[] = [
         (original) =>
           async function (this: FencedSpool, host: DaemonHost) {
             void original.call(this, host).catch(() => {});
+          },
+      ),
+  },
+  {
+    name: 'stands-without-its-log',
+    what: 'what was logged is not brought back from the spool',
+    near: 123,
+    commit: () =>
+      replace(
+        DaemonHost.prototype,
+        'standWhere',
+        (original) =>
+          function (this: DaemonHost, stood: unknown, _: readonly CausalEvent[], isLive: boolean) {
+            return original.call(this, stood, [], isLive);
+          },
+      ),
+  },
+  {
+    name: 'calls-an-older-copy-whole',
+    what: 'a copy that was live after its file was written is brought back as if nothing were missing',
+    near: 9,
+    commit: () =>
+      replace(
+        TakeUp.prototype,
+        'recover',
+        (original) =>
+          async function (this: TakeUp, ...args: Any[]) {
+            return { ...(await original.apply(this, args)), isWhole: true };
           },
       ),
   },

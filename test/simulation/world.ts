@@ -62,6 +62,7 @@ const SETTLE_MS = 6_000;
 const RECOVER_MS = 3_000;
 /** What a spool holds of a daemon whose register could not be asked is asked for again within so long. */
 const UNDECIDED_MS = 1_300;
+const LOOK_AGAIN_MS = 500;
 /** In which a copy from a disk has processed what was logged for it. */
 const REPLAY_MS = 400;
 /** Migrations that nothing disturbs, but what is left of earlier ones until a target loses patience. */
@@ -847,8 +848,14 @@ export class World {
     const all = this.#copies.all(daemon);
     if (this.#copies.live(daemon).length > 0) return;
     const owner = this.#ownerOf(daemon)!;
-    for (const node of all) if (node === owner || !all.includes(owner)) void this.#recover(daemon, node);
-    if (all.length > 0) return;
+    const asked = all.filter((node) => node === owner || !all.includes(owner));
+    const recovered = await Promise.all(asked.map((node) => this.#recover(daemon, node)));
+    if (all.length > 0) {
+      // What is there may be half of a migration that its node has not given up yet.
+      if (recovered.every((isWhole) => isWhole === undefined))
+        this.scheduler.in(LOOK_AGAIN_MS, 0, () => void this.#lookAfter(daemon));
+      return;
+    }
     for (const { node, name } of this.#onDisks(daemon)) {
       const isWhole = await this.#recover(daemon, node);
       if (isWhole === undefined) continue;
