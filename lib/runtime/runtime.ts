@@ -169,7 +169,7 @@ export class DaemonRuntime {
   #ready = false;
   #refusedFrames = 0;
   #stopTicking: (() => void) | undefined;
-  #isOver = false;
+  #isDeaf = false;
   #started: Promise<void> | undefined;
   #ended: Promise<void> | undefined;
 
@@ -435,6 +435,9 @@ export class DaemonRuntime {
         this.#disposeOf(host);
         return left;
       },
+      stopReceiving: () => {
+        this.#isDeaf = true;
+      },
       stop: () => this.#stop(),
       spool: this.#spool && endingSpool(this.#spool, starting),
     };
@@ -444,7 +447,6 @@ export class DaemonRuntime {
   /** Whoever still waits for something of this node gets an answer. */
   #stop(): void {
     const over = new MigrationError('cancelled', `node ${this.nodeId} has shut down`);
-    this.#isOver = true;
     this.#stopTicking?.();
     this.#pacer.stop();
     this.#delivery.close();
@@ -881,7 +883,7 @@ export class DaemonRuntime {
 
   #receive(from: bigint, batch: FrameBatch): MaybePromise<void> {
     // What comes between the end of the dispatcher and that of the mesh is lost.
-    if (this.#isOver) return;
+    if (this.#isDeaf) return;
     this.#sentTo.clear();
     this.#handler.handleBatch(batch, from);
     // The sender gets room for more when what it made us send on has room too: a slow target slows the source.

@@ -42,6 +42,8 @@ export interface EndingNode {
   readonly cancelWaiting: () => void;
   /** Wipes the key of a copy here, and frees it, at once. @returns a promise while it lets go of its channels */
   readonly dispose: (host: DaemonHost) => MaybePromise<void>;
+  /** What comes in from here on is lost. */
+  readonly stopReceiving: () => void;
   /** Ends everything else that waits or ticks. */
   readonly stop: () => void;
   /** Where copies that stand still outlive this node. */
@@ -143,8 +145,9 @@ export class Shutdown {
 
   /** The spool looks at what is half here before it goes, and may still write of copies; but their keys go first, whatever hangs. */
   async #endDispatcher(): Promise<void> {
-    const { handler, mesh, registry, spool } = this.#node;
+    const { handler, mesh, registry, spool, stopReceiving } = this.#node;
     const closed = spool?.close();
+    stopReceiving();
     handler.dispose();
     if (!closed) return;
     for (const { keypair } of registry.close()) this.#wipe(keypair);

@@ -231,27 +231,6 @@ restart('drops what lives elsewhere in a further epoch', () =>
   }),
 );
 
-restart('that was shut down while a daemon stood still takes that up', () =>
-  inSpoolWorld({ isGoneKnown: false }, async (world) => {
-    world.point = (node, what) => {
-      if (node === SOURCE && written(what, world)) world.crash(TARGET);
-    };
-    await world.publish(10);
-    world.move();
-    await world.elapse(500);
-    world.point = () => {};
-    await world.runtime(SOURCE).shutdown();
-    world.lives.delete(SOURCE);
-    assert.is(world.disk(SOURCE).contents().size, 1);
-    await world.boot(SOURCE);
-    await world.elapse(3_000);
-    assert.is(world.whole(), SOURCE);
-    await world.runtime(SOURCE).stop(world.origin);
-    await world.elapse(20);
-    assert.is(world.disk(SOURCE).contents().size, 0);
-  }),
-);
-
 restart('leaves the file where nothing makes such a daemon, and takes it up the next time', () =>
   inSpoolWorld({}, async (world) => {
     await crashWhen(world, written, [SOURCE, TARGET]);
@@ -261,7 +240,7 @@ restart('leaves the file where nothing makes such a daemon, and takes it up the 
     assert.match(error!.message, /fenced-.* stays where it is.*registerFactory/);
     await world.elapse(2_000);
     assert.equal(world.live, []);
-    await runtime.shutdown();
+    await world.outcome(runtime.shutdown());
     await world.boot(SOURCE);
     await world.elapse(3_000);
     assert.is(world.whole(), SOURCE);
@@ -275,7 +254,7 @@ restart('leaves the file where its keys are not those that it was written under'
     assert.match(world.errors.map(({ message }) => message).join(), /sealed to another key than this node's/);
     await world.elapse(2_000);
     assert.equal(world.live, []);
-    await runtime.shutdown();
+    await world.outcome(runtime.shutdown());
     await world.boot(SOURCE);
     await world.elapse(3_000);
     assert.is(world.whole(), SOURCE);
@@ -337,7 +316,7 @@ restart('sets a damaged file aside, says which, and lets nothing of it live', ()
       assert.match(error!.message, new RegExp(`${name} is damaged: .* kept as damaged-${name}`));
       assert.equal([...world.disk(SOURCE).contents().keys()], [`damaged-${name}`]);
       await refusal('daemon-not-found', () => runtime.recover(world.origin));
-      await runtime.shutdown();
+      await world.outcome(runtime.shutdown());
       world.lives.delete(SOURCE);
       // Put back by hand, whole again.
       await putBack(world, `damaged-${name}`, name!);
@@ -372,7 +351,7 @@ restart('leaves a file alone that a later version wrote, or that is another node
     const runtime = await world.boot(SOURCE);
     assert.match(world.errors.at(-1)!.message, /version 2 of the spool.*start the node with the package that wrote it/);
     assert.equal([...world.disk(SOURCE).contents().keys()], [name]);
-    await runtime.shutdown();
+    await world.outcome(runtime.shutdown());
     version(1);
     const other = new DaemonRuntime({
       mesh: new InProcessMesh().join(9n),

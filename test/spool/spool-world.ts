@@ -222,7 +222,19 @@ export class SpoolWorld {
   async end(): Promise<void> {
     this.isRegisterAway = false;
     this.point = () => {};
-    for (const { runtime } of this.lives.values()) await runtime.shutdown().catch(() => {});
+    await this.outcome(Promise.allSettled([...this.lives.values()].map(({ runtime }) => runtime.shutdown())));
+  }
+
+  /** Lets time pass until something settles. */
+  async outcome<T>(what: Promise<T>): Promise<T> {
+    let isSettled = false;
+    const settle = () => {
+      isSettled = true;
+    };
+    what.then(settle, settle);
+    for (let passed = 0; !isSettled && passed < 20_000; passed += 20) await this.elapse(20);
+    if (!isSettled) throw new Error('still not settled after 20 s');
+    return what;
   }
 
   /** The mesh as a node sees it that may die. */
