@@ -1,7 +1,6 @@
 import * as assert from 'uvu/assert';
 import { DaemonRuntime, InProcessMesh, type MigrationError } from '../../lib/index.js';
-import { systemEnvironment } from '../../lib/runtime/environment.js';
-import { ManualEnvironment } from '../runtime/manual-environment.js';
+import { ManualEnvironment, settled } from '../runtime/manual-environment.js';
 import { refusal, suite } from '../support.js';
 import { inSpoolWorld, ORCHESTRATOR, SOURCE, type SpoolWorld, type SpoolWorldOptions, TARGET } from './spool-world.js';
 
@@ -265,7 +264,7 @@ slow('lets its spool go where the mesh hangs', () =>
   inSpoolWorld({}, async (world) => {
     const storage = world.disk(TARGET).storage();
     // As a folder does, which removes its lock.
-    const spool = { ...storage, letGo: () => systemEnvironment.turn().then(() => storage.letGo()) };
+    const spool = { ...storage, letGo: () => settled(20).then(() => storage.letGo()) };
     await end(world, TARGET, begin(world, TARGET));
     await world.boot(TARGET, { spool });
     const seat = world.seat(TARGET);
