@@ -296,9 +296,10 @@ export class DaemonRuntime {
    * Begins to take part in the mesh. Idempotent. Without a spool all is done when this returns; with one, this node is ready
    * when the promise resolves: it has taken up the daemons that are in there. Register the factories before.
    *
-   * @throws MigrationError `spool-in-use`, `spool-unusable`, `spool-failed`; may be called again then
+   * @throws MigrationError `spool-in-use`, `spool-unusable`, `spool-failed`; may be called again then. `not-ready` behind `shutdown`
    */
   start(): Promise<void> {
+    if (this.#ended && !this.#started) return Promise.reject(hasShutDown(this.nodeId));
     this.#started ??= this.#spool ? this.#startWith(this.#spool) : this.#startNow();
     return this.#started;
   }
@@ -314,7 +315,12 @@ export class DaemonRuntime {
       await storage.take();
       const found = await takeUp.find();
       await arrivals?.find();
-      if (this.#ended) return;
+      if (this.#ended) {
+        // The shutdown may have waited for this no longer.
+        await arrivals?.close();
+        await storage.letGo();
+        return;
+      }
       this.#takePart();
       await takeUp.run(found);
       this.#ready = !this.#ended;
@@ -958,6 +964,11 @@ function endingSpool(
     close: () => Promise.all([arrivals?.close(), fenced.close()]).then(() => {}),
     letGo: () => storage.letGo(),
   };
+}
+
+function hasShutDown(node: bigint): MigrationError {
+  const message = `start: the runtime of node ${node} has shut down, and starts no more; make a new one`;
+  return new MigrationError('not-ready', message, { details: { node } });
 }
 
 /** @throws TypeError */

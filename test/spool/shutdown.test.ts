@@ -278,6 +278,23 @@ slow('lets its spool go where the mesh hangs', () =>
   }),
 );
 
+slow('while it waits for its spool lets that go when it gets it', () =>
+  inSpoolWorld({}, async (world) => {
+    await end(world, TARGET, begin(world, TARGET));
+    const storage = world.disk(TARGET).storage();
+    let goOn = () => {};
+    const opened = new Promise<void>((resolve) => {
+      goOn = resolve;
+    });
+    const started = world.boot(TARGET, { spool: { ...storage, take: () => opened.then(() => storage.take()) } });
+    await world.elapse(20);
+    await end(world, TARGET, begin(world, TARGET));
+    goOn();
+    await started;
+    await world.boot(TARGET);
+  }),
+);
+
 slow('is the end: a start behind it is refused, and takes no spool', () =>
   inSpoolWorld({}, async (world) => {
     const storage = world.disk(TARGET).storage();
