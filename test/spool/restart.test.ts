@@ -423,6 +423,52 @@ restart('keeps a daemon that was let go to a peer without extensions for `recove
   }),
 );
 
+/** Ten minutes after a daemon was let go, it is moved from node 1 again, to node 3, and its source dies when it is offered. */
+async function dieOfferedWhenItsTimeIsOver(world: SpoolWorld, letGoAt: number): Promise<void> {
+  const { environment, runtime } = world.lives.get(SOURCE)!;
+  world.point = (node, what) => {
+    if (node !== SOURCE || !written(what, world)) return;
+    world.point = () => {};
+    world.isRegisterAway = true;
+  };
+  await environment.advance(letGoAt + 600_000 - 1_000 - environment.nowMs());
+  const handle = world.runtime(ORCHESTRATOR).startMigration(world.origin, SOURCE, ORCHESTRATOR);
+  handle.wait().catch(() => {});
+  await world.elapse(200);
+  assert.ok(world.entry!.offer, 'it is offered');
+  assert.is(files(world).length, 1);
+  await environment.advance(2_000);
+  assert.is(files(world).length, 1, 'and its file is there');
+  assert.equal(
+    runtime.migrations().map(({ role }) => role),
+    ['source'],
+  );
+  for (const id of [SOURCE, ORCHESTRATOR]) world.crash(id);
+  world.isRegisterAway = false;
+  await world.boot(SOURCE);
+  await world.elapse(3_000);
+  assert.equal(world.seen(SOURCE), world.accepted);
+  assert.equal(world.live, [SOURCE]);
+}
+
+const files = (world: SpoolWorld) => [...world.disk(SOURCE).contents().keys()];
+
+restart('whose daemon was recovered from an old backup moves it as any, when the time of that is over', () =>
+  inSpoolWorld({ isGoneKnown: false, isPlain: true }, async (world) => {
+    world.point = (node, what) => {
+      if (node === SOURCE && written(what, world)) for (const id of [SOURCE, TARGET]) world.crash(id);
+    };
+    await world.publish(10);
+    world.move({ transportIdentity: false });
+    await world.elapse(1_000);
+    world.point = () => {};
+    await world.boot(SOURCE);
+    await world.runtime(SOURCE).recover(world.origin);
+    await world.elapse(10_000);
+    await dieOfferedWhenItsTimeIsOver(world, 0);
+  }),
+);
+
 for (const landsLate of [false, true]) {
   const when = landsLate ? 'after it was started again' : 'when it had died';
   restart(`whose claim lands ${when} says that it has no copy, whatever old file has come back`, () =>

@@ -36,7 +36,7 @@ export interface SpoolWorldOptions {
   readonly runtime?: Partial<DaemonRuntimeOptions>;
   /** Nodes hear at once when one has crashed. Default: they do. */
   readonly isGoneKnown?: boolean;
-  /** The mesh says that node 2 speaks no extensions. */
+  /** Node 2 and the others speak no extensions with each other. */
   readonly isPlain?: boolean;
   /** Nodes without a spool. */
   readonly bare?: readonly bigint[];
@@ -294,7 +294,7 @@ export class SpoolWorld {
     };
     const peer: Mesh['peer'] = (node) => {
       const info = seat.peer(node);
-      return info && this.options.isPlain && node === TARGET ? { ...info, extensions: false } : info;
+      return info && this.options.isPlain && (node === TARGET || id === TARGET) ? { ...info, extensions: false } : info;
     };
     const overrides: Record<string | symbol, unknown> = { peer, register, send, stream, listen, publish, onPeerGone };
     return new Proxy(seat, {
