@@ -412,6 +412,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   recover(origin: bigint, lost?: LostOwner): boolean {
     const record = this.records.get(origin);
     if (record) {
+      if (record.isRecovering) return true;
       if (record.phase !== 'offered' && record.phase !== 'withdrawing') return false;
       this.#recover(record, lost);
       return true;

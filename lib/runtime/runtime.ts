@@ -10,7 +10,7 @@ import { NodeKeys } from '../identity/node-keys.js';
 import type { MaybePromise } from '../maybe-promise.js';
 import { whenReady } from '../maybe-promise.js';
 import type { FrameBatch, Mesh } from '../mesh/mesh.js';
-import type { MigrationMode, MigrationReport, MigrationStatus } from '../migration/core.js';
+import type { LostOwner, MigrationMode, MigrationReport, MigrationStatus } from '../migration/core.js';
 import { asMigrationError } from '../migration/failure.js';
 import { MigrationSubprotocolHandler } from '../migration/handler.js';
 import { type AuthorizeFn, allowList } from '../migration/hooks.js';
@@ -164,8 +164,10 @@ export class DaemonRuntime {
   readonly #onError: (error: MigrationError) => void;
   /** Nodes to which frames have been sent while the current batch was handled. */
   readonly #sentTo = new Set<bigint>();
-  /** Who waits for a recovery to end. */
-  readonly #recoveries = new Map<bigint, (error: MigrationError | undefined) => void>();
+  /** Recoveries that somebody has asked for, until they end. */
+  readonly #recoveries = new Map<bigint, Promise<Recovery>>();
+  /** What ends them where the dispatcher brings the daemon back. */
+  readonly #recovered = new Map<bigint, (error: MigrationError | undefined) => void>();
   #ready = false;
   #refusedFrames = 0;
   #stopTicking: (() => void) | undefined;
@@ -457,8 +459,8 @@ export class DaemonRuntime {
     this.#pacer.stop();
     this.#delivery.close();
     for (const handle of [...this.#handles.values()]) handle.settle(over);
-    for (const recovered of this.#recoveries.values()) recovered(over);
-    this.#recoveries.clear();
+    for (const recovered of this.#recovered.values()) recovered(over);
+    this.#recovered.clear();
     if (this.#ownsNodeKeys) this.#nodeKeys.dispose();
   }
 
@@ -581,11 +583,19 @@ export class DaemonRuntime {
         { details: { origin, owner: owner.node } },
       );
     }
+    const underWay = this.#recoveries.get(origin);
+    if (underWay) return underWay;
+    const recovery = this.#recover(origin, owner).finally(() => this.#recoveries.delete(origin));
+    this.#recoveries.set(origin, recovery);
+    return recovery;
+  }
+
+  async #recover(origin: bigint, owner: LostOwner | undefined): Promise<Recovery> {
     const recovered = new Promise<void>((resolve, reject) => {
-      this.#recoveries.set(origin, (error) => (error ? reject(error) : resolve()));
+      this.#recovered.set(origin, (error) => (error ? reject(error) : resolve()));
     });
     if (!this.#handler.recover(origin, owner)) {
-      this.#recoveries.delete(origin);
+      this.#recovered.delete(origin);
       if (this.#spool?.takeUp.waits(origin) && !this.#registry.get(origin))
         return this.#spool.takeUp.recover(origin, owner);
       throw new MigrationError('daemon-not-found', `no copy of daemon ${origin} waits on node ${this.nodeId}`, {
@@ -908,8 +918,8 @@ export class DaemonRuntime {
     else if (report.kind === 'replayed') this.#drains.replayed(report.origin, report.events);
     else if (report.kind === 'cutover' || report.kind === 'failed') this.#drains.end(report.origin);
     if (report.kind === 'recovered') {
-      this.#recoveries.get(report.origin)?.(report.error);
-      this.#recoveries.delete(report.origin);
+      this.#recovered.get(report.origin)?.(report.error);
+      this.#recovered.delete(report.origin);
     }
     if (report.kind === 'progress') this.#handles.get(report.progress.origin)?.update(report.progress);
     if ((report.kind !== 'completed' && report.kind !== 'failed') || report.role !== 'orchestrator') return;

@@ -166,3 +166,20 @@ function isKnown(node: DaemonRuntime, origin: bigint): boolean {
     return false;
   }
 }
+
+recovery('answers everybody who asks for it at once', async () => {
+  const { source, daemons, origin, end } = await world();
+  const asked = [1, 2, 3].map(() => source.recover(origin, { force: true }));
+  const outcomes = Promise.allSettled(asked);
+  let isSettled = false;
+  void outcomes.then(() => {
+    isSettled = true;
+  });
+  await eventually('all have an answer', () => isSettled);
+  for (const outcome of await outcomes) {
+    assert.is(outcome.status, 'fulfilled');
+    assert.equal(outcome.status === 'fulfilled' && outcome.value, { epoch: 3n, isWhole: true });
+  }
+  assert.is(daemons.length, 2);
+  await end();
+});
