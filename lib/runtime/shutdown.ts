@@ -145,7 +145,7 @@ export class Shutdown {
       if (role === 'source' && phase === 'resuming') this.#takenBack.add(origin);
   }
 
-  /** The spool looks at what is half here before it goes, and may still write of copies; but their keys go first, whatever hangs. */
+  /** The spool may still write of copies; but their keys go first, whatever hangs. */
   async #endDispatcher(): Promise<void> {
     const { handler, registry, spool, stopReceiving } = this.#node;
     const closed = spool?.close();
