@@ -1,5 +1,6 @@
 import * as assert from 'uvu/assert';
-import { DaemonRuntime, InProcessMesh, type MigrationError } from '../../lib/index.js';
+import { DaemonRuntime, EntityKeypair, InProcessMesh, type MigrationError } from '../../lib/index.js';
+import type { SpoolStorage } from '../../lib/spool/storage.js';
 import { ManualEnvironment, settled } from '../runtime/manual-environment.js';
 import { refusal, suite } from '../support.js';
 import { inSpoolWorld, ORCHESTRATOR, SOURCE, type SpoolWorld, type SpoolWorldOptions, TARGET } from './spool-world.js';
@@ -275,6 +276,36 @@ slow('lets its spool go where the mesh hangs', () =>
     assert.not.match(ending.error!.message, /spool/);
     close.call(seat);
     await world.boot(TARGET);
+  }),
+);
+
+slow('closes and removes a file that its disk made too late', () =>
+  inSpoolWorld({}, async (world) => {
+    await end(world, SOURCE, begin(world, SOURCE));
+    const storage = world.disk(SOURCE).storage();
+    let goOn = () => {};
+    const slowly = new Promise<void>((resolve) => {
+      goOn = resolve;
+    });
+    let [open, made] = [0, 0];
+    const create: SpoolStorage['create'] = async (name) => {
+      await slowly;
+      const file = await storage.create(name);
+      open++;
+      made++;
+      return { ...file, close: () => file.close().then(() => void open--) };
+    };
+    await world.boot(SOURCE, { spool: { ...storage, create } });
+    const origin = await world.runtime(SOURCE).spawn('recorder', EntityKeypair.generate());
+    const handle = world.runtime(ORCHESTRATOR).startMigration(origin, SOURCE, TARGET);
+    handle.wait().catch(() => {});
+    await world.elapse(100);
+    const ending = await end(world, SOURCE, begin(world, SOURCE));
+    assert.match(ending.error!.message, /the spool of node 1 did not answer in time/);
+    goOn();
+    await settled(20);
+    assert.equal([made, open], [1, 0]);
+    assert.equal(files(world, SOURCE), []);
   }),
 );
 
