@@ -557,7 +557,12 @@ export class DaemonRuntime {
     }
   }
 
-  /** Ends a daemon that lives here. @throws MigrationError `daemon-not-found`, `already-migrating` */
+  /**
+   * Ends a daemon that lives here.
+   *
+   * @throws MigrationError `daemon-not-found`, `already-migrating`, `ownership-lost` where it lives elsewhere by now;
+   * `register-unavailable`: to be called again
+   */
   async stop(origin: bigint): Promise<void> {
     const host = this.#registry.require(origin);
     if (this.#handler.isMigrating(origin)) throw alreadyMigrating(origin);
@@ -606,19 +611,20 @@ export class DaemonRuntime {
     return { epoch: this.#registry.require(origin).epoch, isWhole: true };
   }
 
-  /** The register keeps only what may live elsewhere. */
+  /** May be repeated where the register could not be told: until then the copy stands here. */
   async #end(host: DaemonHost): Promise<void> {
     const { origin } = host;
-    const lived = host.isLive;
     this.#subscriptions.leave(host);
     this.#drains.end(origin);
     await host.fence();
-    if (lived) {
-      await this.#ownership.remove(origin);
-      this.#mesh.forget(origin);
-    }
+    const refused = await this.#ownership.remove(origin).then(() => undefined, asMigrationError);
+    // Told before, and the answer was lost; or it lives elsewhere by now, and this copy has no more to do.
+    const isOver = !refused || refused.kind === 'daemon-not-found' || refused.kind === 'ownership-lost';
+    if (!isOver) throw refused;
+    this.#mesh.forget(origin);
     this.#registry.remove(origin)?.dispose();
     this.#spool?.fenced.drop(origin);
+    if (refused?.kind === 'ownership-lost') throw refused;
   }
 
   /** Frames of peers that were refused since the start. */
