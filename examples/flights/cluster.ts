@@ -6,9 +6,10 @@ import type { LossData } from './lossy.js';
 import { type HaltData, type Look, type NodeData, type NodeEvent, NodeRemote } from './node-protocol.js';
 import type { DemoOptions } from './options.js';
 import { OPERATOR_PHASES, type Role } from './phases.js';
+import { RunFolder } from './run-folder.js';
 import type { Home } from './sender.js';
 
-/** A daemon that is live nowhere for so long is lost: what brings one back by itself does so at once. */
+/** A daemon that for so long is live nowhere, nor in any node's hands, is lost. */
 const LOST_AFTER_MS = 3_000;
 const LOOK_EVERY_MS = 10;
 
@@ -37,12 +38,13 @@ export class Cluster {
   readonly #options: DemoOptions;
   readonly #onProgress: (progress: HandleProgress) => void;
   readonly #mesh = new WorkerMesh();
+  readonly #folder: RunFolder;
   readonly #nodes = new Map<NodeName, DemoNode>();
   readonly #losses = new SharedArrayBuffer(12);
   readonly #go = new SharedArrayBuffer(4);
   #kill: Promise<void> | undefined;
   #killError: unknown;
-  /** Daemons that were live nowhere for so long. */
+  /** Daemons that have been given up. */
   readonly #lost = new Set<bigint>();
 
   constructor(options: DemoOptions, onProgress: (progress: HandleProgress) => void) {
@@ -50,6 +52,7 @@ export class Cluster {
     this.#onProgress = onProgress;
     this.runtime = new DaemonRuntime({ mesh: this.#mesh.local, ...(options.engine && { engine: options.engine }) });
     this.runtime.start();
+    this.#folder = new RunFolder();
   }
 
   /** The mesh's own node. */
@@ -78,7 +81,12 @@ export class Cluster {
   }
 
   async shutdown(): Promise<void> {
-    await this.runtime.shutdown();
+    try {
+      await this.runtime.shutdown();
+    } finally {
+      await this.#mesh.close();
+      this.#folder.remove();
+    }
   }
 
   node(name: NodeName): DemoNode {
@@ -95,7 +103,7 @@ export class Cluster {
    * The node on which a daemon is live.
    *
    * @param how `settled`: and no node takes part in a migration of it any more
-   * @returns undefined where it has been live nowhere for 3 s
+   * @returns undefined where it has been live nowhere for 3 s, and no node took part in a migration of it either
    */
   async find(origin: bigint, how: 'live' | 'settled'): Promise<DemoNode | undefined> {
     await this.recovered();
@@ -104,8 +112,9 @@ export class Cluster {
       const nodes = [...this.#nodes.values()];
       const looks = await Promise.all(nodes.map(({ remote }) => look(remote, origin)));
       const home = nodes.findIndex(({ nodeId }, i) => nodeId === owner && looks[i]!.isLive);
-      if (home >= 0 && (how === 'live' || looks.every(({ isMigrating }) => !isMigrating))) return nodes[home];
-      if (home >= 0) lastSeen = performance.now();
+      const isMigrating = looks.some((seen) => seen.isMigrating);
+      if (home >= 0 && (how === 'live' || !isMigrating)) return nodes[home];
+      if (home >= 0 || isMigrating) lastSeen = performance.now();
       else if (performance.now() - lastSeen > LOST_AFTER_MS) this.#lost.add(origin);
     }
     return undefined;
@@ -123,7 +132,8 @@ export class Cluster {
     const channel = name === 'control' ? 'flights/control' : 'flights/summary';
     const config = { channel, padding: stateMib * 1024 * 1024, fail: name === 'control' ? undefined : fail };
     const losses: LossData | undefined = loss > 0 ? { probability: loss, seed, counts: this.#losses } : undefined;
-    const workerData: NodeData = { engine, orchestrator: NODE_IDS.orchestrator, config, halt, loss: losses };
+    const paths = this.#folder.pathsOf(name);
+    const workerData: NodeData = { engine, orchestrator: NODE_IDS.orchestrator, config, paths, halt, loss: losses };
     const script = new URL('./node.js', import.meta.url);
     const { nodeId, worker } = this.#mesh.spawn(script, { workerData }, NODE_IDS[name]);
     const remote = new NodeRemote(worker, (event) => this.#told(event));

@@ -4,8 +4,16 @@ import type { HaltData, NodeEvent } from './node-protocol.js';
 
 /** How often a node looks in which phase it is, beside whenever it does something. */
 const LOOK_EVERY_MS = 1;
-/** Phases in which a node changes the ownership register. */
-const ASKING: ReadonlySet<string> = new Set(['offering', 'claiming']);
+/**
+ * When a node halts in a phase in which it changes the ownership register, elsewhere while it waits. It offers what is on
+ * disk, so it has written that and the register knows nothing yet; and what it claims has been claimed, and it has not heard so.
+ */
+const MOMENTS: ReadonlyMap<string, Moment> = new Map([
+  ['offering', 'asking'],
+  ['claiming', 'asked'],
+]);
+
+type Moment = 'waiting' | 'asking' | 'asked';
 
 /**
  * Halts this thread the first time that a migration is in a phase, tells the main thread so, and sends nothing more: it goes
@@ -47,6 +55,7 @@ export class Halt {
     const { register } = mesh;
     const { compareAndSet } = register;
     register.compareAndSet = (...args) => {
+      this.#look('asking');
       const answer = compareAndSet.apply(register, args);
       this.#look('asked');
       return answer;
@@ -58,9 +67,8 @@ export class Halt {
     this.#look('waiting');
   }
 
-  /** In a phase in which it asks the register, it has halted when the question has left: what was asked for has been written. */
-  #look(how: 'asked' | 'waiting'): void {
-    if (this.#isOver || ASKING.has(this.#data.phase) !== (how === 'asked')) return;
+  #look(moment: Moment): void {
+    if (this.#isOver || (MOMENTS.get(this.#data.phase) ?? 'waiting') !== moment) return;
     for (const { role, phase } of this.#runtime?.migrations() ?? []) if (role === this.#data.role) this.reached(phase);
   }
 }

@@ -30,7 +30,9 @@ export async function travel(
       transferMs = performance.now() - startedAt;
       const home = await cluster.find(daemon, 'settled');
       if (!home)
-        return ended(`lost: it ended with the node on which it was live, and nothing kept it${because(failure)}`);
+        return ended(
+          `lost: it was live on the node that ended, whose spool has all of it only once it has stopped${because(failure)}`,
+        );
       if (home.name === to) break;
       // Only what a node's end broke off is tried again: anything else fails again.
       if (hadKilled || !cluster.hasKilled)

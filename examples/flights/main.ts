@@ -17,7 +17,7 @@ function succeeded(result: DemoResult): boolean {
 
 function stateOf({ equal, outcome }: DemoResult): string {
   if (equal) return 'equal to the control daemon’s, byte for byte';
-  return outcome.startsWith('lost') ? 'GONE: no copy is left' : 'DIFFERS from the control daemon’s';
+  return outcome.startsWith('lost') ? 'GONE: no whole copy is left' : 'DIFFERS from the control daemon’s';
 }
 
 function print(result: DemoResult): void {

@@ -3,12 +3,15 @@ import type { HandleProgress, MigrationMode } from '../../lib/index.js';
 import type { FlightsConfig } from './flights-daemon.js';
 import type { LossData } from './lossy.js';
 import type { Role } from './phases.js';
+import type { NodePaths } from './run-folder.js';
 
 /** What a node of the demo is started with. */
 export interface NodeData {
   readonly engine: 'native' | 'typescript' | undefined;
   readonly orchestrator: bigint;
   readonly config: FlightsConfig;
+  /** The same when it is started again. */
+  readonly paths: NodePaths;
   readonly halt: HaltData | undefined;
   readonly loss: LossData | undefined;
 }

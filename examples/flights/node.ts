@@ -1,12 +1,12 @@
 // A node of the demo: a worker thread with a runtime of its own, told by the main thread what to do.
 import { parentPort, workerData } from 'node:worker_threads';
-import { DaemonRuntime, EntityKeypair, joinWorkerMesh } from '../../lib/index.js';
+import { DaemonRuntime, EntityKeypair, joinWorkerMesh, NodeKeys } from '../../lib/index.js';
 import { type FlightsConfig, FlightsDaemon } from './flights-daemon.js';
 import { Halt } from './halt.js';
 import { makeLossy } from './lossy.js';
 import type { Look, NodeAnswer, NodeCommand, NodeData, NodeEvent } from './node-protocol.js';
 
-const { engine, orchestrator, config, halt: haltData, loss } = workerData as NodeData;
+const { engine, orchestrator, config, paths, halt: haltData, loss } = workerData as NodeData;
 const port = parentPort!;
 const mesh = joinWorkerMesh();
 if (loss) makeLossy(mesh, loss);
@@ -14,18 +14,20 @@ const halt = haltData && new Halt(haltData, port);
 const runtime = new DaemonRuntime({
   mesh,
   orchestrators: [orchestrator],
+  nodeKeys: NodeKeys.load(paths.keyFile),
+  spool: paths.spool,
   ...(engine && { engine }),
   // Where frames are lost, whoever leads asks for all of them each second; by default for the end of a restore every 10 s.
   ...(loss && { policy: { orchestrator: { phases: { Restore: { tries: 300 } } } } }),
 });
 runtime.registerFactory('flights', () => new FlightsDaemon(config satisfies FlightsConfig, () => halt?.look()));
-runtime.start();
+const started = runtime.start();
 halt?.watch(mesh, runtime);
 
 async function run(command: NodeCommand): Promise<unknown> {
   switch (command.do) {
     case 'ready':
-      return runtime.isReady;
+      return started;
     case 'spawn':
       return runtime.spawn('flights', EntityKeypair.generate());
     case 'state':

@@ -42,7 +42,9 @@ export const USAGE = `usage: npm run demo -- [options]
   --at PHASE           in this phase of the first migration:
                        ${OPERATOR_PHASES.join(', ')} (as the orchestrator sees it); or, of the node itself,
                        source: ${OWN_PHASES.source.join(', ')};
-                       target: ${OWN_PHASES.target.join(', ')}
+                       target: ${OWN_PHASES.target.join(', ')}.
+                       The daemon is lost, and the exit code is 1, where it lives on the node that ends: the source
+                       before offering (Snapshot to Replay, mostly Cutover); mostly the target at Complete. Else it survives
   --loss P             drop, double and delay frames between the nodes, each with probability P (0 to ${MAX_LOSS})
   --seed N             which frames these are (default: 1)
   --json               one JSON object at the end instead of text

@@ -321,8 +321,8 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     const { origin } = migration;
     const record = this.#newRecord({ ...migration, identity: 'where-possible', phase: 'offered' });
     // The target may acknowledge any of them: all may have been sent.
-    record.sentMost = this.ctx.log(origin).nextNumber - 1n;
-    record.sentThrough = record.sentMost;
+    record.sentThrough = this.ctx.log(origin).nextNumber - 1n;
+    record.sentMost = record.sentThrough;
     this.add(record, this.#policy.repeatMs);
     record.abort = back;
     this.#enterOffered(record);

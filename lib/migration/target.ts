@@ -35,7 +35,14 @@ import { BoundedMemory } from './memory.js';
 import { encodeMissingChunks } from './missing-chunks.js';
 import { NumberedEvents } from './numbered-events.js';
 import { type ParticipantPolicy, type ParticipantPolicyOptions, participantPolicy } from './policy.js';
-import { noMigration, RoleHandler, type RoleRecord, requirePeer, type TransitionTable } from './role.js';
+import {
+  alreadyMigrating,
+  noMigration,
+  RoleHandler,
+  type RoleRecord,
+  requirePeer,
+  type TransitionTable,
+} from './role.js';
 
 /** Events replayed by one request: then they are acknowledged, and others get their turn. */
 const REPLAY_SLICE = 1_000;
@@ -266,7 +273,10 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   snapshotReady(message: SnapshotReady, from: bigint, trailer: Trailer | undefined): void {
     const origin = message.daemonOrigin;
     const standing = this.records.get(origin);
-    if (standing) requirePeer(origin, 'SnapshotReady', from, standing.orchestrator);
+    if (standing) {
+      if (from !== standing.orchestrator) this.#refuseRival(standing, message, from, trailer);
+      requirePeer(origin, 'SnapshotReady', from, standing.orchestrator);
+    }
     if (!standing && this.#isOver(origin, from, trailer)) return;
     const record = standing && !this.#supersedes(standing, trailer) ? standing : this.#open(message, from, trailer);
     if (!record) return;
@@ -672,6 +682,14 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     const ask = { role: 'target', origin, orchestrator: from, source, target, daemonKind } as const;
     record.awaiting = this.ctx.request('target', 'admit', ask);
     return record;
+  }
+
+  /** Another node leads a further try while this one is not over here: whoever leads that must not wait in vain. */
+  #refuseRival(standing: TargetRecord, message: SnapshotReady, from: bigint, trailer: Trailer | undefined): void {
+    const { origin, try: attempt } = standing;
+    const isLast = message.chunkIndex === message.totalChunks - 1;
+    if (!isLast || !standing.admitted || attempt === undefined || (trailer?.try ?? 0n) <= attempt) return;
+    this.#refuseAtOnce(origin, from, trailer, told(alreadyMigrating(origin)));
   }
 
   #refuseAtOnce(origin: bigint, to: bigint, trailer: Trailer | undefined, failure: ToldFailure): void {

@@ -53,8 +53,8 @@ export class DeliveryEndpoint {
   readonly #serving = new Map<bigint, Promise<void>>();
   readonly #onRefused: (error: MigrationError) => void;
   readonly #environment: Pick<Environment, 'after' | 'randomBytes'>;
-  #nextId = 1n;
-  /** Not from 1: peers may remember those of an earlier run of this node. */
+  /** Neither from 1: peers may answer, and remember, what an earlier run of this node sent. */
+  #nextId: bigint;
   #nextStream: number;
 
   /** @param onRefused a frame of a peer's was refused; nothing has changed */
@@ -66,6 +66,7 @@ export class DeliveryEndpoint {
     environment: Pick<Environment, 'after' | 'randomBytes'> = systemEnvironment,
   ) {
     this.#environment = environment;
+    this.#nextId = Buffer.from(environment.randomBytes(8)).readBigUInt64LE();
     this.#nextStream = Buffer.from(environment.randomBytes(4)).readUInt32LE();
     this.#onRefused = onRefused;
     this.#codec = codec;
@@ -82,16 +83,20 @@ export class DeliveryEndpoint {
     const stream = this.#nextStream;
     this.#nextStream = (stream + 1) >>> 0;
     let [lastRound, index, waitMs] = [-1, 0, FIRST_WAIT_MS];
-    return async (node, round, events) => {
-      index = round === lastRound ? index + 1 : 0;
-      lastRound = round;
-      const place = { id: this.#nextId++, stream, round, index };
-      const frame = encodeDelivery(this.#codec, place, { daemonOrigin, events });
-      if (!this.#mesh.peer(node)) return refused(gone(node));
-      const acceptance = await this.#send(node, place.id, frame, events.length, waitMs);
+    const heard = async (answer: Promise<Acceptance>): Promise<Acceptance> => {
+      const acceptance = await answer;
       const isHeard = acceptance.refusal?.kind !== 'timed-out';
       waitMs = isHeard ? FIRST_WAIT_MS : Math.min(2 * waitMs, LONGEST_WAIT_MS);
       return acceptance;
+    };
+    return (node, round, events) => {
+      const place = { id: this.#nextId, stream, round, index: round === lastRound ? index + 1 : 0 };
+      // Before its place is taken: one that no frame holds was never sent.
+      const frame = encodeDelivery(this.#codec, place, { daemonOrigin, events });
+      this.#nextId = BigInt.asUintN(64, this.#nextId + 1n);
+      [lastRound, index] = [round, place.index];
+      if (!this.#mesh.peer(node)) return Promise.resolve(refused(gone(node)));
+      return heard(this.#send(node, place.id, frame, events.length, waitMs));
     };
   }
 

@@ -50,7 +50,7 @@ export class Ownership implements DaemonOwnership {
     if (standing.owner === this.#node && unheard.has(standing.tries)) return standing.epoch;
     throw new MigrationError(
       'already-exists',
-      `daemon ${origin} lives on node ${standing.owner} already; a daemon cannot be spawned twice`,
+      `daemon ${origin} lives on node ${standing.owner} already; a daemon cannot be spawned twice. Where its last copy was lost with that node, forget() gives it up`,
       { details: { origin, owner: standing.owner } },
     );
   }
@@ -58,6 +58,14 @@ export class Ownership implements DaemonOwnership {
   /** A daemon that lives here ends. */
   async remove(origin: bigint): Promise<void> {
     await this.#change(origin, (entry) => this.#requireOwner(origin, entry) && undefined);
+  }
+
+  /** A daemon whose last copy was lost with its owner has ended. @throws MigrationError `ownership-lost` where it has another by now */
+  async removeLost(origin: bigint, { node, epoch }: LostOwner): Promise<void> {
+    await this.#change(origin, (entry) => {
+      if (entry.owner !== node || entry.epoch !== epoch) throw lostTo(origin, entry);
+      return undefined;
+    });
   }
 
   /** An attempt to migrate begins: it gets a number higher than any before. */

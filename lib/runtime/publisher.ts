@@ -14,7 +14,11 @@ interface Batch {
   readonly sentAt: number;
 }
 
-/** Hands a batch to a node and gives back what became of it; of one round, nothing is accepted behind a refusal. */
+/**
+ * Hands a batch to a node and gives back what became of it; of one round, nothing is accepted behind a refusal.
+ *
+ * @throws MigrationError `event-too-large`, at once: that batch was never sent, and the next one takes its place
+ */
 export type DeliverFn = (node: bigint, round: number, events: readonly CausalEvent[]) => Promise<Acceptance>;
 
 /**

@@ -581,13 +581,8 @@ export class DaemonRuntime {
   async recover(origin: bigint, options: { readonly force?: boolean } = {}): Promise<Recovery> {
     this.#requireReady('recover');
     const owner = await this.#ownership.holder(origin);
-    if (owner && owner.node !== this.nodeId && !options.force && this.#mesh.peer(owner.node)) {
-      throw new MigrationError(
-        'already-exists',
-        `daemon ${origin} belongs to node ${owner.node}, which is in the mesh; nothing is recovered while it may live there`,
-        { details: { origin, owner: owner.node } },
-      );
-    }
+    if (!options.force) this.#requireGone(origin, owner, 'nothing is recovered');
+    // Whoever asks while it is recovered hears what becomes of that.
     const underWay = this.#recoveries.get(origin);
     if (underWay) return underWay;
     const recovery = this.#recover(origin, owner).finally(() => this.#recoveries.delete(origin));
@@ -609,6 +604,39 @@ export class DaemonRuntime {
     }
     await recovered;
     return { epoch: this.#registry.require(origin).epoch, isWhole: true };
+  }
+
+  /**
+   * Gives a daemon up that lives nowhere any more: its last copy was lost with its node, and the ownership register still names that.
+   * From then on it may be spawned anew, from its beginning or from a snapshot. Where any node still has a backup of it, `recover`
+   * there is what to call: a backup is let go by this.
+   *
+   * @param options `force`: the owner is still in the mesh, and the caller answers for its copy never being live again
+   * @throws MigrationError `daemon-not-found` where the register does not know it, `already-exists` where a copy is here or its owner
+   * is another node in the mesh, `already-migrating`, `ownership-lost` where it has got another owner meanwhile
+   */
+  async forget(origin: bigint, options: { readonly force?: boolean } = {}): Promise<void> {
+    this.#requireReady('forget');
+    if (this.#registry.get(origin) || this.#spool?.takeUp.waits(origin)) throw copyIsHere(origin, this.nodeId);
+    if (this.#handler.isMigrating(origin)) throw alreadyMigrating(origin);
+    const owner = await this.#ownership.holder(origin);
+    if (!owner)
+      throw new MigrationError('daemon-not-found', `daemon ${origin} is in no ownership register`, {
+        details: { origin },
+      });
+    if (!options.force) this.#requireGone(origin, owner, 'it is not given up');
+    await this.#ownership.removeLost(origin, owner);
+    this.#mesh.forget(origin);
+  }
+
+  /** @throws MigrationError `already-exists` where the owner is another node in the mesh */
+  #requireGone(origin: bigint, owner: LostOwner | undefined, what: string): void {
+    if (!owner || owner.node === this.nodeId || !this.#mesh.peer(owner.node)) return;
+    throw new MigrationError(
+      'already-exists',
+      `daemon ${origin} belongs to node ${owner.node}, which is in the mesh; ${what} while it may live there`,
+      { details: { origin, owner: owner.node } },
+    );
   }
 
   /** May be repeated where the register could not be told: until then the copy stands here. */
@@ -965,6 +993,14 @@ interface RuntimeSpool {
   readonly arrivals: Arrivals | undefined;
   readonly fenced: FencedSpool;
   readonly takeUp: TakeUp;
+}
+
+function copyIsHere(origin: bigint, node: bigint): MigrationError {
+  return new MigrationError(
+    'already-exists',
+    `a copy of daemon ${origin} is on node ${node}: stop() ends one that lives, recover() brings one back that waits`,
+    { details: { origin } },
+  );
 }
 
 function endingSpool(

@@ -1,4 +1,5 @@
 import type { DaemonHost } from '../daemon/host.js';
+import { MigrationError } from '../errors.js';
 import { type MaybePromise, whenReady } from '../maybe-promise.js';
 import type { Mesh } from '../mesh/mesh.js';
 import type { DaemonSnapshot, Examination, RequestTypes } from '../migration/core.js';
@@ -32,16 +33,18 @@ export class RuntimeServices extends DaemonServices {
   }
 
   override takeSnapshot(ask: Ask<'takeSnapshot'>): MaybePromise<DaemonSnapshot> {
-    const { spool, registry } = this.#options;
-    return whenReady(this.#awaitKey(ask), () =>
-      whenReady(super.takeSnapshot(ask), (taken) => {
+    const { mesh, registry, spool } = this.#options;
+    return whenReady(this.#awaitKey(ask), () => {
+      // What a node reads that is not in the mesh nobody knows: what the host carries along would stay behind.
+      if (!mesh.peer(ask.target)) throw notInMesh(ask);
+      return whenReady(super.takeSnapshot(ask), (taken) => {
         if (!spool) return taken;
         return spool.begin(registry.require(ask.origin), ask, taken).catch((error: unknown) => {
           taken.bytes.close();
           throw error;
         });
-      }),
-    );
+      });
+    });
   }
 
   /** Only what would survive a crash of this node is offered. */
@@ -155,4 +158,9 @@ export class RuntimeServices extends DaemonServices {
     const wait = (): Promise<void> => turn().then(() => (isMissing() && nowMs() < until ? wait() : undefined));
     return isMissing() ? wait() : undefined;
   }
+}
+
+function notInMesh({ origin, target }: Ask<'takeSnapshot'>): MigrationError {
+  const message = `daemon ${origin} cannot go to node ${target}: it is not in the mesh`;
+  return new MigrationError('target-unavailable', message, { details: { origin, node: target } });
 }

@@ -1,5 +1,6 @@
-import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -9,11 +10,18 @@ import { suite } from '../support.js';
 const MAIN = fileURLToPath(new URL('../../examples/flights/main.js', import.meta.url));
 const demo = suite('demo');
 
+/** Where nothing may be left when a run is over. */
+const temporary = mkdtempSync(join(tmpdir(), 'demo-runs-'));
+const env = { ...process.env, TMPDIR: temporary, TEMP: temporary };
+process.on('exit', () => rmSync(temporary, { recursive: true }));
+
 function run(...args: string[]) {
   const { status, stdout, stderr } = spawnSync(process.execPath, [MAIN, ...args], {
     encoding: 'utf8',
     timeout: 120_000,
+    env,
   });
+  assert.equal(readdirSync(temporary), [], 'nothing is left on disk');
   return { status, stdout, stderr };
 }
 
@@ -135,11 +143,36 @@ demo('a source that is ended when it has offered the daemon leaves it to the tar
   assert.is(found.tries, 1);
 });
 
-demo('a source that is ended before takes the daemon along, and that is told', () => {
-  const found = result(1, '--kill', 'source', '--at', 'Transfer');
-  assert.match(found.outcome, /^lost: it ended with the node on which it was live, and nothing kept it \(.*is gone\)$/);
-  assert.equal(found.killed, { role: 'source', phase: 'Transfer' });
-  assert.ok(!found.equal && found.processed === 0 && found.lost === 20_000);
+for (const way of [[], ['--back', '--mode', 'live']]) {
+  demo(`a source that is ended when the daemon is on disk, and not offered yet, takes it up; ${way.join(' ')}`, () => {
+    const found = result(0, '--kill', 'source', '--at', 'offering', ...way);
+    isWhole(found);
+    assert.equal(found.killed, { role: 'source', phase: 'offering' });
+    // The first one came to nothing: the target had no right to the daemon.
+    assert.is(found.tries, way.length === 0 ? 2 : 3);
+  });
+}
+
+for (const [phase, mode] of [
+  ['Transfer', 'pause'],
+  ['streaming', 'live'],
+] as const) {
+  demo(`a source that is ended in phase ${phase} takes the daemon along, and that is told; mode: ${mode}`, () => {
+    const found = result(1, '--kill', 'source', '--at', phase, '--mode', mode);
+    assert.match(found.outcome, /^lost: it was live on the node that ended, .* once it has stopped \(.* 3 .*\)$/);
+    assert.equal(found.killed, { role: 'source', phase });
+    assert.ok(!found.equal && found.processed === 0 && found.lost === 20_000);
+  });
+}
+
+demo('leaves nothing on disk when it is interrupted', async () => {
+  const child = spawn(process.execPath, [MAIN, '--records', '200000'], { env, stdio: ['ignore', 'ignore', 'pipe'] });
+  await once(child.stderr, 'data');
+  assert.is(readdirSync(temporary).length, 1);
+  const exit = once(child, 'exit');
+  child.kill('SIGINT');
+  assert.equal(await exit, [null, 'SIGINT']);
+  assert.equal(readdirSync(temporary), []);
 });
 
 demo('frames that are dropped, doubled and delayed cost nothing', () => {

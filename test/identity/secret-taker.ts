@@ -3,7 +3,8 @@ import { EntityKeypair, MigrationError, secureMemoryStatus } from '../../lib/ind
 
 // A thread that takes as many secrets as it is told to, says how far it came, and holds them until it is told to end.
 
-const keypairs: EntityKeypair[] = [];
+/** Exported, so that the module holds them: what nobody can reach any more is collected, and given back. */
+export const keypairs: EntityKeypair[] = [];
 let refusal: string | undefined;
 try {
   while (keypairs.length < (workerData as number)) keypairs.push(EntityKeypair.generate());

@@ -1,4 +1,4 @@
-import { Chance } from './chance.js';
+import { Random } from '../simulation/chance.js';
 import type { DaemonShape, Role, Trap } from './messages.js';
 
 /** Where a message is when its node is killed. */
@@ -150,61 +150,61 @@ const FRAMES_EVERY = 4;
 
 /** The round of a seed. Seeds that differ by the number of subjects are about the same one, but for every fourth. */
 export function planOf(seed: number): Plan {
-  const chance = new Chance(seed);
-  const subject = seed % FRAMES_EVERY === 0 ? frameOf(chance) : SUBJECTS[seed % SUBJECTS.length]!;
+  const random = new Random(seed);
+  const subject = seed % FRAMES_EVERY === 0 ? frameOf(random) : SUBJECTS[seed % SUBJECTS.length]!;
   const { detour = 'none', first } = subject;
-  const spot = 'phase' in subject.spot ? { ...subject.spot, step: stepOf(chance, subject.spot) } : subject.spot;
-  const victims = victimsOf(chance, subject);
-  const second: Blow = { spot, victims, isTold: chance.fraction() < 0.5 };
-  const blows = [...(first ? [first] : []), second, ...againOf(chance, spot)];
+  const spot = 'phase' in subject.spot ? { ...subject.spot, step: stepOf(random, subject.spot) } : subject.spot;
+  const victims = victimsOf(random, subject);
+  const second: Blow = { spot, victims, isTold: random.chance(0.5) };
+  const blows = [...(first ? [first] : []), second, ...againOf(random, spot)];
   // Only a snapshot of several batches is half here for longer than a turn.
-  const isLarge = ('phase' in spot && spot.phase === 'assembling') || chance.fraction() < 0.25;
+  const isLarge = ('phase' in spot && spot.phase === 'assembling') || random.chance(0.25);
   return {
     seed,
     blows,
     detour,
     shape: {
-      padding: isLarge ? 1_500_000 : chance.between(0, 60_000),
-      isAsync: chance.fraction() < 0.4,
-      isStreamed: chance.fraction() < 0.3,
+      padding: isLarge ? 1_500_000 : random.between(0, 60_000),
+      isAsync: random.chance(0.4),
+      isStreamed: random.chance(0.3),
     },
     // In live mode a target that activates has nothing to publish.
-    mode: 'phase' in spot && spot.phase === 'activating' ? 'pause' : chance.fraction() < 0.3 ? 'live' : 'pause',
-    isSouthward: chance.fraction() < 0.5,
-    downMs: chance.pick([0, 0, 50, 400]),
+    mode: 'phase' in spot && spot.phase === 'activating' ? 'pause' : random.chance(0.3) ? 'live' : 'pause',
+    isSouthward: random.chance(0.5),
+    downMs: random.pick([0, 0, 50, 400]),
   };
 }
 
 /** Phases in which a node takes several steps of its own. */
 const LONG = new Set(['transferring', 'streaming', 'offering', 'offered', 'withdrawing', 'restoring', 'holding']);
 
-function stepOf(chance: Chance, { phase }: Trap): number {
-  const step = chance.pick([1, 1, 2, 3, 4]);
+function stepOf(random: Random, { phase }: Trap): number {
+  const step = random.pick([1, 1, 2, 3, 4]);
   return LONG.has(phase) ? step : 1;
 }
 
 /** A source that has stopped is now and then killed again, while it takes up what it finds in its spool. */
-function againOf(chance: Chance, spot: Trap | MessageSpot): Blow[] {
-  const phase = chance.pick(['offered', 'withdrawing', 'resuming']);
+function againOf(random: Random, spot: Trap | MessageSpot): Blow[] {
+  const phase = random.pick(['offered', 'withdrawing', 'resuming']);
   const isStopped = 'phase' in spot ? STOPPED.has(spot.phase) : spot.name === 'offer' || spot.name === 'withdraw';
-  if (!isStopped || chance.fraction() < 0.6) return [];
-  const again: Trap = { role: 'source', phase, step: chance.between(1, 3) };
-  return [{ spot: again, victims: ['source'], isTold: chance.fraction() < 0.5, isAfterRestart: true }];
+  if (!isStopped || random.chance(0.6)) return [];
+  const again: Trap = { role: 'source', phase, step: random.between(1, 3) };
+  return [{ spot: again, victims: ['source'], isTold: random.chance(0.5), isAfterRestart: true }];
 }
 
 const STOPPED = new Set(['offering', 'offered', 'withdrawing', 'recovering', 'resuming']);
 
-function frameOf(chance: Chance): Subject {
-  const when = chance.pick(['before', 'after'] as const);
-  const spot: MessageSpot = { kind: 'frame', name: chance.pick(FRAMES), nth: chance.pick([1, 1, 1, 2]), when };
-  return { spot, victims: chance.pick([['source'], ['target'], ['source', 'target']]) };
+function frameOf(random: Random): Subject {
+  const when = random.pick(['before', 'after'] as const);
+  const spot: MessageSpot = { kind: 'frame', name: random.pick(FRAMES), nth: random.pick([1, 1, 1, 2]), when };
+  return { spot, victims: random.pick([['source'], ['target'], ['source', 'target']]) };
 }
 
 /** One kills both at once now and then. */
-function victimsOf(chance: Chance, { spot, victims, first }: Subject): readonly Role[] {
+function victimsOf(random: Random, { spot, victims, first }: Subject): readonly Role[] {
   const [victim] = victims ?? ['phase' in spot ? spot.role : 'source'];
   if (victims && victims.length > 1) return victims;
-  return !first && chance.fraction() < 0.3 ? ['source', 'target'] : [victim!];
+  return !first && random.chance(0.3) ? ['source', 'target'] : [victim!];
 }
 
 /** What must be struck at least once: each phase of each side, and each step in the register. */

@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import type { CausalEvent } from '../../lib/index.js';
 import type { LinkedMesh } from '../../lib/mesh/linked-mesh.js';
 import { DeliveryEndpoint } from '../../lib/runtime/delivery-endpoint.js';
@@ -86,7 +87,7 @@ export class Publisher {
       const events = Array.from({ length: again + count }, (_, i) => eventOf(this.#originHash, 1, first + i));
       await this.#send(events, again);
       if (count > BATCH_EVENTS) this.#onBurst?.();
-      await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+      await pause(PAUSE_MS);
     }
   }
 

@@ -1,8 +1,10 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import { type CausalEvent, createCodec, type MigrationHandle } from '../../lib/index.js';
 import type { MaybePromise } from '../../lib/maybe-promise.js';
 import type { ChannelSubscription } from '../../lib/mesh/mesh.js';
 import type { OwnershipEntry } from '../../lib/mesh/register.js';
 import type { Recovery } from '../../lib/runtime/take-up.js';
+import { eventually } from '../support.js';
 import { Detours } from './detours.js';
 import { Ledger } from './ledger.js';
 import { NORTH, type NodeState, type Role, SOUTH } from './messages.js';
@@ -11,7 +13,6 @@ import type { NetworkWitness, Pass, Passing } from './network.js';
 import type { Blow, Plan } from './plan.js';
 import { eventOf, Publisher } from './publisher.js';
 import { Strikes } from './strikes.js';
-import { pause, until } from './waiting.js';
 import type { World } from './world.js';
 
 /** Everything that is under way has ended by then, one way or another. */
@@ -186,7 +187,7 @@ export class Round implements NetworkWitness {
     this.#publisher = new Publisher(deliver, 700_000n + BigInt(this.#plan.seed), source, (node, sequence) =>
       this.#model.accepted(node, sequence, this.#entry()?.epoch ?? 0n),
     );
-    await until('the daemon takes events', () => this.#publisher!.accepted >= 6);
+    await eventually('the daemon takes events', () => this.#publisher!.accepted >= 6);
   }
 
   #begin(): void {
@@ -287,12 +288,12 @@ export class Round implements NetworkWitness {
       } catch (error) {
         this.note(`it does not move: ${(error as Error).message}`);
         if (performance.now() > end) throw new Error('the daemon cannot be moved any more', { cause: error });
-        await until('nothing is under way', () => this.#world.isIdle(this.#origin), SETTLE_MS);
+        await eventually('nothing is under way', () => this.#world.isIdle(this.#origin), SETTLE_MS);
         if (this.#world.live()[0] !== live) return;
       }
     }
-    await until('the move is over', () => this.#world.isIdle(this.#origin), SETTLE_MS);
-    await until(`it is live on node ${other}`, () => this.#world.live()[0] === other);
+    await eventually('the move is over', () => this.#world.isIdle(this.#origin), SETTLE_MS);
+    await eventually(`it is live on node ${other}`, () => this.#world.live()[0] === other);
   }
 
   async #check(): Promise<void> {
@@ -305,7 +306,7 @@ export class Round implements NetworkWitness {
     for (const end = performance.now() + 3_000; performance.now() < end && !isAll(); await pause(10))
       entries = await this.#entries(live);
     if (!this.#model.hasForked)
-      await until('outputs are read', () => this.#model.readCount >= entries.length, 2_000).catch(() => {});
+      await eventually('outputs are read', () => this.#model.readCount >= entries.length, 2_000).catch(() => {});
     this.#model.check(entries, createCodec());
   }
 
@@ -321,9 +322,11 @@ export class Round implements NetworkWitness {
     const [now] = this.#world.live();
     if (live !== undefined && now !== undefined) await network.process(now).ask({ kind: 'stop', origin: this.#origin });
     else this.#forget();
-    await until('the spools are empty', () => this.#world.spooled(this.#origin).length === 0, EMPTY_MS).catch(() => {
-      if (live !== undefined) this.#model.break(`left in spools: ${this.#world.spooled(this.#origin).join(', ')}`);
-    });
+    await eventually('the spools are empty', () => this.#world.spooled(this.#origin).length === 0, EMPTY_MS).catch(
+      () => {
+        if (live !== undefined) this.#model.break(`left in spools: ${this.#world.spooled(this.#origin).join(', ')}`);
+      },
+    );
     if (this.#entry()) this.#model.break('a daemon that was stopped is still in the register');
     if (this.#model.broken.length > 0) throw new Error('a promise was broken');
   }

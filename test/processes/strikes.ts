@@ -1,7 +1,7 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import { NORTH, type Role, SOUTH, type Watch } from './messages.js';
 import type { Pass, Passing } from './network.js';
 import type { Blow, MessageSpot, Plan } from './plan.js';
-import { pause } from './waiting.js';
 import type { World } from './world.js';
 
 /** A blow that has not struck by then does not; nor does one whose migration has been over for so long. */

@@ -255,11 +255,11 @@ large('are refused for a daemon on another node where no log would take them', (
 
 large('in a delivery that is cut off or says more than it holds are refused', () =>
   inWorld(async (world) => {
-    const frame = Buffer.alloc(17 + 12 + 44 + 10);
+    const frame = Buffer.alloc(21 + 12 + 44 + 10);
     frame[0] = 2;
-    frame.writeBigUInt64LE(world.origin, 17);
-    frame.writeUInt32LE(1, 25);
-    frame.writeUInt32LE(10, 29 + 32);
+    frame.writeBigUInt64LE(world.origin, 21);
+    frame.writeUInt32LE(1, 29);
+    frame.writeUInt32LE(10, 33 + 32);
     const answers: Buffer[] = [];
     const seat = world.stranger;
     seat.listen(SUBPROTOCOL_DELIVERY, (_, batch) => {
@@ -271,13 +271,13 @@ large('in a delivery that is cut off or says more than it holds are refused', ()
       await eventually('it is answered', () => answers.length === 1);
       return answers[0]!.toString('latin1');
     };
-    for (let length = 17; length < frame.length; length++)
+    for (let length = 21; length < frame.length; length++)
       assert.match(await send(frame.subarray(0, length)), /truncated/);
     for (const [at, value] of [
-      [25, 2],
-      [25, 0xffff_ffff],
-      [61, 11],
-      [61, 0xffff_ffff],
+      [29, 2],
+      [29, 0xffff_ffff],
+      [65, 11],
+      [65, 0xffff_ffff],
     ] as const) {
       const wrong = Buffer.from(frame);
       wrong.writeUInt32LE(value, at);

@@ -62,6 +62,52 @@ recovery('comes back by itself where the mesh knows that, before its source had 
   await end();
 });
 
+/** A daemon whose only copy is lost with its node, which is started again. */
+async function lostDaemon() {
+  const mesh = new InProcessMesh();
+  const start = (id: bigint) => {
+    const seat = mesh.join(id);
+    const runtime = new DaemonRuntime({ mesh: seat });
+    runtime.registerFactory('recorder', () => new Recorder());
+    runtime.start();
+    return { seat, runtime };
+  };
+  const [first, other] = [start(SOURCE), start(OTHER)];
+  const keypair = EntityKeypair.generate();
+  const origin = await first.runtime.spawn('recorder', keypair.clone());
+  await first.runtime.deliver(origin, events(PUBLISHER, 1, 3));
+  return { origin, keypair, first, other: other.runtime, restart: () => start(SOURCE).runtime };
+}
+
+recovery('of which no copy is left is given up, and spawned anew by who asks for that', async () => {
+  const { origin, keypair, first, other, restart } = await lostDaemon();
+  await refusal('already-exists', () => other.forget(origin));
+  await refusal('already-exists', () => first.runtime.forget(origin));
+  await first.seat.close();
+  const again = restart();
+  const error = await refusal('already-exists', () => again.spawn('recorder', keypair.clone()));
+  assert.match(error.message, /forget\(\) gives it up/);
+  await refusal('already-exists', () => other.forget(origin));
+  await again.forget(origin);
+  await refusal('daemon-not-found', () => again.forget(origin));
+  assert.is(await other.spawn('recorder', keypair.clone()), origin);
+  await other.deliver(origin, events(PUBLISHER, 1, 2));
+  assert.is(other.counts(origin).processed, 2, 'it has seen nothing yet');
+  await Promise.all([again, other].map((node) => node.shutdown()));
+});
+
+recovery('of which no copy is left is given up elsewhere only when its node is gone, or by force', async () => {
+  const { origin, keypair, first, other, restart } = await lostDaemon();
+  await first.seat.close();
+  await other.forget(origin);
+  const again = restart();
+  await again.spawn('recorder', keypair.clone());
+  await refusal('already-exists', () => other.forget(origin));
+  await other.forget(origin, { force: true });
+  assert.ok(await other.spawn('recorder', keypair.clone()));
+  await Promise.all([again, other].map((node) => node.shutdown().catch(() => {})));
+});
+
 recovery('is not recovered while its owner is in the mesh, unless somebody answers for that', async () => {
   const { source, target, origin, end } = await world();
   const error = await refusal('already-exists', () => source.recover(origin));
@@ -166,20 +212,3 @@ function isKnown(node: DaemonRuntime, origin: bigint): boolean {
     return false;
   }
 }
-
-recovery('answers everybody who asks for it at once', async () => {
-  const { source, daemons, origin, end } = await world();
-  const asked = [1, 2, 3].map(() => source.recover(origin, { force: true }));
-  const outcomes = Promise.allSettled(asked);
-  let isSettled = false;
-  void outcomes.then(() => {
-    isSettled = true;
-  });
-  await eventually('all have an answer', () => isSettled);
-  for (const outcome of await outcomes) {
-    assert.is(outcome.status, 'fulfilled');
-    assert.equal(outcome.status === 'fulfilled' && outcome.value, { epoch: 3n, isWhole: true });
-  }
-  assert.is(daemons.length, 2);
-  await end();
-});

@@ -98,7 +98,8 @@ export class Copies {
     const isLive = runtime.has(origin);
     const hadCopy = seat.hasCopy;
     seat.hasCopy = key !== 'none';
-    if (seat.hasCopy !== hadCopy) seat.mayCome = false;
+    // Another may have been made before the one that was there is gone.
+    if (seat.hasCopy && !hadCopy) seat.mayCome = false;
     seat.hasKey = key === 'whole';
     const becomesLive = isLive && !seat.isLive;
     seat.isLive = isLive;

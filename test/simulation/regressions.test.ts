@@ -9,6 +9,8 @@ const regressions = suite('regressions');
 const SEEDS: ReadonlyArray<readonly [seed: number, why: string]> = [
   [42, 'a creation whose answer was lost was taken for another’s'],
   [6, 'a batch of events was taken behind one that was lost'],
+  [9504, 'an answer to a batch of a node’s earlier life was taken for one of its next'],
+  [9942, 'a snapshot for a node that was away left what the host carries behind'],
   [1212, 'chunks sent again stood before those that were missing, where they leave slowly'],
 ];
 

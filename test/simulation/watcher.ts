@@ -106,10 +106,9 @@ export class Watcher {
 
   sent(flight: Flight): void {
     this.#trace.digestFrame(flight.from, flight.to, flight.frame);
-    if (flight.subprotocol !== SUBPROTOCOL_MIGRATION) return;
-    const frame = decoded(flight.frame);
-    if (!frame) return;
     this.#trace.note(() => `${flight.from} → ${flight.to}  ${this.describe(flight)}`);
+    const frame = flight.subprotocol === SUBPROTOCOL_MIGRATION ? decoded(flight.frame) : undefined;
+    if (!frame) return;
     const { message, trailer } = frame;
     const origin = message.daemonOrigin;
     if (trailer?.try !== undefined) this.#noteTry(origin, trailer.try);

@@ -49,8 +49,8 @@ const ANSWER_MS = 500;
 /** How long everything may take to settle by itself once faults have stopped; and when somebody has looked after it. */
 const SETTLE_MS = 6_000;
 const RECOVER_MS = 3_000;
-/** A migration that nothing disturbs. */
-const UNDISTURBED_MS = 4_000;
+/** Migrations that nothing disturbs, but what is left of earlier ones until a target loses patience. */
+const UNDISTURBED_MS = 6_000;
 const MOST_STEPS = 400_000;
 const MOST_TIMERS = 2_000;
 const MOST_IN_FLIGHT_BYTES = 4 * 1024 * 1024;
@@ -809,6 +809,11 @@ export class World {
   /** What is on its way arrives; then everybody's account must be right. */
   #end(): void {
     this.scheduler.in(400, 0, () => {
+      // A frame that took long has begun something: that ends too.
+      if (!this.#isSettled() || this.#leftOver().length > 0) {
+        this.#end();
+        return;
+      }
       this.plan.daemons.forEach((_, daemon) => {
         if (this.#copies.isGone(daemon)) return;
         const [live] = this.#copies.live(daemon);
