@@ -41,7 +41,7 @@ export class Random {
   }
 }
 
-/** What chance may do to a frame, an operation of the register, a call of a daemon. */
+/** What chance may do to a frame, an operation of the register or of a disk, a call of a daemon. */
 export const FATES = [
   'lost',
   'doubled',
@@ -56,6 +56,13 @@ export const FATES = [
   'snapshot-throws',
   'restore-throws',
   'publish-lost',
+  'disk-slow',
+  'disk-failed',
+  'disk-full',
+  'disk-crash',
+  'spool-lost',
+  'crash-loses',
+  'crash-tears',
 ] as const;
 
 export type Fate = (typeof FATES)[number];

@@ -39,7 +39,16 @@ export interface CopiesWitness {
   owns(daemon: number, node: number): boolean;
   /** That node has told its daemon's former home that it is live: that one's backup may go at any moment. */
   hasConfirmed(daemon: number, node: number): boolean;
+  /** An offer of that node's was written since it had the daemon live: its copy is whole on its disk, if it has one. */
+  hasOffered(daemon: number, node: number): boolean;
+  /** In the register. */
+  epoch(daemon: number): bigint;
+  /** A node has taken a copy up from its disk. */
+  tookUp(daemon: number, node: number): void;
 }
+
+/** What a node has of its disk after a crash. */
+export type DiskLeft = 'none' | 'kept' | 'lost';
 
 /**
  * Where the copies of the daemons are, and with them their keys: at most one live, no more than may be, and one at least unless
@@ -54,6 +63,10 @@ export class Copies {
   readonly #isBorn: boolean[];
   /** Its last copy that could be the daemon went with a node. */
   readonly #isExcused: boolean[];
+  /** Copies on disks of nodes that are down, or not ready yet, and the epoch after which they are old. */
+  readonly #stored: Array<Map<number, bigint>>;
+  /** Nodes that crashed when they had the daemon live: what their disk has of it is older. */
+  readonly #olderAt: Array<Set<number>>;
 
   constructor(origins: readonly bigint[], complain: Complain, witness: CopiesWitness) {
     this.#origins = origins;
@@ -62,6 +75,8 @@ export class Copies {
     this.#seats = origins.map(() => new Map());
     this.#isBorn = origins.map(() => false);
     this.#isExcused = origins.map(() => false);
+    this.#stored = origins.map(() => new Map());
+    this.#olderAt = origins.map(() => new Set());
   }
 
   born(daemon: number): void {
@@ -99,7 +114,10 @@ export class Copies {
     const hadCopy = seat.hasCopy;
     seat.hasCopy = key !== 'none';
     // Another may have been made before the one that was there is gone.
-    if (seat.hasCopy && !hadCopy) seat.mayCome = false;
+    if (seat.hasCopy && !hadCopy) {
+      seat.mayCome = false;
+      this.#appeared(daemon, node, seat, runtime);
+    }
     seat.hasKey = key === 'whole';
     const becomesLive = isLive && !seat.isLive;
     seat.isLive = isLive;
@@ -114,21 +132,64 @@ export class Copies {
     if (becomesLive || hadCopy !== seat.hasCopy) this.#check(daemon);
   }
 
-  /** A node and all that it had are gone. @returns the daemons of which it had the copy that was live, or had stopped last */
-  crashed(node: number): Array<{ readonly daemon: number; readonly wasLive: boolean }> {
+  /** A copy from a disk is one that stood still: it is the daemon, or its backup. */
+  #appeared(daemon: number, node: number, seat: Seat, runtime: DaemonRuntime): void {
+    const isOlder = this.#olderAt[daemon]!.delete(node);
+    this.#stored[daemon]!.delete(node);
+    const origin = this.#origins[daemon]!;
+    if (!runtime.migrations().some((one) => one.role === 'source' && one.origin === origin)) return;
+    seat.wasLive = true;
+    this.#witness.tookUp(daemon, node);
+    if (isOlder)
+      this.#complain('never-two', `node ${node} had daemon ${daemon} live, and takes up an older copy by itself`);
+  }
+
+  /**
+   * A node is gone, with all that it had in memory, and perhaps its disk.
+   *
+   * @returns the daemons of which it had the copy that was live, or had stopped last, and that its disk does not have
+   */
+  crashed(node: number, disk: DiskLeft): Array<{ readonly daemon: number; readonly wasLive: boolean }> {
     const lost: Array<{ readonly daemon: number; readonly wasLive: boolean }> = [];
     this.#seats.forEach((seats, daemon) => {
       const seat = seats.get(node);
       seats.delete(node);
-      if (!seat?.hasCopy) return;
-      if (seat.isLive || (seat.wasLive && this.#witness.owns(daemon, node)))
-        lost.push({ daemon, wasLive: seat.isLive });
-      const isBackedUp = [...seats.values()].some(({ wasLive }) => wasLive);
+      const stored = this.#stored[daemon]!;
+      if (disk !== 'kept') this.#olderAt[daemon]!.delete(node);
+      const isStoredLost = disk === 'lost' && stored.delete(node);
+      if (!seat?.hasCopy && !isStoredLost) return;
+      const isLive = seat?.isLive === true;
+      const wasLive = seat?.wasLive === true || isStoredLost;
+      if (disk === 'kept' && isLive) this.#olderAt[daemon]!.add(node);
+      const owns = this.#witness.owns(daemon, node);
+      if (disk === 'kept' && !isLive && wasLive && this.#witness.hasOffered(daemon, node)) {
+        stored.set(node, this.#witness.epoch(daemon) - (owns ? 0n : 1n));
+        return;
+      }
+      if (isLive || (wasLive && owns)) lost.push({ daemon, wasLive: isLive });
+      const isBackedUp = stored.size > 0 || [...seats.values()].some((other) => other.wasLive);
       const mayBeReleased = !isBackedUp || this.#witness.hasConfirmed(daemon, node);
-      if (seat.wasLive && mayBeReleased) this.#isExcused[daemon] = true;
+      if (wasLive && mayBeReleased) this.#isExcused[daemon] = true;
       this.#check(daemon);
     });
     return lost;
+  }
+
+  /** The register names another, in that epoch: what stands on disks may be old by that. */
+  owned(daemon: number, owner: number, epoch: bigint): void {
+    for (const [node, since] of this.#stored[daemon]!)
+      if (node !== owner && epoch > since + 1n) this.#stored[daemon]!.delete(node);
+  }
+
+  /** Whether a node had it live when it crashed last, so that its disk has only an older one. */
+  isOlderAt(daemon: number, node: number): boolean {
+    return this.#olderAt[daemon]!.has(node);
+  }
+
+  /** It was given up, and begins anew. */
+  forgotten(daemon: number): void {
+    this.#stored[daemon]!.clear();
+    this.#olderAt[daemon]!.clear();
   }
 
   live(daemon: number): number[] {
@@ -159,7 +220,8 @@ export class Copies {
     const all = this.all(daemon);
     if (all.length > this.#witness.mayHave(daemon))
       this.#complain('custody', `copies of daemon ${daemon} are on nodes ${all.join(', ')}`);
-    if (this.#isBorn[daemon] && all.length === 0 && !this.#isExcused[daemon])
+    const isSomewhere = all.length > 0 || this.#stored[daemon]!.size > 0;
+    if (this.#isBorn[daemon] && !isSomewhere && !this.#isExcused[daemon])
       this.#complain('never-none', `no copy of daemon ${daemon} is left anywhere`);
   }
 }
@@ -185,40 +247,54 @@ interface Account {
 /** What publishers were told, against what copies have processed: each event once, in order, none missing. */
 export class History {
   readonly #complain: Complain;
-  readonly #accounts: Account[];
+  /** By sender. */
+  readonly #accounts = new Map<number, Account>();
   /** Per daemon, who sends to it. */
-  readonly #publishers: ReadonlyArray<readonly number[]>;
+  readonly #publishers: Array<readonly number[]>;
 
   /** @param publishers per daemon, the numbers of who sends to it, channels included */
-  constructor(publishers: ReadonlyArray<readonly number[]>, count: number, complain: Complain) {
-    this.#publishers = publishers;
+  constructor(publishers: ReadonlyArray<readonly number[]>, complain: Complain) {
+    this.#publishers = [...publishers];
     this.#complain = complain;
-    this.#accounts = Array.from({ length: count }, () => ({ sent: 0, accepted: 0, excused: 0, throwing: new Set() }));
+  }
+
+  /** A daemon was spawned anew: others send to it from now on. */
+  anew(daemon: number, publishers: readonly number[]): void {
+    this.#publishers[daemon] = publishers;
+  }
+
+  #account(publisher: number): Account {
+    let account = this.#accounts.get(publisher);
+    if (!account) {
+      account = { sent: 0, accepted: 0, excused: 0, throwing: new Set() };
+      this.#accounts.set(publisher, account);
+    }
+    return account;
   }
 
   sent(publisher: number, sequence: number, throws: boolean): void {
-    const account = this.#accounts[publisher]!;
+    const account = this.#account(publisher);
     account.sent = Math.max(account.sent, sequence);
     if (throws) account.throwing.add(sequence);
   }
 
   accepted(publisher: number, through: number): void {
-    const account = this.#accounts[publisher]!;
+    const account = this.#account(publisher);
     account.accepted = Math.max(account.accepted, through);
   }
 
   acceptedBy(publisher: number): number {
-    return this.#accounts[publisher]!.accepted;
+    return this.#account(publisher).accepted;
   }
 
   throwsAt(entry: number): boolean {
-    return this.#accounts[publisherOf(entry)]!.throwing.has(sequenceOf(entry));
+    return this.#account(publisherOf(entry)).throwing.has(sequenceOf(entry));
   }
 
   /** A live copy is gone with its node: what it alone had accepted may be missing. Channels are read again. */
   crashed(daemon: number, isChannel: (publisher: number) => boolean): void {
     for (const publisher of this.#publishers[daemon]!) {
-      const account = this.#accounts[publisher]!;
+      const account = this.#account(publisher);
       if (!isChannel(publisher)) account.excused = account.sent;
     }
   }
@@ -227,7 +303,7 @@ export class History {
   processed(ledger: Ledger, entry: number): void {
     const publisher = publisherOf(entry);
     const sequence = sequenceOf(entry);
-    const { excused, sent } = this.#accounts[publisher]!;
+    const { excused, sent } = this.#account(publisher);
     const last = lastOf(ledger.entries, publisher, ledger.entries.length - 1);
     const where = `daemon ${ledger.daemon} on node ${ledger.node}`;
     if (sequence > sent)
@@ -238,22 +314,25 @@ export class History {
       this.#complain('order', `${where} processed event ${sequence} of publisher ${publisher} right behind ${last}`);
   }
 
-  /** A copy is live: everything that was accepted before is in it. */
-  wentLive(ledger: Ledger, isChannel: (publisher: number) => boolean): void {
-    for (const publisher of this.#publishers[ledger.daemon]!) {
-      if (isChannel(publisher)) continue;
-      this.#requireAll(ledger, publisher, this.#accounts[publisher]!.accepted);
-    }
+  /** What a copy owes that goes live now: everything that was accepted before, per publisher. */
+  owed(daemon: number, isChannel: (publisher: number) => boolean): ReadonlyMap<number, number> {
+    const publishers = this.#publishers[daemon]!.filter((publisher) => !isChannel(publisher));
+    return new Map(publishers.map((publisher) => [publisher, this.#account(publisher).accepted]));
+  }
+
+  /** A copy is live, and has processed what was logged for it: all that is owed is in it. */
+  settled(ledger: Ledger, owed: ReadonlyMap<number, number>): void {
+    for (const [publisher, through] of owed) this.#requireAll(ledger, publisher, through);
   }
 
   /** Nothing is under way any more: all that these have sent is in the copy that is left. */
   end(ledger: Ledger, publishers: readonly number[]): void {
-    for (const publisher of publishers) this.#requireAll(ledger, publisher, this.#accounts[publisher]!.sent);
+    for (const publisher of publishers) this.#requireAll(ledger, publisher, this.#account(publisher).sent);
   }
 
   #requireAll(ledger: Ledger, publisher: number, through: number): void {
     const last = lastOf(ledger.entries, publisher, ledger.entries.length);
-    if (last >= through || this.#accounts[publisher]!.excused >= through) return;
+    if (last >= through || this.#account(publisher).excused >= through) return;
     this.#complain(
       'nothing-lost',
       `daemon ${ledger.daemon}, live on node ${ledger.node}, has events of publisher ${publisher} up to ${last}; accepted were those up to ${through}`,
@@ -329,13 +408,19 @@ export class OutputChain {
 export class Epochs {
   readonly #complain: Complain;
   readonly #publishers = new Map<string, string>();
+  /** Per daemon, how often it was spawned anew: its epochs begin again. */
+  readonly #lives = new Map<number, number>();
 
   constructor(complain: Complain) {
     this.#complain = complain;
   }
 
+  anew(daemon: number): void {
+    this.#lives.set(daemon, (this.#lives.get(daemon) ?? 0) + 1);
+  }
+
   published(daemon: number, epoch: bigint, node: string): void {
-    const key = `${daemon} ${epoch}`;
+    const key = `${daemon} ${this.#lives.get(daemon) ?? 0} ${epoch}`;
     const before = this.#publishers.get(key);
     if (before === undefined) this.#publishers.set(key, node);
     else if (before !== node)

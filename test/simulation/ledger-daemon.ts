@@ -62,6 +62,8 @@ export class Ledger implements MeshDaemon {
   /** It took up a state from elsewhere; and it has been live. */
   wasRestored = false;
   wasLive = false;
+  /** It was taken up from a disk, standing still. */
+  hasStood = false;
   readonly #traits: LedgerTraits;
   readonly #witness: LedgerWitness;
   #outputs = 0;

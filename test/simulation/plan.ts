@@ -3,6 +3,7 @@ import type { BrokerFaults } from './broker.js';
 import { Random } from './chance.js';
 import type { LedgerTraits } from './ledger-daemon.js';
 import type { NetworkFaults } from './network.js';
+import type { DiskFaults } from './simulated-disk.js';
 import type { RegisterFaults } from './simulated-register.js';
 
 export interface PlannedDaemon extends LedgerTraits {
@@ -29,7 +30,14 @@ export type Deed =
   | { readonly do: 'ask'; readonly daemon: number; readonly by: number; readonly to: number }
   | { readonly do: 'burst'; readonly publisher: number; readonly events: number }
   | { readonly do: 'feed'; readonly feed: number; readonly events: number }
-  | { readonly do: 'crash'; readonly node: number | Part; readonly daemon: number; readonly downMs: number }
+  | {
+      readonly do: 'crash';
+      readonly node: number | Part;
+      readonly daemon: number;
+      readonly downMs: number;
+      /** Once more, so many milliseconds after it was started again. */
+      readonly againMs?: number;
+    }
   | {
       readonly do: 'part';
       readonly from: number | Part;
@@ -79,6 +87,9 @@ export interface Plan {
   readonly planned: readonly Planned[];
   /** Whether a node takes part that lies, and whether it is trusted. */
   readonly liar: 'none' | 'trusted' | 'stranger';
+  /** Nodes with a spool. */
+  readonly spools: ReadonlySet<number>;
+  readonly disk: DiskFaults;
 }
 
 const PROFILES = ['calm', 'network', 'crashes', 'register', 'partitions', 'liar', 'everything', 'everything'] as const;
@@ -106,7 +117,69 @@ const MOMENTS = [
 /** The liar's node, and the first node's, are numbers that never change. */
 export const LIAR = 60;
 
+/** When nodes with a spool crash, besides. */
+const SPOOL_MOMENTS = [
+  'arrived TakeSnapshot',
+  'arrived RestoreComplete',
+  'arrived CutoverNotify',
+  'wrote offer',
+  'wrote offer',
+  'wrote offer',
+  'wrote claim',
+  'wrote claim',
+  'wrote withdraw',
+  'wrote withdraw',
+  'sent ActivationConfirmed',
+  'arrived ActivationConfirmed',
+] as const;
+
+const NO_SPOOLS: Pick<Plan, 'spools' | 'disk'> = {
+  spools: new Set(),
+  disk: { slow: 0, failed: 0, full: 0, crashes: 0, lost: 0 },
+};
+
 export function planOf(seed: number): Plan {
+  return withSpools(planWithoutSpools(seed));
+}
+
+/** Almost half of the seeds have nodes with a spool, which crash more often than others. */
+function withSpools(plan: Plan): Plan {
+  const { seed, nodes, daemons, faultsMs, profile } = plan;
+  const random = new Random(seed, 8);
+  if (profile === 'calm' || !random.chance(0.5)) return plan;
+  const spools = new Set(Array.from({ length: nodes }, (_, n) => n + 1).filter(() => random.chance(0.8)));
+  const isBad = random.chance(0.5);
+  const crashes = Array.from({ length: random.between(2, 5) }, (_, n): Planned => {
+    const seen = random.pick(SPOOL_MOMENTS);
+    const thenMs = random.chance(0.3) ? 0.001 : random.fraction() * random.pick([4, 20, 200]);
+    const moment = random.chance(0.2)
+      ? { at: random.between(10, faultsMs) }
+      : { when: { seen, nth: random.between(1, 4), thenMs } };
+    const deed: Deed = {
+      do: 'crash',
+      node: random.pick<Part>(['source', 'source', 'source', 'target']),
+      daemon: random.between(0, daemons.length - 1),
+      downMs: random.pick([1, 20, 100, 400, 2_000]),
+      ...(random.chance(0.3) && { againMs: random.fraction() * random.pick([3, 30, 300]) }),
+    };
+    return { name: `crash-spool:${n}`, deed, ...moment };
+  });
+  return {
+    ...plan,
+    planned: [...plan.planned, ...crashes],
+    spools,
+    disk: {
+      slow: random.pick([0, 0.02, 0.2]),
+      failed: isBad ? random.pick([0.005, 0.03]) : 0,
+      full: isBad ? random.pick([0, 0.01]) : 0,
+      crashes: random.pick([0, 0.005, 0.02]),
+      lost: random.pick([0, 0.15, 0.4]),
+    },
+  };
+}
+
+/** What the seed was before there were spools. */
+export function planWithoutSpools(seed: number): Plan {
   const random = new Random(seed);
   const profile = random.pick(PROFILES);
   const has = (what: string, otherwise = 0) => profile === what || profile === 'everything' || random.chance(otherwise);
@@ -170,6 +243,7 @@ export function planOf(seed: number): Plan {
     throws: random.chance(0.15) ? 0.2 : 0,
     planned: planned(random, { profile, nodes, daemons, publishers, feeds, faultsMs }),
     liar: has('liar') ? (random.chance(0.7) ? 'trusted' : 'stranger') : 'none',
+    ...NO_SPOOLS,
   };
 }
 

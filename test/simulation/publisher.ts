@@ -42,7 +42,7 @@ export interface PublisherOptions {
 
 /** Sends events to one daemon, and begins again where it does not know what became of them. */
 export class Publisher {
-  readonly options: PublisherOptions;
+  options: PublisherOptions;
   made = 0;
   #session: Session | undefined;
 
@@ -53,6 +53,13 @@ export class Publisher {
   /** Has so many more events to send. */
   add(events: number): void {
     this.made += events;
+  }
+
+  /** The daemon was spawned anew: it has heard nothing of this publisher, which is another from now on. */
+  beginAnew(number: number, originHash: bigint): void {
+    this.options = { ...this.options, number, originHash };
+    this.made = 0;
+    this.#session = undefined;
   }
 
   get accepted(): number {

@@ -2,11 +2,14 @@ import { DaemonHost } from '../../lib/daemon/host.js';
 import type { Acceptance, CausalEvent } from '../../lib/index.js';
 import { MigrationSourceHandler, MigrationTargetHandler } from '../../lib/index.js';
 import { type MaybePromise, whenReady } from '../../lib/maybe-promise.js';
+import { FencedSpool } from '../../lib/runtime/fenced-spool.js';
 import { Ownership } from '../../lib/runtime/ownership.js';
+import type { SpoolStorage } from '../../lib/spool/storage.js';
 import { CausalChain } from '../../lib/state/chain.js';
 import { ChannelPositions } from '../../lib/state/channel-positions.js';
 import { Horizon } from '../../lib/state/horizon.js';
 import type { StateSnapshot } from '../../lib/wire/snapshot.js';
+import { SimulatedDisk } from './simulated-disk.js';
 
 /** A rule that the code relies on, broken from outside: what the checkers must notice. */
 export interface Sabotage {
@@ -56,7 +59,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'forgets-the-horizon',
     what: 'what a daemon has seen does not travel with it',
-    near: 11,
+    near: 19,
     commit: () => replace(Horizon, 'decode', () => () => new Horizon()),
   },
   {
@@ -127,7 +130,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'publishes-before-the-claim',
     what: 'a copy that is not live publishes what its replay puts out',
-    near: 1,
+    near: 2,
     commit: () =>
       replace(
         DaemonHost.prototype,
@@ -160,7 +163,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'higher-try-ends-a-source',
     what: 'a second TakeSnapshot makes the source forget the migration that is under way',
-    near: 3,
+    near: 7,
     commit: () =>
       replace(
         MigrationSourceHandler.prototype,
@@ -249,6 +252,38 @@ export const SABOTAGES: readonly Sabotage[] = [
         (original) =>
           function (this: DaemonHost, snapshot: StateSnapshot) {
             return whenReady(original.call(this, snapshot), () => this.goLive(this.epoch));
+          },
+      ),
+  },
+  {
+    name: 'offers-before-it-is-sealed',
+    what: 'the source makes its offer while its spool is still being written',
+    near: 126,
+    commit: () =>
+      replace(
+        FencedSpool.prototype,
+        'seal',
+        (original) =>
+          async function (this: FencedSpool, host: DaemonHost) {
+            void original.call(this, host).catch(() => {});
+          },
+      ),
+  },
+  {
+    name: 'leaves-no-mark',
+    what: 'a daemon goes on at its source, and its file does not say so',
+    near: 104,
+    commit: () =>
+      replace(
+        SimulatedDisk.prototype,
+        'storage',
+        (original) =>
+          function (this: SimulatedDisk): SpoolStorage {
+            const storage: SpoolStorage = original.call(this);
+            const rename = async (from: string, to: string) => {
+              if (!to.startsWith('resumed-')) await storage.rename(from, to);
+            };
+            return { ...storage, rename };
           },
       ),
   },

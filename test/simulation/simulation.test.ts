@@ -2,7 +2,8 @@ import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import * as assert from 'uvu/assert';
 import { suite } from '../support.js';
-import { planOf } from './plan.js';
+import { type Plan, planOf } from './plan.js';
+import { quiet } from './quiet.js';
 import { runRange, type SeedReport } from './range.js';
 import { simulate, simulatePlan } from './run.js';
 import { SABOTAGES } from './sabotage.js';
@@ -36,6 +37,34 @@ simulation('without anything that goes wrong nothing fails', async () => {
   assert.is(outcome.violation, undefined);
   assert.is(outcome.rolledBack, 0);
   assert.ok(outcome.completed > 0, 'daemons move');
+});
+
+/** Source and target crash right when the offer stands. */
+function crashWhileOffered(lost: number): Plan {
+  const when = { seen: 'wrote offer', nth: 1, thenMs: 0.001 };
+  return quiet({
+    spools: new Set([1, 2, 3]),
+    disk: { slow: 0, failed: 0, full: 0, crashes: 0, lost },
+    planned: [
+      { name: 'events', at: 60, deed: { do: 'burst', publisher: 0, events: 12 } },
+      { name: 'move', at: 100, deed: { do: 'migrate', daemon: 0, by: 3, to: 2 } },
+      { name: 'crash-source', when, deed: { do: 'crash', node: 'source', daemon: 0, downMs: 50 } },
+      { name: 'crash-target', when, deed: { do: 'crash', node: 'target', daemon: 0, downMs: 50 } },
+    ],
+  });
+}
+
+simulation('a node with a spool comes back with what it had offered, and without its disk it does not', async () => {
+  const allowed = new Set(['events', 'move', 'crash-source', 'crash-target', 'spool-lost:1>0#1']);
+  const kept = await simulatePlan(crashWhileOffered(0), { allowed });
+  assert.is(kept.violation, undefined);
+  assert.is(kept.visits.get('fenced-copy-taken-up'), 1);
+  assert.is(kept.visits.get('spawned-anew'), undefined);
+  const lost = await simulatePlan(crashWhileOffered(1), { allowed });
+  assert.is(lost.violation, undefined);
+  assert.is(lost.visits.get('spool-lost'), 1);
+  assert.is(lost.visits.get('fenced-copy-taken-up'), undefined);
+  assert.is(lost.visits.get('spawned-anew'), 1);
 });
 
 simulation('a failing run is shrunk to what it needs, and told', async () => {

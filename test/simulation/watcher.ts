@@ -5,6 +5,7 @@ import { SUBPROTOCOL_MIGRATION } from '../../lib/wire/message.js';
 import type { Trailer } from '../../lib/wire/trailer.js';
 import { typescriptCodec } from '../../lib/wire/typescript/index.js';
 import type { Flight } from './network.js';
+import { LIAR } from './plan.js';
 import type { RegisterChange } from './simulated-register.js';
 import type { Trace } from './trace.js';
 
@@ -35,6 +36,13 @@ export const HARD_CASES = {
   'old-snapshot-under-new-try': 'a liar sends an old snapshot as one of a new try',
   'trailers-stripped': 'a liar takes the trailers off a snapshot',
   'log-cut-short': 'a liar sends a log that lacks its last events',
+  'fenced-copy-taken-up': 'a node that crashed with a daemon that stood still takes it up from its spool',
+  'marked-copy-recovered': 'somebody brings back an older copy that says that it was live again',
+  'crash-while-writing': 'a node crashes while its disk is at work',
+  'disk-refused': 'a disk refuses an operation',
+  'spool-lost': 'a node comes back without the copies that were on its disk',
+  'claim-landed-while-source-was-down': 'a target claims while its source, which has a spool, is down',
+  'spawned-anew': 'a daemon whose last copy was lost is given up, and spawned again',
   'liar-orders': 'a liar orders a cutover, an activation or an end that is not due',
 } as const;
 
@@ -67,12 +75,14 @@ export class Watcher {
   readonly #highestTry = new Map<bigint, bigint>();
   /** Offers that stand, and by whom. */
   readonly offers = new Map<bigint, { readonly source: number; readonly target: number; readonly try: bigint }>();
+  /** A claim was written, of what that node had offered. */
+  onClaim: (source: number) => void = () => {};
   /** Daemons that were claimed, and whose source has not heard of it. */
   readonly claimed = new Map<bigint, { readonly source: number; readonly target: number }>();
   /** When each try of a daemon began. */
   readonly #triesBegun = new Map<bigint, number[]>();
   /** Who has confirmed, and for which epoch. */
-  readonly #confirmed = new Map<bigint, { readonly node: number; readonly epoch: bigint | undefined }>();
+  readonly #confirmed = new Map<bigint, { readonly node: number; readonly epoch: bigint }>();
   readonly #draining = new Map<bigint, number>();
   readonly #visited = new Map<bigint, Set<number>>();
 
@@ -122,8 +132,7 @@ export class Watcher {
       if (Number(trailer.logFrom) <= book.sentThrough) this.visit('events-resent');
       book.sentThrough = Math.max(book.sentThrough, Number(trailer.logFrom) + message.events.length - 1);
     }
-    if (message.kind === 'ActivationConfirmed')
-      this.#confirmed.set(origin, { node: flight.from, epoch: trailer?.epoch });
+    if (message.kind === 'ActivationConfirmed') this.#noteConfirmed(origin, flight.from, trailer?.epoch ?? 0n);
     this.onMoment(`sent ${message.kind}`, origin);
   }
 
@@ -191,6 +200,7 @@ export class Watcher {
     if (change === 'try') this.#triesBegun.set(origin, [...(this.#triesBegun.get(origin) ?? []), this.#trace.now()]);
     if (change === 'claim') {
       this.claimed.set(origin, { source: offer?.source ?? 0, target: node });
+      this.onClaim(offer?.source ?? 0);
       if (isUnheard) this.visit('claim-answer-lost');
       const visited = this.#visited.get(origin) ?? new Set([offer?.source ?? 0]);
       if (visited.has(node)) this.visit('there-and-back');
@@ -236,6 +246,12 @@ export class Watcher {
     if (!known) return `${frame.length} bytes that are no frame`;
     const { message, trailer } = known;
     return `${message.kind} ${this.#names(message.daemonOrigin)}${fieldsOf(message)}${trailerOf(trailer)}`;
+  }
+
+  /** A former home repeats its own for as long as it is asked, and a liar is not believed. */
+  #noteConfirmed(origin: bigint, node: number, epoch: bigint): void {
+    if (node !== LIAR && epoch >= (this.#confirmed.get(origin)?.epoch ?? 0n))
+      this.#confirmed.set(origin, { node, epoch });
   }
 
   #noteTry(origin: bigint, number: bigint): void {

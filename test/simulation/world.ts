@@ -7,11 +7,21 @@ import {
   NodeKeys,
   type RuntimePolicy,
 } from '../../lib/index.js';
+import type { FencedName } from '../../lib/spool/fenced-name.js';
 import type { MigrationCodec } from '../../lib/wire/codec.js';
 import { MessageType, SUBPROTOCOL_MIGRATION } from '../../lib/wire/message.js';
 import { Broker, NO_BROKER_FAULTS } from './broker.js';
 import { Chances, Random } from './chance.js';
-import { type Complain, Copies, Epochs, History, type Observed, OutputChain, type Violation } from './checkers.js';
+import {
+  type Complain,
+  Copies,
+  type DiskLeft,
+  Epochs,
+  History,
+  type Observed,
+  OutputChain,
+  type Violation,
+} from './checkers.js';
 import { SimulatedEnvironment } from './environment.js';
 import { Ledger, type LedgerWitness } from './ledger-daemon.js';
 import { type Insight, Liar } from './liar.js';
@@ -19,6 +29,7 @@ import { type Flight, Network, NO_NETWORK_FAULTS } from './network.js';
 import { type Deed, LIAR, type Part, type Plan, type Planned } from './plan.js';
 import { eventOf, isThrowing, Publisher } from './publisher.js';
 import { Scheduler } from './scheduler.js';
+import { SimulatedDisk } from './simulated-disk.js';
 import { SimulatedMesh } from './simulated-mesh.js';
 import { NO_REGISTER_FAULTS, NodeRegister, SimulatedRegister } from './simulated-register.js';
 import { Trace } from './trace.js';
@@ -49,6 +60,10 @@ const ANSWER_MS = 500;
 /** How long everything may take to settle by itself once faults have stopped; and when somebody has looked after it. */
 const SETTLE_MS = 6_000;
 const RECOVER_MS = 3_000;
+/** What a spool holds of a daemon whose register could not be asked is asked for again within so long. */
+const UNDECIDED_MS = 1_300;
+/** In which a copy from a disk has processed what was logged for it. */
+const REPLAY_MS = 400;
 /** Migrations that nothing disturbs, but what is left of earlier ones until a target loses patience. */
 const UNDISTURBED_MS = 6_000;
 const MOST_STEPS = 400_000;
@@ -79,9 +94,16 @@ function codecOf(engine: Plan['engine']): MigrationCodec {
   return codec;
 }
 
+/** Of one publisher's numbers for the lives of its daemon, which begins anew when it was given up. */
+const NEXT_LIFE = 1_000;
+
 /** Of who sends events to daemons, by their number. */
 function senderOrigin(number: number): bigint {
   return 1_000n + BigInt(number);
+}
+
+function senderOf(originHash: bigint): number {
+  return Number(originHash - 1_000n);
 }
 
 function isSnapshot({ subprotocol, frame }: Flight): boolean {
@@ -140,6 +162,9 @@ export class World {
   violation: Violation | undefined;
   readonly #graves: Life[] = [];
   readonly #incarnations = new Map<number, number>();
+  readonly #disks = new Map<number, SimulatedDisk>();
+  /** `daemon node`: that node's offer was written, and it has not had the daemon live since. */
+  readonly #offered = new Set<string>();
   readonly #copies: Copies;
   readonly #history: History;
   readonly #epochs: Epochs;
@@ -154,6 +179,8 @@ export class World {
   readonly #subscribed: Array<Set<number>>;
   /** The newest ledger of each daemon on each node, as `daemon * 64 + node`. */
   readonly #ledgers = new Map<number, Ledger>();
+  /** Where somebody brings one back, in the same way. */
+  readonly #recovering = new Set<number>();
   readonly #moments = new Map<string, number>();
   readonly #waitingFor = new Map<string, Planned[]>();
   #completed = 0;
@@ -184,10 +211,17 @@ export class World {
         const { owner, epoch } = this.register.table.read(this.origins[daemon]!)?.entry ?? {};
         return owner === BigInt(node) && this.watcher.hasConfirmed(this.origins[daemon]!, node, epoch);
       },
+      hasOffered: (daemon, node) => this.#offered.has(`${daemon} ${node}`),
+      epoch: (daemon) => this.register.table.read(this.origins[daemon]!)?.entry.epoch ?? 0n,
+      tookUp: (daemon, node) => {
+        this.#ledgers.get(daemon * 64 + node)!.hasStood = true;
+        this.trace.note(() => `${node} takes up d${daemon} from its spool`);
+        this.watcher.visit('fenced-copy-taken-up');
+      },
     });
-    this.#history = new History(this.#sendersPerDaemon(), plan.publishers.length + plan.feeds, complain);
+    this.#history = new History(this.#sendersPerDaemon(), complain);
     this.#epochs = new Epochs(complain);
-    this.#chains = this.origins.map((origin, n) => new OutputChain(n, origin, codecOf(plan.engine), complain));
+    this.#chains = this.origins.map((_, daemon) => this.#chain(daemon));
     this.#subscribed = this.origins.map(() => new Set());
     this.#feeds = Array.from({ length: plan.feeds }, () => 0);
     this.#publishers = plan.publishers.map((_, n) => this.#publisher(n));
@@ -259,7 +293,12 @@ export class World {
     return 1 + Math.max(1, this.watcher.triesSince(this.origins[daemon]!, since));
   }
 
-  #isChannel = (sender: number): boolean => sender >= this.plan.publishers.length;
+  #isChannel = (sender: number): boolean => sender >= this.plan.publishers.length && sender < NEXT_LIFE;
+
+  #chain(daemon: number): OutputChain {
+    const complain: Complain = (promise, text) => this.complain(promise, text);
+    return new OutputChain(daemon, this.origins[daemon]!, codecOf(this.plan.engine), complain);
+  }
 
   #publisher(number: number): Publisher {
     const { daemon, home } = this.plan.publishers[number]!;
@@ -290,6 +329,8 @@ export class World {
       wrote: (node, origin, change, entry, fate) => {
         watcher.wrote(node, origin, change, entry, fate);
         const daemon = this.origins.indexOf(origin);
+        if (change === 'offer') this.#offered.add(`${daemon} ${node}`);
+        if (entry) this.#copies.owned(daemon, Number(entry.owner), entry.epoch);
         const isLost = this.#lostIfRecovered.delete(daemon);
         if (isLost && change === 'recover') this.#lose(daemon);
       },
@@ -302,6 +343,9 @@ export class World {
           this.#epochs.published(daemon, epoch, `${mesh.number} (life ${mesh.incarnation})`);
       },
     };
+    watcher.onClaim = (source) => {
+      if (this.#disks.has(source) && !this.lives.has(source)) watcher.visit('claim-landed-while-source-was-down');
+    };
     watcher.onMoment = (moment, origin) => this.#moment(moment, origin);
     scheduler.afterStep = (node) => this.#afterStep(node);
   }
@@ -310,10 +354,11 @@ export class World {
     const { plan, scheduler } = this;
     for (let node = 1; node <= plan.nodes; node++) this.broker.members.add(node);
     if (plan.liar !== 'none') this.#startLiar();
+    for (const node of plan.spools) this.#disks.set(node, this.#disk(node));
     for (let node = 1; node <= plan.nodes; node++) this.#startNode(node, plan.lateStarts.get(node));
-    this.#chains.forEach((chain, daemon) => {
+    plan.daemons.forEach((_, daemon) => {
       this.broker.channels.subscribe(`ledger/${daemon}`, { after: new Uint8Array(0) }, (_, events) =>
-        chain.read(events),
+        this.#chains[daemon]!.read(events),
       );
     });
     plan.daemons.forEach((_, daemon) => void this.#spawn(daemon));
@@ -344,6 +389,17 @@ export class World {
     return { origin, owner, epoch: entry.epoch, try: entry.tries, source, target };
   }
 
+  #disk(node: number): SimulatedDisk {
+    const { plan, scheduler, chances, watcher } = this;
+    return new SimulatedDisk(node, scheduler, chances, plan.disk, {
+      crash: () => this.#crash(node, 1 + 300 * chances.measure(node, 91, scheduler.steps)),
+      refused: ({ kind, name }, code) => {
+        watcher.visit('disk-refused');
+        this.trace.note(() => `the disk of ${node} refuses to ${kind} ${name}: ${code}`);
+      },
+    });
+  }
+
   #startNode(number: number, startsAfter = 0): void {
     const { plan, scheduler } = this;
     const incarnation = (this.#incarnations.get(number) ?? 0) + 1;
@@ -358,6 +414,7 @@ export class World {
       engine: plan.engine,
       orchestrators: [...this.broker.members].filter((n) => n !== LIAR || plan.liar === 'trusted').map(BigInt),
       nodeKeys: nodeKeysOf(number),
+      ...(this.#disks.has(number) && { spool: this.#disks.get(number)!.storage() }),
       policy: POLICY,
       rebind: REBIND,
       ...(plan.maxBytesPerSecond > 0 && { maxBytesPerSecond: plan.maxBytesPerSecond }),
@@ -369,8 +426,9 @@ export class World {
     });
     const life: Life = { number, incarnation, runtime, mesh, environment, register };
     this.lives.set(number, life);
-    if (startsAfter > 0) environment.after(startsAfter, () => runtime.start());
-    else runtime.start();
+    const start = () => void runtime.start().catch((error) => this.complain('error', `node ${number}: ${error}`));
+    if (startsAfter > 0) environment.after(startsAfter, start);
+    else start();
     for (const other of this.lives.values()) other.mesh.peerBack(number);
     this.trace.note(() => `${number} starts${incarnation > 1 ? ' again' : ''}`);
   }
@@ -388,7 +446,7 @@ export class World {
     const { plan } = this;
     const traits = plan.daemons[daemon]!;
     const witness: LedgerWitness = {
-      publisherNumber: (originHash) => Number(originHash - 1_000n),
+      publisherNumber: senderOf,
       processed: (ledger, entry) => {
         if (environment.isOver) return;
         this.#history.processed(ledger, entry);
@@ -461,12 +519,26 @@ export class World {
   #wentLive(daemon: number, node: number): void {
     this.trace.note(() => `${node} has d${daemon} live`);
     const ledger = this.#ledgers.get(daemon * 64 + node)!;
+    this.#offered.delete(`${daemon} ${node}`);
     const gaveBack = this.register.table.read(this.origins[daemon]!)?.entry.owner === BigInt(node);
     if (!gaveBack)
       this.complain('never-two', `daemon ${daemon} is live on node ${node}, which the register does not name`);
     // A source that goes on is live before it has processed what it logged.
-    if (ledger.wasRestored && !ledger.wasLive) this.#history.wentLive(ledger, this.#isChannel);
+    if (ledger.wasRestored && !ledger.wasLive) {
+      const owed = this.#history.owed(daemon, this.#isChannel);
+      if (ledger.hasStood || this.#recovering.has(daemon * 64 + node)) this.#owes(ledger, owed);
+      else this.#history.settled(ledger, owed);
+    }
     ledger.wasLive = true;
+  }
+
+  /** A copy that came from a disk has some time for what it logged, unless it has gone on by then. */
+  #owes(ledger: Ledger, owed: ReadonlyMap<number, number>): void {
+    const { daemon, node } = ledger;
+    this.scheduler.in(REPLAY_MS, 0, () => {
+      const isHere = this.#copies.live(daemon).includes(node) && this.#ledgers.get(daemon * 64 + node) === ledger;
+      if (isHere) this.#history.settled(ledger, owed);
+    });
   }
 
   #moment(moment: string, origin: bigint): void {
@@ -498,7 +570,7 @@ export class World {
         this.#feed(deed.feed, deed.events);
         break;
       case 'crash':
-        this.#crash(this.#resolve(deed.node, origin ?? this.origins[deed.daemon]!), deed.downMs);
+        this.#crash(this.#resolve(deed.node, origin ?? this.origins[deed.daemon]!), deed.downMs, deed.againMs);
         break;
       case 'part':
         this.#part(deed, origin ?? this.origins[deed.daemon]!);
@@ -596,7 +668,7 @@ export class World {
     }
   }
 
-  #crash(number: number, downMs: number): void {
+  #crash(number: number, downMs: number, againMs?: number): void {
     const life = this.lives.get(number);
     if (!life) return;
     this.trace.note(() => `${number} CRASHES`);
@@ -618,14 +690,29 @@ export class World {
     this.#graves.push(life);
     for (const led of this.#led) if (led.life === life) led.isOver = true;
     for (const [daemon, { home }] of this.plan.daemons.entries()) if (home === number) this.#copies.neverBorn(daemon);
-    for (const { daemon, wasLive } of this.#copies.crashed(number)) {
+    const disk = this.#disks.get(number);
+    for (const { daemon, wasLive } of this.#copies.crashed(number, disk ? this.#crashDisk(disk) : 'none')) {
       if (wasLive) this.#lose(daemon);
       else this.#lostIfRecovered.add(daemon);
     }
     if (this.plan.knowsDeath) for (const other of this.lives.keys()) this.#tellOfDeath(other, number);
     this.scheduler.in(downMs, 0, () => {
-      if (!this.lives.has(number)) this.#startNode(number);
+      if (this.lives.has(number)) return;
+      this.#startNode(number);
+      if (againMs !== undefined)
+        this.scheduler.in(againMs, 0, () => {
+          if (this.#hasFaults) this.#crash(number, downMs);
+        });
     });
+  }
+
+  #crashDisk(disk: SimulatedDisk): DiskLeft {
+    if (disk.isWriting) this.watcher.visit('crash-while-writing');
+    const hadCopies = disk.copies().length > 0;
+    if (disk.crash()) return 'kept';
+    if (hadCopies) this.watcher.visit('spool-lost');
+    this.trace.note(() => 'with its disk');
+    return 'lost';
   }
 
   /** What only the copy that is gone had accepted and published may be missing, or be otherwise, from here on. */
@@ -688,34 +775,35 @@ export class World {
     this.register.faults = NO_REGISTER_FAULTS;
     this.broker.faults = NO_BROKER_FAULTS;
     const since = this.scheduler.now;
-    this.#watch(
-      'settle',
-      () => this.#isSettled(),
-      SETTLE_MS - RECOVER_MS,
-      () => {
-        this.#recoverAll();
-        this.#watch(
-          'settle when it was recovered',
-          () => this.#isSettled(),
-          RECOVER_MS + SETTLE_MS,
-          () => this.complain('it-ends', `${this.scheduler.now - since} ms after the last fault, ${this.#unsettled()}`),
-        );
-      },
-    );
+    const lookAfter = () => {
+      const tooLate = () =>
+        this.complain('it-ends', `${this.scheduler.now - since} ms after the last fault, ${this.#unsettled()}`);
+      this.plan.daemons.forEach((_, daemon) => void this.#lookAfter(daemon));
+      const isWell = () => this.#isSettled() && !this.#isAnyGone();
+      this.#watch('settle when it was looked after', isWell, RECOVER_MS + SETTLE_MS, () => this.#lastMoves(), tooLate);
+    };
+    const settled = () => {
+      if (this.#isAnyGone()) this.scheduler.in(UNDECIDED_MS, 0, lookAfter);
+      else this.#lastMoves();
+    };
+    this.#watch('settle', () => this.#isSettled(), SETTLE_MS - RECOVER_MS, settled, lookAfter);
   }
 
   /** Goes on when a condition holds, and does something else when that takes too long. */
-  #watch(what: string, holds: () => boolean, forMs: number, tooLate: () => void): void {
+  #watch(what: string, holds: () => boolean, forMs: number, goOn: () => void, tooLate: () => void): void {
     const until = this.scheduler.now + forMs;
     const look = () => {
       if (holds()) {
         this.trace.note(() => `done: ${what}`);
-        if (what === 'last moves') this.#end();
-        else this.#lastMoves();
+        goOn();
       } else if (this.scheduler.now >= until) tooLate();
       else this.scheduler.in(WATCH_MS, 0, look);
     };
     look();
+  }
+
+  #isAnyGone(): boolean {
+    return this.plan.daemons.some((_, daemon) => this.#copies.isGone(daemon));
   }
 
   #unsettled(): string {
@@ -751,25 +839,84 @@ export class World {
     );
   }
 
-  /** What somebody does who looks after the cluster: a backup whose owner is gone becomes the daemon. */
-  #recoverAll(): void {
-    this.plan.daemons.forEach((_, daemon) => {
-      const all = this.#copies.all(daemon);
-      if (this.#copies.live(daemon).length > 0 || all.length === 0) return;
-      const owner = this.#ownerOf(daemon)!;
-      for (const node of all) {
-        if (all.includes(owner) && node !== owner) continue;
-        this.trace.note(() => `somebody recovers d${daemon} on ${node}`);
-        const origin = this.origins[daemon]!;
-        this.lives
-          .get(node)
-          ?.runtime.recover(origin, { force: true })
-          .then(
-            () => {},
-            (error) => this.trace.note(() => `${node} does not recover d${daemon}: ${String(error)}`),
-          );
+  /**
+   * What somebody does who looks after the cluster: a backup whose owner is gone becomes the daemon; else the newest copy that
+   * waits on a disk; and what is nowhere is given up, and begins anew.
+   */
+  async #lookAfter(daemon: number): Promise<void> {
+    const all = this.#copies.all(daemon);
+    if (this.#copies.live(daemon).length > 0) return;
+    const owner = this.#ownerOf(daemon)!;
+    for (const node of all) if (node === owner || !all.includes(owner)) void this.#recover(daemon, node);
+    if (all.length > 0) return;
+    for (const { node, name } of this.#onDisks(daemon)) {
+      const isWhole = await this.#recover(daemon, node);
+      if (isWhole === undefined) continue;
+      if (name.resumedIn !== undefined) this.watcher.visit('marked-copy-recovered');
+      return;
+    }
+    if (this.#copies.isGone(daemon)) await this.#spawnAnew(daemon);
+  }
+
+  /** Copies of a daemon on disks, the newest first. */
+  #onDisks(daemon: number): Array<{ readonly node: number; readonly name: FencedName }> {
+    const newest = ({ resumedIn, epoch }: FencedName) => Number(resumedIn ?? epoch);
+    return [...this.#disks]
+      .flatMap(([node, disk]) => disk.copies().map((name) => ({ node, name })))
+      .filter(({ name }) => name.origin === this.origins[daemon])
+      .sort((a, b) => newest(b.name) - newest(a.name));
+  }
+
+  /** @returns whether the copy is whole, by its node's word; undefined where none was brought back */
+  async #recover(daemon: number, node: number): Promise<boolean | undefined> {
+    this.trace.note(() => `somebody recovers d${daemon} on ${node}`);
+    const isOlder = this.#copies.isOlderAt(daemon, node);
+    this.#recovering.add(daemon * 64 + node);
+    try {
+      const { isWhole } = await this.lives.get(node)!.runtime.recover(this.origins[daemon]!, { force: true });
+      this.trace.note(() => `${node} has recovered d${daemon}${isWhole ? '' : ', which is older than it was'}`);
+      if (isOlder && isWhole)
+        this.complain('nothing-lost', `node ${node} had daemon ${daemon} live, and says that an older copy is whole`);
+      return isWhole;
+    } catch (error) {
+      this.trace.note(() => `${node} does not recover d${daemon}: ${String(error)}`);
+      return undefined;
+    }
+  }
+
+  /** A daemon that is nowhere begins again from nothing, and so does whoever sends to it. */
+  async #spawnAnew(daemon: number): Promise<void> {
+    const origin = this.origins[daemon]!;
+    const { home } = this.plan.daemons[daemon]!;
+    try {
+      await this.lives.get(home)!.runtime.forget(origin, { force: true });
+    } catch (error) {
+      const kind = error instanceof MigrationError ? error.kind : 'error';
+      if (kind === 'already-migrating') {
+        this.scheduler.in(150, 0, () => void this.#spawnAnew(daemon));
+        return;
       }
+      // It was lost with its home before it was spawned.
+      if (kind !== 'daemon-not-found') this.complain('error', `daemon ${daemon} is not given up: ${String(error)}`);
+    }
+    this.trace.note(() => `d${daemon} is given up`);
+    this.watcher.visit('spawned-anew');
+    this.#copies.forgotten(daemon);
+    this.#epochs.anew(daemon);
+    this.#lostIfRecovered.delete(daemon);
+    this.#subscribed[daemon]!.clear();
+    // What its former life was sent may still arrive.
+    this.#lose(daemon);
+    this.#chains[daemon] = this.#chain(daemon);
+    const senders = this.plan.daemons[daemon]!.feeds.map((feed) => this.plan.publishers.length + feed);
+    this.#publishers.forEach((publisher, n) => {
+      if (this.plan.publishers[n]!.daemon !== daemon) return;
+      const number = NEXT_LIFE + n;
+      publisher.beginAnew(number, senderOrigin(number));
+      senders.push(number);
     });
+    this.#history.anew(daemon, senders);
+    await this.#spawn(daemon);
   }
 
   /** With nothing in the way, every daemon can be moved, while more events come. */
@@ -790,6 +937,7 @@ export class World {
       'last moves',
       () => moving.size === 0 && this.#isSettled() && this.#leftOver().length === 0,
       UNDISTURBED_MS,
+      () => this.#end(),
       () =>
         this.complain(
           'it-ends',
@@ -841,7 +989,9 @@ export class World {
       if (!ledger.has(`feed/${feed}`) && !this.#chains[daemon]!.hasForked)
         this.complain('nothing-lost', `daemon ${daemon} is no longer subscribed to feed/${feed}`);
     }
-    const direct = publishers.flatMap((publisher, n) => (publisher.daemon === daemon ? [n] : []));
+    const direct = publishers.flatMap((publisher, n) =>
+      publisher.daemon === daemon ? [this.#publishers[n]!.options.number] : [],
+    );
     const feeds = this.#feeds.flatMap((_, feed) => (ledger.has(`feed/${feed}`) ? [publishers.length + feed] : []));
     return [...direct, ...feeds];
   }

@@ -9,9 +9,9 @@ interface Content {
   length: number;
 }
 
-/** An operation that changes the disk. */
+/** An operation that changes the disk, or `read`: any that does not. */
 export interface DiskOperation {
-  readonly kind: 'create' | 'write' | 'sync' | 'rename' | 'replace' | 'remove';
+  readonly kind: 'create' | 'write' | 'sync' | 'rename' | 'replace' | 'remove' | 'read';
   readonly name: string;
 }
 
@@ -27,9 +27,9 @@ export class MemoryDisk {
   #owner: object | undefined;
   /** Every operation that changed the disk, or was to. */
   readonly operations: DiskOperation[] = [];
-  /** Asked before each such operation; what it gives is thrown, as a system's error with that code. */
+  /** Asked before each that changes something; what it gives is thrown, as a system's error with that code. */
   fault: (operation: DiskOperation, index: number) => string | undefined = () => undefined;
-  /** Awaited before each such operation. */
+  /** Awaited before each operation. */
   delay: (operation: DiskOperation) => Promise<void> = () => Promise.resolve();
 
   /** For one life of a node. */
@@ -38,6 +38,11 @@ export class MemoryDisk {
     const run = async <T>(work: () => T | Promise<T>): Promise<T> => {
       await Promise.resolve();
       return this.#owner === life ? work() : never();
+    };
+    const look = async <T>(name: string, work: () => T): Promise<T> => {
+      if (this.#owner !== life) return never();
+      await this.delay({ kind: 'read', name });
+      return run(work);
     };
     const change = async <T>(operation: DiskOperation, work: () => T): Promise<T> => {
       if (this.#owner !== life) return never();
@@ -51,9 +56,9 @@ export class MemoryDisk {
       });
     };
     const file = (name: string, content: Content): SpoolFile => ({
-      size: () => run(() => content.length),
+      size: () => look(name, () => content.length),
       read: (at, target) =>
-        run(() => {
+        look(name, () => {
           const from = content.bytes.subarray(
             Math.min(at, content.length),
             Math.min(at + target.length, content.length),
@@ -79,14 +84,14 @@ export class MemoryDisk {
       letGo: async () => {
         if (this.#owner === life) this.#owner = undefined;
       },
-      names: () => run(() => [...this.#files.keys()]),
+      names: () => look('', () => [...this.#files.keys()]),
       create: (name) =>
         change({ kind: 'create', name }, () => {
           const content = { bytes: new Uint8Array(1024), length: 0 };
           this.#files.set(name, content);
           return file(name, content);
         }),
-      open: (name) => run(() => file(name, found(name))),
+      open: (name) => look(name, () => file(name, found(name))),
       replace: (name, parts) =>
         change({ kind: 'replace', name }, () => {
           const content = { bytes: new Uint8Array(1024), length: 0 };
@@ -125,6 +130,8 @@ export class MemoryDisk {
       }
     }
     this.#files = files;
+    // What a node finds when it is started again stays so.
+    this.#synced = new Map([...files].map(([name, { bytes, length }]) => [name, bytes.slice(0, length)]));
   }
 
   /** All files, as they are. */
