@@ -680,6 +680,8 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     record.try = begun.try;
     record.epoch = begun.epoch;
     const { origin, epoch, target, orchestrator, requestId, identity, mode } = record;
+    // It has come home since it was let go: what is kept of it from here on is this migration's.
+    this.#backups.delete(origin);
     const ask = { origin, try: begun.try, epoch, target, orchestrator, requestId, identity, mode };
     this.enter(record, 'snapshotting', this.ctx.request('source', 'takeSnapshot', ask));
   }

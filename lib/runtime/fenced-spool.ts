@@ -8,7 +8,7 @@ import { FencedWriter, type SpooledContent, sealLink } from '../spool/fenced-fil
 import { type FencedName, fencedName, resumedName } from '../spool/fenced-name.js';
 import { spoolError } from '../spool/spool-error.js';
 import { StatePipe } from '../spool/state-pipe.js';
-import type { SpoolStorage } from '../spool/storage.js';
+import type { SpoolFile, SpoolStorage } from '../spool/storage.js';
 import { encodeCarriedState } from '../state/carried-state.js';
 import type { MigrationCodec } from '../wire/codec.js';
 import { AHEAD_BYTES, PacedSnapshot } from './paced-snapshot.js';
@@ -71,8 +71,8 @@ export class FencedSpool {
     const failed = (cause: unknown) =>
       this.#options.onFailure(origin, attempt, spoolError(storage.label, `writing ${file.name}`, cause));
     this.note(file);
-    const created = await this.#reported(() => this.#attempt(`creating ${file.name}`, () => storage.create(file.name)));
-    if (this.#isClosed) throw new MigrationError('cancelled', `node ${source} shut down`);
+    const created = await this.#reported(() => this.#attempt(`creating ${file.name}`, () => this.#create(file)));
+    if (!created) throw new MigrationError('cancelled', `node ${source} shut down`);
     const readBack = (from: number, to: number) => writer.readBack(from, to);
     const content = { migration: record, snapshot: contentOf(snapshot.bytes, readBack), log: host.log };
     const writer: FencedWriter = new FencedWriter(created, codec, content, failed);
@@ -81,6 +81,23 @@ export class FencedSpool {
     // A state that is streamed is paced already: it leaves when the file has taken it.
     const isPaced = bytes instanceof SnapshotParts && bytes.byteLength > AHEAD_BYTES;
     return isPaced ? { ...snapshot, bytes: new PacedSnapshot(bytes, writer) } : snapshot;
+  }
+
+  /** @returns undefined where this has been closed meanwhile: the file is gone again then */
+  #create(file: FencedName): Promise<SpoolFile | undefined> {
+    const created = this.#options.storage.create(file.name).then(async (made) => {
+      if (!this.#isClosed) return made;
+      await made.close();
+      this.remove(file);
+      return undefined;
+    });
+    // Whoever closes this waits for it, and hears no more of it than who asked.
+    const over = created.then(
+      () => {},
+      () => {},
+    );
+    this.#inBackground(`creating ${file.name}`, () => over);
+    return created;
   }
 
   /** Resolves when a daemon may stand still: little is left to be written of it. @throws MigrationError `spool-full`, `spool-failed` */

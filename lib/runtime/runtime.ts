@@ -166,12 +166,14 @@ export class DaemonRuntime {
   readonly #onError: (error: MigrationError) => void;
   /** Nodes to which frames have been sent while the current batch was handled. */
   readonly #sentTo = new Set<bigint>();
-  /** Who waits for a recovery to end. */
-  readonly #recoveries = new Map<bigint, RecoveryUnderWay>();
+  /** Recoveries that somebody has asked for, until they end. */
+  readonly #recoveries = new Map<bigint, Promise<Recovery>>();
+  /** What ends them where the dispatcher brings the daemon back. */
+  readonly #recovered = new Map<bigint, (error: MigrationError | undefined) => void>();
   #ready = false;
   #refusedFrames = 0;
   #stopTicking: (() => void) | undefined;
-  #isOver = false;
+  #isDeaf = false;
   #started: Promise<void> | undefined;
   #ended: Promise<void> | undefined;
 
@@ -298,9 +300,10 @@ export class DaemonRuntime {
    * Begins to take part in the mesh. Idempotent. Without a spool all is done when this returns; with one, this node is ready
    * when the promise resolves: it has taken up the daemons that are in there. Register the factories before.
    *
-   * @throws MigrationError `spool-in-use`, `spool-unusable`, `spool-failed`; may be called again then
+   * @throws MigrationError `spool-in-use`, `spool-unusable`, `spool-failed`; may be called again then. `not-ready` behind `shutdown`
    */
   start(): Promise<void> {
+    if (this.#ended && !this.#started) return Promise.reject(hasShutDown(this.nodeId));
     this.#started ??= this.#spool ? this.#startWith(this.#spool) : this.#startNow();
     return this.#started;
   }
@@ -316,7 +319,12 @@ export class DaemonRuntime {
       await storage.take();
       const found = await takeUp.find();
       await arrivals?.find();
-      if (this.#ended) return;
+      if (this.#ended) {
+        // The shutdown may have waited for this no longer.
+        await arrivals?.close();
+        await storage.letGo();
+        return;
+      }
       this.#takePart();
       await takeUp.run(found);
       this.#ready = !this.#ended;
@@ -437,6 +445,9 @@ export class DaemonRuntime {
         this.#disposeOf(host);
         return left;
       },
+      stopReceiving: () => {
+        this.#isDeaf = true;
+      },
       stop: () => this.#stop(),
       spool: this.#spool && endingSpool(this.#spool, starting),
     };
@@ -446,13 +457,12 @@ export class DaemonRuntime {
   /** Whoever still waits for something of this node gets an answer. */
   #stop(): void {
     const over = new MigrationError('cancelled', `node ${this.nodeId} has shut down`);
-    this.#isOver = true;
     this.#stopTicking?.();
     this.#pacer.stop();
     this.#delivery.close();
     for (const handle of [...this.#handles.values()]) handle.settle(over);
-    for (const { settle } of this.#recoveries.values()) settle(over);
-    this.#recoveries.clear();
+    for (const recovered of this.#recovered.values()) recovered(over);
+    this.#recovered.clear();
     if (this.#ownsNodeKeys) this.#nodeKeys.dispose();
   }
 
@@ -549,7 +559,12 @@ export class DaemonRuntime {
     }
   }
 
-  /** Ends a daemon that lives here. @throws MigrationError `daemon-not-found`, `already-migrating` */
+  /**
+   * Ends a daemon that lives here.
+   *
+   * @throws MigrationError `daemon-not-found`, `already-migrating`, `ownership-lost` where it lives elsewhere by now;
+   * `register-unavailable`: to be called again
+   */
   async stop(origin: bigint): Promise<void> {
     const host = this.#registry.require(origin);
     if (this.#handler.isMigrating(origin)) throw alreadyMigrating(origin);
@@ -570,8 +585,19 @@ export class DaemonRuntime {
     const owner = await this.#ownership.holder(origin);
     if (!options.force) this.#requireGone(origin, owner, 'nothing is recovered');
     // Whoever asks while it is recovered hears what becomes of that.
-    const recovered = this.#recoveries.get(origin)?.over ?? this.#recovery(origin, owner);
-    if (!recovered) {
+    const underWay = this.#recoveries.get(origin);
+    if (underWay) return underWay;
+    const recovery = this.#recover(origin, owner).finally(() => this.#recoveries.delete(origin));
+    this.#recoveries.set(origin, recovery);
+    return recovery;
+  }
+
+  async #recover(origin: bigint, owner: LostOwner | undefined): Promise<Recovery> {
+    const recovered = new Promise<void>((resolve, reject) => {
+      this.#recovered.set(origin, (error) => (error ? reject(error) : resolve()));
+    });
+    if (!this.#handler.recover(origin, owner)) {
+      this.#recovered.delete(origin);
       if (this.#spool?.takeUp.waits(origin) && !this.#registry.get(origin))
         return this.#spool.takeUp.recover(origin, owner);
       throw new MigrationError('daemon-not-found', `no copy of daemon ${origin} waits on node ${this.nodeId}`, {
@@ -580,18 +606,6 @@ export class DaemonRuntime {
     }
     await recovered;
     return { epoch: this.#registry.require(origin).epoch, isWhole: true };
-  }
-
-  /** @returns what becomes of it; undefined where no copy waits */
-  #recovery(origin: bigint, owner: LostOwner | undefined): Promise<void> | undefined {
-    let settle!: RecoveryUnderWay['settle'];
-    const over = new Promise<void>((resolve, reject) => {
-      settle = (error) => (error ? reject(error) : resolve());
-    });
-    this.#recoveries.set(origin, { over, settle });
-    if (this.#handler.recover(origin, owner)) return over;
-    this.#recoveries.delete(origin);
-    return undefined;
   }
 
   /**
@@ -627,19 +641,20 @@ export class DaemonRuntime {
     );
   }
 
-  /** The register keeps only what may live elsewhere. */
+  /** May be repeated where the register could not be told: until then the copy stands here. */
   async #end(host: DaemonHost): Promise<void> {
     const { origin } = host;
-    const lived = host.isLive;
     this.#subscriptions.leave(host);
     this.#drains.end(origin);
     await host.fence();
-    if (lived) {
-      await this.#ownership.remove(origin);
-      this.#mesh.forget(origin);
-    }
+    const refused = await this.#ownership.remove(origin).then(() => undefined, asMigrationError);
+    // Told before, and the answer was lost; or it lives elsewhere by now, and this copy has no more to do.
+    const isOver = !refused || refused.kind === 'daemon-not-found' || refused.kind === 'ownership-lost';
+    if (!isOver) throw refused;
+    this.#mesh.forget(origin);
     this.#registry.remove(origin)?.dispose();
     this.#spool?.fenced.drop(origin);
+    if (refused?.kind === 'ownership-lost') throw refused;
   }
 
   /** Frames of peers that were refused since the start. */
@@ -951,7 +966,7 @@ export class DaemonRuntime {
 
   #receive(from: bigint, batch: FrameBatch): MaybePromise<void> {
     // What comes between the end of the dispatcher and that of the mesh is lost.
-    if (this.#isOver) return;
+    if (this.#isDeaf) return;
     this.#sentTo.clear();
     this.#handler.handleBatch(batch, from);
     // The sender gets room for more when what it made us send on has room too: a slow target slows the source.
@@ -970,8 +985,8 @@ export class DaemonRuntime {
     else if (report.kind === 'replayed') this.#drains.replayed(report.origin, report.events);
     else if (report.kind === 'cutover' || report.kind === 'failed') this.#drains.end(report.origin);
     if (report.kind === 'recovered') {
-      this.#recoveries.get(report.origin)?.settle(report.error);
-      this.#recoveries.delete(report.origin);
+      this.#recovered.get(report.origin)?.(report.error);
+      this.#recovered.delete(report.origin);
     }
     if (report.kind === 'progress') this.#handles.get(report.progress.origin)?.update(report.progress);
     if ((report.kind !== 'completed' && report.kind !== 'failed') || report.role !== 'orchestrator') return;
@@ -1005,12 +1020,6 @@ export class DaemonRuntime {
   }
 }
 
-/** A daemon that is being recovered. */
-interface RecoveryUnderWay {
-  readonly over: Promise<void>;
-  readonly settle: (error: MigrationError | undefined) => void;
-}
-
 /** What a runtime has of its spool. */
 interface RuntimeSpool {
   readonly storage: SpoolStorage;
@@ -1040,6 +1049,11 @@ function endingSpool(
     close: () => Promise.all([arrivals?.close(), fenced.close()]).then(() => {}),
     letGo: () => storage.letGo(),
   };
+}
+
+function hasShutDown(node: bigint): MigrationError {
+  const message = `start: the runtime of node ${node} has shut down, and starts no more; make a new one`;
+  return new MigrationError('not-ready', message, { details: { node } });
 }
 
 /** @throws TypeError */

@@ -42,6 +42,8 @@ export interface EndingNode {
   readonly cancelWaiting: () => void;
   /** Wipes the key of a copy here, and frees it, at once. @returns a promise while it lets go of its channels */
   readonly dispose: (host: DaemonHost) => MaybePromise<void>;
+  /** What comes in from here on is lost. */
+  readonly stopReceiving: () => void;
   /** Ends everything else that waits or ticks. */
   readonly stop: () => void;
   /** Where copies that stand still outlive this node. */
@@ -78,6 +80,7 @@ export class Shutdown {
   readonly #leaving: Array<Promise<void>> = [];
   /** Daemons that lived here, and are being taken out of the register. */
   readonly #removals = new Map<bigint, Promise<void>>();
+  #spoolLetGo: Promise<void> | undefined;
 
   constructor(node: EndingNode, deadlineMs: number) {
     this.#node = node;
@@ -96,11 +99,12 @@ export class Shutdown {
       () => handler.handOver(),
       () => this.#endDispatcher(),
       () => this.#endTheRest(),
+      () => this.#letGoOfSpool(),
       stop,
       () => this.#lastFrames(),
       () => this.#leaveRegister(),
       () => this.#leaveMesh(),
-      () => this.#letGoOfSpool(),
+      () => this.#leaveSpool(),
     ];
     // What goes wrong in one keeps no other from its turn. The first begins before this call returns.
     for (const step of steps) {
@@ -141,14 +145,15 @@ export class Shutdown {
       if (role === 'source' && phase === 'resuming') this.#takenBack.add(origin);
   }
 
-  /** The spool looks at what is half here before it goes, and may still write of copies; but their keys go first, whatever hangs. */
+  /** The spool may still write of copies; but their keys go first, whatever hangs. */
   async #endDispatcher(): Promise<void> {
-    const { handler, mesh, registry, spool } = this.#node;
+    const { handler, registry, spool, stopReceiving } = this.#node;
     const closed = spool?.close();
+    stopReceiving();
     handler.dispose();
     if (!closed) return;
     for (const { keypair } of registry.close()) this.#wipe(keypair);
-    if (!(await this.#settles(closed, GIVE_UP_AT))) throw spoolHangs(mesh.nodeId);
+    await this.#settles(closed, GIVE_UP_AT);
   }
 
   #wipe(keypair: EntityKeypair): void {
@@ -174,6 +179,13 @@ export class Shutdown {
     const removal = ownership.remove(origin);
     removal.catch(() => {});
     this.#removals.set(origin, removal);
+  }
+
+  /** Begins here, so that it hangs on its disk alone. */
+  #letGoOfSpool(): void {
+    const { spool } = this.#node;
+    this.#spoolLetGo = spool?.close().then(() => spool.letGo());
+    this.#spoolLetGo?.catch(() => {});
   }
 
   async #lastFrames(): Promise<void> {
@@ -206,14 +218,8 @@ export class Shutdown {
     throw new MigrationError('timed-out', `the mesh of node ${mesh.nodeId} did not close in time`);
   }
 
-  async #letGoOfSpool(): Promise<void> {
-    const { mesh, spool } = this.#node;
-    if (!spool) return;
-    const isLetGo = await this.#settles(
-      spool.close().then(() => spool.letGo()),
-      1,
-    );
-    if (!isLetGo) throw spoolHangs(mesh.nodeId);
+  async #leaveSpool(): Promise<void> {
+    if (this.#spoolLetGo && !(await this.#settles(this.#spoolLetGo, 1))) throw spoolHangs(this.#node.mesh.nodeId);
   }
 
   /**

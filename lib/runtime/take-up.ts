@@ -78,6 +78,8 @@ export class TakeUp {
   /** Of which the register could not be asked yet. */
   readonly #undecided = new Map<bigint, readonly FoundFile[]>();
   #stopAsking: (() => void) | undefined;
+  /** Of copies that have their time. */
+  readonly #expiries = new Map<bigint, () => void>();
   #isStopped = false;
 
   constructor(options: TakeUpOptions) {
@@ -93,10 +95,11 @@ export class TakeUp {
     for (const [origin, files] of found) if (!this.#isStopped) await this.#takeUp(origin, files);
   }
 
-  /** Nothing is asked again. */
+  /** Nothing is asked again, and nothing expires. */
   stop(): void {
     this.#isStopped = true;
     this.#stopAsking?.();
+    for (const stop of this.#expiries.values()) stop();
   }
 
   /** Whether a copy of that epoch, or a later one, may come back here. */
@@ -231,12 +234,19 @@ export class TakeUp {
     if (waiting.length === 0) return;
     this.#waiting.set(origin, waiting);
     // Let go to a peer without extensions: kept no longer than in memory.
-    if (entry?.offer?.try === 0n) this.#options.environment.after(BACKUP_MS, () => this.#dropBackup(origin));
+    if (entry?.offer?.try === 0n) this.#expire(origin);
   }
 
-  #dropBackup(origin: bigint): void {
-    this.#waiting.delete(origin);
-    if (!this.#isStopped) this.#options.spool.drop(origin);
+  /** Only what waits from before: of a daemon that has come back it may be moving again. */
+  #expire(origin: bigint): void {
+    if (this.#isStopped) return;
+    const { environment, spool } = this.#options;
+    const stop = environment.after(BACKUP_MS, () => {
+      for (const { file } of this.#of(origin)) spool.remove(file);
+      this.#waiting.delete(origin);
+      this.#expiries.delete(origin);
+    });
+    this.#expiries.set(origin, stop);
   }
 
   /**

@@ -103,7 +103,7 @@ export class Arrivals {
     return this.#create(ask);
   }
 
-  /** Makes all that has landed last; what is half here stays. Before the reassembler goes. Idempotent. */
+  /** Whoever ends its part in a migration needs none of it again: what is half here goes; what nobody has come back for stays. Idempotent. */
   close(): Promise<void> {
     this.#closed ??= this.#close();
     return this.#closed;
@@ -111,9 +111,8 @@ export class Arrivals {
 
   async #close(): Promise<void> {
     for (const stop of this.#timers) stop();
-    const last = [...this.#active.values()].map((kept) => ({ kept, received: this.#received(kept) }));
+    for (const kept of [...this.#active.values()]) this.#drop(kept);
     await this.#round;
-    for (const { kept, received } of last) await this.#sync(kept, received);
     await Promise.all(this.#removals);
   }
 

@@ -1,6 +1,7 @@
 import * as assert from 'uvu/assert';
 import { suite } from '../support.js';
 import { type Cluster, inCluster, SOURCE, TARGET } from './cluster.js';
+import { HERE, Node, ORCHESTRATOR, ORIGIN } from './harness.js';
 
 const backups = suite('a daemon that was let go without extensions');
 /** The source keeps a frozen copy for so long. */
@@ -90,4 +91,21 @@ backups('and that has come home since is not recovered over itself', () => {
     cluster.quiet();
     assert.is(cluster.whole(), TARGET);
   });
+});
+
+backups('and that moves again since it came home keeps what is kept for that, when its old time is over', () => {
+  const node = new Node();
+  const target = 9n;
+  node.own();
+  node.takes(ORCHESTRATOR, { kind: 'TakeSnapshot', daemonOrigin: ORIGIN, targetNode: target });
+  node.takes(ORCHESTRATOR, { kind: 'CutoverNotify', daemonOrigin: ORIGIN, targetNode: target });
+  assert.is(node.asks('setAside').length, 1);
+  node.own();
+  const requestId = new Uint8Array(16).fill(1);
+  node.handler.tick(BACKUP_MS - 1_000);
+  node.takes(ORCHESTRATOR, { kind: 'TakeSnapshot', daemonOrigin: ORIGIN, targetNode: target }, { requestId });
+  assert.ok(node.handler.isMigrating(ORIGIN));
+  node.handler.tick(BACKUP_MS + 1_000);
+  assert.equal(node.asks('dropBackup'), []);
+  assert.ok(node.handler.isMigrating(ORIGIN), `node ${HERE} still moves it`);
 });

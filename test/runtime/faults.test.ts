@@ -288,3 +288,36 @@ faults('a node that shuts down lets its daemons live elsewhere, and does nothing
     await refusal('not-ready', () => nodes[1]!.startMigration(1n, 1n, 3n));
   }),
 );
+
+faults(
+  'a stop whose word the register did not take, or took without an answer, can be repeated, and ends the daemon',
+  async () => {
+    for (const lands of [false, true]) {
+      await inWorld(async ({ seats, nodes: [node], daemons, origin }) => {
+        const { register } = seats[0]!;
+        const { read, compareAndSet } = register;
+        Object.assign(register, {
+          read: () => Promise.reject(new Error('out of reach')),
+          compareAndSet: () => Promise.reject(new Error('out of reach')),
+        });
+        if (lands) {
+          register.read = read;
+          register.compareAndSet = async (...change) => {
+            await compareAndSet.apply(register, change);
+            throw new Error('no answer');
+          };
+        }
+        const first = await node!.stop(origin).then(
+          () => 'stopped',
+          (error: MigrationError) => error.kind,
+        );
+        assert.is(first, lands ? 'stopped' : 'register-unavailable');
+        Object.assign(register, { read, compareAndSet });
+        if (!lands) await node!.stop(origin);
+        assert.is(await register.read(origin), undefined, 'the register has forgotten it');
+        await refusal('daemon-not-found', () => node!.keypair(origin));
+        assert.is(daemons.length, 1);
+      });
+    }
+  },
+);

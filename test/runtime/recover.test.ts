@@ -93,7 +93,7 @@ recovery('of which no copy is left is given up, and spawned anew by who asks for
   assert.is(await other.spawn('recorder', keypair.clone()), origin);
   await other.deliver(origin, events(PUBLISHER, 1, 2));
   assert.is(other.counts(origin).processed, 2, 'it has seen nothing yet');
-  await Promise.all([again, other].map((node) => node.shutdown()));
+  await Promise.all([again, other, first.runtime].map((node) => node.shutdown().catch(() => {})));
 });
 
 recovery('of which no copy is left is given up elsewhere only when its node is gone, or by force', async () => {
@@ -105,7 +105,7 @@ recovery('of which no copy is left is given up elsewhere only when its node is g
   await refusal('already-exists', () => other.forget(origin));
   await other.forget(origin, { force: true });
   assert.ok(await other.spawn('recorder', keypair.clone()));
-  await Promise.all([again, other].map((node) => node.shutdown().catch(() => {})));
+  await Promise.all([again, other, first.runtime].map((node) => node.shutdown().catch(() => {})));
 });
 
 recovery('is not recovered while its owner is in the mesh, unless somebody answers for that', async () => {

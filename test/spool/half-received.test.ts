@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import * as assert from 'uvu/assert';
 import { DaemonRuntime, type DaemonRuntimeOptions, EntityKeypair, InProcessMesh, NodeKeys } from '../../lib/index.js';
 import type { MigrationHandle } from '../../lib/runtime/handle.js';
-import { eventually, suite } from '../support.js';
+import { eventually, refusal, suite } from '../support.js';
 import { Blob, fileIn, filesIn, Life } from './restarting-node.js';
 
 const test = suite('spool: half-received snapshots');
@@ -281,16 +281,16 @@ test('a failed migration leaves nothing behind', () =>
     await world.isEmpty();
   }));
 
-test('a shutdown keeps what has landed until then', () =>
+test('a shutdown ends what is half here, and leaves nothing of it behind', () =>
   inWorld(async (world) => {
     const { life } = world;
-    life.syncs = false;
     life.takes = (index) => index < 170;
-    const handle = world.source.startMigration(world.origin, SOURCE, TARGET);
+    const handle = world.source.startMigration(world.origin, SOURCE, TARGET, { retryNotReady: false });
     handle.wait().catch(() => {});
     await eventually('they have landed', () => new Set(life.chunks).size === 170);
-    // A dropped node's mesh stays; a shut down one leaves it, which would end the migration.
-    const kept = life.runtime.shutdown();
-    await kept;
     await world.recordNames(170);
+    await life.runtime.shutdown();
+    assert.equal(await filesIn(world.folder), []);
+    await refusal('target-unavailable', () => handle.wait({ timeout: 5_000 }));
+    assert.is(world.source.has(world.origin), true);
   }));

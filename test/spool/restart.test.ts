@@ -231,27 +231,6 @@ restart('drops what lives elsewhere in a further epoch', () =>
   }),
 );
 
-restart('that was shut down while a daemon stood still takes that up', () =>
-  inSpoolWorld({ isGoneKnown: false }, async (world) => {
-    world.point = (node, what) => {
-      if (node === SOURCE && written(what, world)) world.crash(TARGET);
-    };
-    await world.publish(10);
-    world.move();
-    await world.elapse(500);
-    world.point = () => {};
-    await world.runtime(SOURCE).shutdown();
-    world.lives.delete(SOURCE);
-    assert.is(world.disk(SOURCE).contents().size, 1);
-    await world.boot(SOURCE);
-    await world.elapse(3_000);
-    assert.is(world.whole(), SOURCE);
-    await world.runtime(SOURCE).stop(world.origin);
-    await world.elapse(20);
-    assert.is(world.disk(SOURCE).contents().size, 0);
-  }),
-);
-
 restart('leaves the file where nothing makes such a daemon, and takes it up the next time', () =>
   inSpoolWorld({}, async (world) => {
     await crashWhen(world, written, [SOURCE, TARGET]);
@@ -261,7 +240,7 @@ restart('leaves the file where nothing makes such a daemon, and takes it up the 
     assert.match(error!.message, /fenced-.* stays where it is.*registerFactory/);
     await world.elapse(2_000);
     assert.equal(world.live, []);
-    await runtime.shutdown();
+    await world.outcome(runtime.shutdown());
     await world.boot(SOURCE);
     await world.elapse(3_000);
     assert.is(world.whole(), SOURCE);
@@ -275,7 +254,7 @@ restart('leaves the file where its keys are not those that it was written under'
     assert.match(world.errors.map(({ message }) => message).join(), /sealed to another key than this node's/);
     await world.elapse(2_000);
     assert.equal(world.live, []);
-    await runtime.shutdown();
+    await world.outcome(runtime.shutdown());
     await world.boot(SOURCE);
     await world.elapse(3_000);
     assert.is(world.whole(), SOURCE);
@@ -337,7 +316,7 @@ restart('sets a damaged file aside, says which, and lets nothing of it live', ()
       assert.match(error!.message, new RegExp(`${name} is damaged: .* kept as damaged-${name}`));
       assert.equal([...world.disk(SOURCE).contents().keys()], [`damaged-${name}`]);
       await refusal('daemon-not-found', () => runtime.recover(world.origin));
-      await runtime.shutdown();
+      await world.outcome(runtime.shutdown());
       world.lives.delete(SOURCE);
       // Put back by hand, whole again.
       await putBack(world, `damaged-${name}`, name!);
@@ -372,7 +351,7 @@ restart('leaves a file alone that a later version wrote, or that is another node
     const runtime = await world.boot(SOURCE);
     assert.match(world.errors.at(-1)!.message, /version 2 of the spool.*start the node with the package that wrote it/);
     assert.equal([...world.disk(SOURCE).contents().keys()], [name]);
-    await runtime.shutdown();
+    await world.outcome(runtime.shutdown());
     version(1);
     const other = new DaemonRuntime({
       mesh: new InProcessMesh().join(9n),
@@ -441,6 +420,52 @@ restart('keeps a daemon that was let go to a peer without extensions for `recove
     assert.equal(world.live, []);
     assert.is((await runtime.recover(world.origin)).isWhole, true);
     assert.equal(world.seen(SOURCE), world.accepted);
+  }),
+);
+
+/** Ten minutes after a daemon was let go, it is moved from node 1 again, to node 3, and its source dies when it is offered. */
+async function dieOfferedWhenItsTimeIsOver(world: SpoolWorld, letGoAt: number): Promise<void> {
+  const { environment, runtime } = world.lives.get(SOURCE)!;
+  world.point = (node, what) => {
+    if (node !== SOURCE || !written(what, world)) return;
+    world.point = () => {};
+    world.isRegisterAway = true;
+  };
+  await environment.advance(letGoAt + 600_000 - 1_000 - environment.nowMs());
+  const handle = world.runtime(ORCHESTRATOR).startMigration(world.origin, SOURCE, ORCHESTRATOR);
+  handle.wait().catch(() => {});
+  await world.elapse(200);
+  assert.ok(world.entry!.offer, 'it is offered');
+  assert.is(files(world).length, 1);
+  await environment.advance(2_000);
+  assert.is(files(world).length, 1, 'and its file is there');
+  assert.equal(
+    runtime.migrations().map(({ role }) => role),
+    ['source'],
+  );
+  for (const id of [SOURCE, ORCHESTRATOR]) world.crash(id);
+  world.isRegisterAway = false;
+  await world.boot(SOURCE);
+  await world.elapse(3_000);
+  assert.equal(world.seen(SOURCE), world.accepted);
+  assert.equal(world.live, [SOURCE]);
+}
+
+const files = (world: SpoolWorld) => [...world.disk(SOURCE).contents().keys()];
+
+restart('whose daemon was recovered from an old backup moves it as any, when the time of that is over', () =>
+  inSpoolWorld({ isGoneKnown: false, isPlain: true }, async (world) => {
+    world.point = (node, what) => {
+      if (node === SOURCE && written(what, world)) for (const id of [SOURCE, TARGET]) world.crash(id);
+    };
+    await world.publish(10);
+    world.move({ transportIdentity: false });
+    await world.elapse(1_000);
+    world.point = () => {};
+    await world.boot(SOURCE);
+    await world.runtime(SOURCE).recover(world.origin);
+    await world.elapse(10_000);
+    await dieOfferedWhenItsTimeIsOver(world, 0);
   }),
 );
 

@@ -36,7 +36,7 @@ export interface SpoolWorldOptions {
   readonly runtime?: Partial<DaemonRuntimeOptions>;
   /** Nodes hear at once when one has crashed. Default: they do. */
   readonly isGoneKnown?: boolean;
-  /** The mesh says that node 2 speaks no extensions. */
+  /** Node 2 and the others speak no extensions with each other. */
   readonly isPlain?: boolean;
   /** Nodes without a spool. */
   readonly bare?: readonly bigint[];
@@ -222,7 +222,19 @@ export class SpoolWorld {
   async end(): Promise<void> {
     this.isRegisterAway = false;
     this.point = () => {};
-    for (const { runtime } of this.lives.values()) await runtime.shutdown().catch(() => {});
+    await this.outcome(Promise.allSettled([...this.lives.values()].map(({ runtime }) => runtime.shutdown())));
+  }
+
+  /** Lets time pass until something settles. */
+  async outcome<T>(what: Promise<T>): Promise<T> {
+    let isSettled = false;
+    const settle = () => {
+      isSettled = true;
+    };
+    what.then(settle, settle);
+    for (let passed = 0; !isSettled && passed < 20_000; passed += 20) await this.elapse(20);
+    if (!isSettled) throw new Error('still not settled after 20 s');
+    return what;
   }
 
   /** The mesh as a node sees it that may die. */
@@ -282,7 +294,7 @@ export class SpoolWorld {
     };
     const peer: Mesh['peer'] = (node) => {
       const info = seat.peer(node);
-      return info && this.options.isPlain && node === TARGET ? { ...info, extensions: false } : info;
+      return info && this.options.isPlain && (node === TARGET || id === TARGET) ? { ...info, extensions: false } : info;
     };
     const overrides: Record<string | symbol, unknown> = { peer, register, send, stream, listen, publish, onPeerGone };
     return new Proxy(seat, {
