@@ -81,7 +81,7 @@ export class Watcher {
   readonly claimed = new Map<bigint, { readonly source: number; readonly target: number }>();
   /** When each try of a daemon began. */
   readonly #triesBegun = new Map<bigint, number[]>();
-  /** Who has confirmed, and for which epoch. */
+  /** Who has confirmed, or shown in the register, that he has it, and for which epoch. */
   readonly #confirmed = new Map<bigint, { readonly node: number; readonly epoch: bigint }>();
   readonly #draining = new Map<bigint, number>();
   readonly #visited = new Map<bigint, Set<number>>();
@@ -211,6 +211,8 @@ export class Watcher {
       if (isUnheard) this.visit('withdrawal-answer-lost');
     }
     if (change === 'recover') this.visit('recovered-backup');
+    // Whoever had it before that sees a further epoch, which says no less than a confirmation.
+    if (change === 'withdraw' || change === 'recover') this.#noteConfirmed(origin, node, entry!.epoch);
     if (change === 'offer' || change === 'withdraw') this.#draining.delete(origin);
     this.onMoment(`wrote ${change}`, origin);
   }
