@@ -333,7 +333,9 @@ export class World {
         if (change === 'offer') this.#offered.add(`${daemon} ${node}`);
         if (entry) this.#copies.owned(daemon, Number(entry.owner), entry.epoch);
         const isLost = this.#lostIfRecovered.delete(daemon);
-        if (isLost && change === 'recover') this.#lose(daemon);
+        // Of the node to which it was offered the register cannot say which of the two it does.
+        const isRecovered = change === 'recover' || (change === 'claim' && this.#recovering.has(daemon * 64 + node));
+        if (isLost && isRecovered) this.#lose(daemon);
       },
       lostRace: (node, origin, entry) => watcher.lostRace(node, origin, entry),
     };
