@@ -67,6 +67,8 @@ export class Copies {
   readonly #stored: Array<Map<number, bigint>>;
   /** Nodes that crashed when they had the daemon live: what their disk has of it is older. */
   readonly #olderAt: Array<Set<number>>;
+  /** Nodes that crashed when the daemon was theirs, and its epoch: what they let go of in that one is another copy. */
+  readonly #lostIn: Array<Map<number, bigint>>;
 
   constructor(origins: readonly bigint[], complain: Complain, witness: CopiesWitness) {
     this.#origins = origins;
@@ -77,6 +79,7 @@ export class Copies {
     this.#isExcused = origins.map(() => false);
     this.#stored = origins.map(() => new Map());
     this.#olderAt = origins.map(() => new Set());
+    this.#lostIn = origins.map(() => new Map());
   }
 
   born(daemon: number): void {
@@ -127,7 +130,8 @@ export class Copies {
       this.#isExcused[daemon] = false;
       this.#witness.wentLive(daemon, node);
     }
-    if (hadCopy && !seat.hasCopy && this.#witness.owns(daemon, node))
+    const isLost = this.#lostIn[daemon]!.get(node) === this.#witness.epoch(daemon);
+    if (hadCopy && !seat.hasCopy && !isLost && this.#witness.owns(daemon, node))
       this.#complain('custody', `node ${node} has let go of daemon ${daemon}, which the register says that it has`);
     if (becomesLive || hadCopy !== seat.hasCopy) this.#check(daemon);
   }
@@ -138,6 +142,7 @@ export class Copies {
     this.#stored[daemon]!.delete(node);
     const origin = this.#origins[daemon]!;
     if (!runtime.migrations().some((one) => one.role === 'source' && one.origin === origin)) return;
+    this.#lostIn[daemon]!.delete(node);
     seat.wasLive = true;
     this.#witness.tookUp(daemon, node);
     if (isOlder)
@@ -154,6 +159,7 @@ export class Copies {
     this.#seats.forEach((seats, daemon) => {
       const seat = seats.get(node);
       seats.delete(node);
+      if (this.#witness.owns(daemon, node)) this.#lostIn[daemon]!.set(node, this.#witness.epoch(daemon));
       const stored = this.#stored[daemon]!;
       if (disk !== 'kept') this.#olderAt[daemon]!.delete(node);
       const isStoredLost = disk === 'lost' && stored.delete(node);
