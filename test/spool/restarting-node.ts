@@ -51,6 +51,8 @@ export class Life {
   takes: (index: number) => boolean = () => true;
   /** Whether what has landed is synced when it is time. */
   syncs = true;
+  /** What ends its timers. */
+  readonly #timers: Array<() => void> = [];
   readonly #storage: SpoolStorage;
   #isOver = false;
 
@@ -81,18 +83,20 @@ export class Life {
 
   async crash(): Promise<void> {
     this.#isOver = true;
+    for (const stop of this.#timers) stop();
     await this.#storage.letGo();
   }
 
   #environment(): Environment {
-    const alive = (run: () => void) => () => {
-      if (!this.#isOver) run();
+    const timed = (stop: () => void) => {
+      this.#timers.push(stop);
+      return stop;
     };
     return {
       ...systemEnvironment,
       every: (ms, run) =>
-        systemEnvironment.every(ms === 1_000 ? 20 : ms, alive(ms === 1_000 ? this.#whenSyncing(run) : run)),
-      after: (ms, run) => systemEnvironment.after(ms, alive(run)),
+        timed(systemEnvironment.every(ms === 1_000 ? 20 : ms, ms === 1_000 ? this.#whenSyncing(run) : run)),
+      after: (ms, run) => timed(systemEnvironment.after(ms, run)),
     };
   }
 
