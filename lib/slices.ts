@@ -1,5 +1,8 @@
 import type { MaybePromise } from './maybe-promise.js';
 
+/** Bytes copied before the event loop gets its turn. */
+export const COPIED_PER_TURN = 4 * 1024 * 1024;
+
 /** Resolves in a later turn of the event loop. */
 export type Turn = () => Promise<void>;
 

@@ -1,6 +1,7 @@
 import { MigrationError, messageOf } from '../errors.js';
 import type { EntityKeypair } from '../identity/entity-keypair.js';
 import { isPromise, type MaybePromise, whenReady } from '../maybe-promise.js';
+import { lengthOf } from '../parts.js';
 import { inSlices } from '../slices.js';
 import { type CarriedState, encodeCarriedState, type SplitState, splitState } from '../state/carried-state.js';
 import { CausalChain } from '../state/chain.js';
@@ -415,7 +416,7 @@ export class DaemonHost {
   /** The rest is written while events are taken again. */
   #written<T extends Uint8Array | StateStream>({ fields, carried, own }: Captured<T>): MaybePromise<HostSnapshot<T>> {
     return whenReady(carried ? encodeCarriedState(carried, this.#options.turn) : [], (parts) => {
-      const stateLength = parts.reduce((sum, part) => sum + part.length, own.byteLength);
+      const stateLength = lengthOf(parts) + own.byteLength;
       this.#snapshotLength = lengthAround(fields) + stateLength;
       return { fields, carried: parts, own, stateLength };
     });

@@ -1,11 +1,9 @@
 import { MigrationError, messageOf } from '../errors.js';
 import type { MaybePromise } from '../maybe-promise.js';
+import { COPIED_PER_TURN } from '../slices.js';
 import type { StateChunks, StreamedState } from './daemon.js';
 import type { StateKeep } from './state-keep.js';
 import { closeSource, StateReader, sourceOf } from './state-reader.js';
-
-/** Copied before the event loop gets its turn. */
-const SLICE_BYTES = 4 * 1024 * 1024;
 
 /** A state that a daemon streams: read once, and again where that is possible. */
 export class StateStream {
@@ -52,10 +50,10 @@ export class StateStream {
     try {
       for (let at = 0; at < whole.length || !reader.isOver; ) {
         if (reader.isClosed) throw this.#failed('was closed before it had been read');
-        const count = Math.min(reader.available(), SLICE_BYTES, whole.length - at);
+        const count = Math.min(reader.available(), COPIED_PER_TURN, whole.length - at);
         reader.take(whole, at, count);
         at += count;
-        if (count === SLICE_BYTES) await turn?.();
+        if (count === COPIED_PER_TURN) await turn?.();
         if (count === 0 && !reader.isOver) await new Promise<void>((resolve) => reader.onReady(resolve)).then(turn);
       }
       return whole;

@@ -1,6 +1,7 @@
 import type { KeepState, StateKeep } from '../daemon/state-keep.js';
 import type { StateReader } from '../daemon/state-reader.js';
 import type { StateStream } from '../daemon/state-stream.js';
+import { lengthOf } from '../parts.js';
 
 /** The bytes of a snapshot: all in memory, or with a state that the daemon streams. */
 export interface SnapshotBytes {
@@ -214,11 +215,6 @@ class StreamedReader implements SnapshotReader {
     }
     return state.available() >= length && (!mustBeOver || state.isOver);
   }
-}
-
-/** Bytes of several pieces together. */
-export function lengthOf(parts: readonly Uint8Array[]): number {
-  return parts.reduce((sum, part) => sum + part.length, 0);
 }
 
 function startsOf(parts: readonly Uint8Array[]): readonly number[] {

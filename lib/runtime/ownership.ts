@@ -169,10 +169,7 @@ export class Ownership implements DaemonOwnership {
   ): Promise<T & OwnershipEntry> {
     for (let round = 0; round < ROUNDS; round++) {
       const standing = await this.#read(origin);
-      if (!standing)
-        throw new MigrationError('daemon-not-found', `daemon ${origin} is in no ownership register`, {
-          details: { origin },
-        });
+      if (!standing) throw notRegistered(origin);
       const entry = next(standing.entry);
       if (entry === standing.entry) return entry as T & OwnershipEntry;
       if (await this.#write(origin, standing.revision, entry)) return entry as T & OwnershipEntry;
@@ -226,4 +223,10 @@ function lostTo(origin: bigint, entry: OwnershipEntry): MigrationError {
       details: { origin, owner: entry.owner, epoch: entry.epoch },
     },
   );
+}
+
+export function notRegistered(origin: bigint): MigrationError {
+  return new MigrationError('daemon-not-found', `daemon ${origin} is in no ownership register`, {
+    details: { origin },
+  });
 }

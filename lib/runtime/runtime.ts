@@ -43,7 +43,7 @@ import { type Environment, systemEnvironment } from './environment.js';
 import { FencedSpool } from './fenced-spool.js';
 import { MigrationHandle } from './handle.js';
 import { joined } from './joined.js';
-import { Ownership } from './ownership.js';
+import { notRegistered, Ownership } from './ownership.js';
 import { Pacer } from './pacer.js';
 import type { HandleProgress } from './progress.js';
 import { EventPublisher } from './publisher.js';
@@ -622,10 +622,7 @@ export class DaemonRuntime {
     if (this.#registry.get(origin) || this.#spool?.takeUp.waits(origin)) throw copyIsHere(origin, this.nodeId);
     if (this.#handler.isMigrating(origin)) throw alreadyMigrating(origin);
     const owner = await this.#ownership.holder(origin);
-    if (!owner)
-      throw new MigrationError('daemon-not-found', `daemon ${origin} is in no ownership register`, {
-        details: { origin },
-      });
+    if (!owner) throw notRegistered(origin);
     if (!options.force) this.#requireGone(origin, owner, 'it is not given up');
     await this.#ownership.removeLost(origin, owner);
     this.#mesh.forget(origin);

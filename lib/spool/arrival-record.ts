@@ -1,4 +1,5 @@
 import type { SnapshotArrival } from '../migration/core.js';
+import { lengthOf } from '../parts.js';
 import { MAX_SNAPSHOT_CHUNK_SIZE, MAX_TOTAL_CHUNKS } from '../wire/message.js';
 import { ByteReader, ByteWriter } from './bytes.js';
 import { type CreateHasher, type SectionHead, SectionReader, SectionWriter } from './sections.js';
@@ -92,7 +93,7 @@ function decodeFields(bytes: Uint8Array): Omit<ArrivalRecord, 'received'> {
 function collecting(parts: Uint8Array[]): SpoolFile {
   const nothing = async () => {};
   return {
-    size: async () => parts.reduce((sum, part) => sum + part.length, 0),
+    size: async () => lengthOf(parts),
     read: async () => 0,
     write: async (_, more) => void parts.push(...more),
     sync: nothing,

@@ -4,11 +4,6 @@ import type { SpoolStorage } from './storage.js';
 
 const PREFIX = 'damaged-';
 
-/** Whether a file was set aside. */
-export function isSetAside(name: string): boolean {
-  return name.startsWith(PREFIX);
-}
-
 /**
  * Keeps a damaged file under a name at which nobody looks any more, for a person.
  *

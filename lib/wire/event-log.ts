@@ -1,3 +1,4 @@
+import { COPIED_PER_TURN } from '../slices.js';
 import type { CausalEvent, CausalLink } from './link.js';
 
 /** Caps of a log: events held at once, and their payload bytes. */
@@ -63,15 +64,12 @@ export interface EventLog {
   dispose(): void;
 }
 
-/** Payload bytes of events that are copied out of a log before others get their turn. */
-const SLICE_BYTES = 4 * 1024 * 1024;
-
 /** The oldest events of a log, copied: at most that many, and 4 MiB of payload or one event of more. */
 export function firstEvents(log: EventLog, count: number): CausalEvent[] {
   const events: CausalEvent[] = [];
   const { firstNumber, nextNumber } = log;
   let bytes = 0;
-  for (let n = firstNumber; n < nextNumber && events.length < count && bytes < SLICE_BYTES; n++) {
+  for (let n = firstNumber; n < nextNumber && events.length < count && bytes < COPIED_PER_TURN; n++) {
     const event = log.get(n)!;
     events.push(event);
     bytes += event.payload.length;
