@@ -103,16 +103,12 @@ for (const mode of ['pause', 'live'] as const) {
           if (late.length > 2 || n % 16 === 0) for (const one of late.splice(0).reverse()) one();
         };
         const all = sized(1, [...LENGTHS, ...LENGTHS]);
-        let held = () => {};
-        world.beforeRestore = () =>
-          new Promise((resolve) => {
-            held = resolve;
-          });
+        const goOn = holdRestore(world);
         await world.source.deliver(world.origin, all.slice(0, 2));
         const handle = world.orchestrator.startMigration(world.origin, SOURCE, TARGET, { mode });
         await eventually('the target restores', () => world.made.has(TARGET));
         for (const event of all.slice(2, 20)) await world.source.deliver(world.origin, [event]);
-        setTimeout(() => held(), 10);
+        setTimeout(goOn, 10);
         const rest = world.source.deliver(world.origin, all.slice(20));
         await handle.wait({ timeout: 20_000 });
         const { accepted } = await rest;
@@ -128,6 +124,16 @@ for (const mode of ['pause', 'live'] as const) {
   }
 }
 
+/** Its target's restore waits. @returns lets it go on */
+function holdRestore(world: TappedWorld): () => void {
+  let goOn = () => {};
+  world.beforeRestore = () =>
+    new Promise((resolve) => {
+      goOn = resolve;
+    });
+  return () => goOn();
+}
+
 large('that are on their way when a migration is cancelled stay, and move with the next one', () =>
   inWorld(async (world) => {
     let isLost = true;
@@ -135,16 +141,12 @@ large('that are on their way when a migration is cancelled stay, and move with t
       if (!isLost || kind !== 'EventFragment' || trailer!.fragmentOffset! < 100_000n) pass();
     };
     const all = sized(1, LENGTHS);
-    let held = () => {};
-    world.beforeRestore = () =>
-      new Promise((resolve) => {
-        held = resolve;
-      });
+    const goOn = holdRestore(world);
     const handle = world.move();
     await eventually('the target restores', () => world.made.has(TARGET));
     await world.source.deliver(world.origin, all);
     world.beforeRestore = () => {};
-    held();
+    goOn();
     await eventually('fragments wait', () => handle.phase === 'Cutover' || handle.phase === 'Replay');
     await new Promise((resolve) => setTimeout(resolve, 100));
     assert.is(await handle.cancel(), 'cancelled');
@@ -178,15 +180,11 @@ large('of tens of MiB move, with no more on its way than the window', () =>
           });
       };
       const all = sized(1, [40 * MIB, 10, 20 * MIB]);
-      let held = () => {};
-      world.beforeRestore = () =>
-        new Promise((resolve) => {
-          held = resolve;
-        });
+      const goOn = holdRestore(world);
       const handle = world.move();
       await eventually('the target restores', () => world.made.has(TARGET));
       await world.source.deliver(world.origin, all);
-      held();
+      goOn();
       await handle.wait({ timeout: 60_000 });
       assert.equal(
         seen(world, TARGET).map((weight) => weight.split(' ')[1]),
@@ -201,17 +199,13 @@ large('of tens of MiB move, with no more on its way than the window', () =>
 large('that no log takes fail the migration before the stop, and the daemon goes on', () =>
   inTappedWorld(
     async (world) => {
-      let held = () => {};
-      world.beforeRestore = () =>
-        new Promise((resolve) => {
-          held = resolve;
-        });
+      const goOn = holdRestore(world);
       const handle = world.move();
       await eventually('the target restores', () => world.made.has(TARGET));
       const [event] = sized(1, [64 * MIB + 1]);
       await world.source.deliver(world.origin, [event!]);
       world.beforeRestore = () => {};
-      held();
+      goOn();
       const error = await refusal('event-too-large', () => handle.wait({ timeout: 10_000 }));
       assert.match(error.message, /has 67108865 bytes, and a log takes at most 67108864 per event/);
       assert.is(seen(world, SOURCE).length, 1);

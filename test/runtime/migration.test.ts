@@ -51,6 +51,16 @@ async function inWorld(
   }
 }
 
+/** A daemon that moves to node 2 is restored there only behind that. */
+function restoreAfter({ nodes, daemons }: Pick<World, 'nodes' | 'daemons'>, held: Promise<void>): void {
+  nodes[1]!.registerFactory('recorder', () => {
+    const daemon = new Recorder();
+    daemon.before = (call) => (call === 'restore' ? held : undefined);
+    daemons.push(daemon);
+    return daemon;
+  });
+}
+
 function numbers(first: number, last: number): bigint[] {
   return Array.from({ length: last - first + 1 }, (_, i) => BigInt(first + i));
 }
@@ -225,12 +235,7 @@ migration('can be cancelled; the daemon goes on, and can be moved again', () =>
     const held = new Promise<void>((resolve) => {
       goOn = resolve;
     });
-    nodes[1]!.registerFactory('recorder', () => {
-      const daemon = new Recorder();
-      daemon.before = (call) => (call === 'restore' ? held : undefined);
-      daemons.push(daemon);
-      return daemon;
-    });
+    restoreAfter({ nodes, daemons }, held);
     const handle = nodes[2]!.startMigration(origin, 1n, 2n);
     await eventually('the target restores', () => daemons.length === 2);
     await nodes[0]!.deliver(origin, events(PUBLISHER, 1, 5));
@@ -249,12 +254,7 @@ migration('can be cancelled; the daemon goes on, and can be moved again', () =>
 migration('a target that goes away in the middle costs nothing', () =>
   inWorld(async (world) => {
     const { nodes, daemons, origin, outputs } = world;
-    nodes[1]!.registerFactory('recorder', () => {
-      const daemon = new Recorder();
-      daemon.before = (call) => (call === 'restore' ? new Promise<void>(() => {}) : undefined);
-      daemons.push(daemon);
-      return daemon;
-    });
+    restoreAfter({ nodes, daemons }, new Promise<void>(() => {}));
     const handle = nodes[2]!.startMigration(origin, 1n, 2n);
     await eventually('the target restores', () => daemons.length === 2);
     await nodes[0]!.deliver(origin, events(PUBLISHER, 1, 5));
@@ -272,12 +272,7 @@ migration('is on the list of each node that takes part, until it is over', () =>
     const held = new Promise<void>((resolve) => {
       goOn = resolve;
     });
-    nodes[1]!.registerFactory('recorder', () => {
-      const daemon = new Recorder();
-      daemon.before = (call) => (call === 'restore' ? held : undefined);
-      daemons.push(daemon);
-      return daemon;
-    });
+    restoreAfter({ nodes, daemons }, held);
     const handle = nodes[2]!.startMigration(origin, 1n, 2n);
     await eventually('the target restores', () => daemons.length === 2);
     const listed = nodes.map((node) => node.migrations().map(({ role, phase }) => `${role} ${phase}`));

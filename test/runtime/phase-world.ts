@@ -17,11 +17,11 @@ import {
   MigrationSourceHandler,
   MigrationTargetHandler,
   type OwnershipRegister,
-  type RuntimePolicy,
   secureMemoryStatus,
 } from '../../lib/index.js';
 import type { MaybePromise } from '../../lib/maybe-promise.js';
 import { events, Recorder } from '../support.js';
+import { evenPolicy } from './even-policy.js';
 import { ManualEnvironment, settled } from './manual-environment.js';
 import { numbers, ORCHESTRATOR, PUBLISHER, SOURCE, TARGET, type Tapped, tapped } from './tapped-world.js';
 
@@ -37,21 +37,13 @@ export const NODE_OF: Readonly<Record<MigrationRole, bigint>> = {
 
 /** So many events before the migration that the snapshot has three chunks. */
 const HISTORY = 2_000;
-const WAITING = { deadlineMs: 60_000, tries: 60 };
-const PATIENT: RuntimePolicy = {
-  orchestrator: {
-    phases: {
-      Snapshot: WAITING,
-      Transfer: WAITING,
-      Restore: WAITING,
-      Replay: WAITING,
-      Cutover: WAITING,
-      Rollback: { deadlineMs: 2_000, tries: 10 },
-    },
-  },
-  source: { patienceMs: 60_000, repeatMs: 200 },
-  target: { patienceMs: 60_000, repeatMs: 200 },
-};
+const PATIENT = evenPolicy({
+  phase: { deadlineMs: 60_000, tries: 60 },
+  rollback: { deadlineMs: 2_000, tries: 10 },
+  sourceMs: 60_000,
+  targetMs: 60_000,
+  repeatMs: 200,
+});
 
 /** A recorder that a test can make wait in `health` too. */
 class Patient extends Recorder {

@@ -8,7 +8,6 @@ import {
   InProcessMesh,
   type Mesh,
   type MigrationError,
-  type RuntimePolicy,
 } from '../../lib/index.js';
 import { decodeMigrationFrame, encodeMigrationFrame, type MigrationFrame } from '../../lib/wire/extension.js';
 import { type FrameProducer, readyFrames } from '../../lib/wire/frame-producer.js';
@@ -16,6 +15,7 @@ import { SUBPROTOCOL_MIGRATION } from '../../lib/wire/message.js';
 import type { Trailer } from '../../lib/wire/trailer.js';
 import { typescriptCodec } from '../../lib/wire/typescript/index.js';
 import { events, Recorder } from '../support.js';
+import { evenPolicy } from './even-policy.js';
 
 export const [SOURCE, TARGET, ORCHESTRATOR, STRANGER] = [1n, 2n, 3n, 4n];
 export const PUBLISHER = 77n;
@@ -35,21 +35,13 @@ export interface Tapped {
 export type Meet = (tapped: Tapped) => void;
 
 /** Deadlines in which a test can wait for a frame that is lost. */
-const WAITING = { deadlineMs: 4_000, tries: 100 };
-const IMPATIENT: RuntimePolicy = {
-  orchestrator: {
-    phases: {
-      Snapshot: WAITING,
-      Transfer: WAITING,
-      Restore: WAITING,
-      Replay: WAITING,
-      Cutover: WAITING,
-      Rollback: { deadlineMs: 400, tries: 4 },
-    },
-  },
-  source: { patienceMs: 4_000, repeatMs: 40 },
-  target: { patienceMs: 4_000, repeatMs: 40 },
-};
+const IMPATIENT = evenPolicy({
+  phase: { deadlineMs: 4_000, tries: 100 },
+  rollback: { deadlineMs: 400, tries: 4 },
+  sourceMs: 4_000,
+  targetMs: 4_000,
+  repeatMs: 40,
+});
 
 export interface TappedOptions {
   /** Of each node in turn, beside what all have. */

@@ -5,11 +5,11 @@ import {
   MigrationError,
   type MigrationHandle,
   NodeKeys,
-  type RuntimePolicy,
 } from '../../lib/index.js';
 import type { FencedName } from '../../lib/spool/fenced-name.js';
 import type { MigrationCodec } from '../../lib/wire/codec.js';
 import { MessageType, SUBPROTOCOL_MIGRATION } from '../../lib/wire/message.js';
+import { evenPolicy } from '../runtime/even-policy.js';
 import { Broker, NO_BROKER_FAULTS } from './broker.js';
 import { Chances, Random } from './chance.js';
 import {
@@ -36,21 +36,13 @@ import { Trace } from './trace.js';
 import { type HardCase, Watcher } from './watcher.js';
 
 /** Patience in which a run of some seconds can see everything end. */
-const PHASE = { deadlineMs: 1_200, tries: 12 };
-const POLICY: RuntimePolicy = {
-  orchestrator: {
-    phases: {
-      Snapshot: PHASE,
-      Transfer: PHASE,
-      Restore: PHASE,
-      Replay: PHASE,
-      Cutover: PHASE,
-      Rollback: { deadlineMs: 400, tries: 4 },
-    },
-  },
-  source: { patienceMs: 1_500, repeatMs: 60 },
-  target: { patienceMs: 2_500, repeatMs: 60 },
-};
+const POLICY = evenPolicy({
+  phase: { deadlineMs: 1_200, tries: 12 },
+  rollback: { deadlineMs: 400, tries: 4 },
+  sourceMs: 1_500,
+  targetMs: 2_500,
+  repeatMs: 60,
+});
 const REBIND = { deadlineMs: 20_000, tryMs: 300, waitMs: 60 };
 const LONGEST_PATIENCE_MS = 4_000;
 const RETRY_NOT_READY_MS = 1_600;

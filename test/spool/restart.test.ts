@@ -162,17 +162,21 @@ restart('waits for word where the register died too', () =>
   }),
 );
 
+/** The target has become the owner, and these die before anybody hears so. */
+async function crashBehindTheClaim(world: SpoolWorld, ...nodes: readonly bigint[]): Promise<void> {
+  world.point = (node, what) => {
+    if (node === TARGET && what === 'written') for (const id of nodes) world.crash(id);
+  };
+  await world.publish(10);
+  world.move();
+  await world.elapse(1_000);
+  world.point = () => {};
+  assert.is(world.entry!.owner, TARGET);
+}
+
 restart('that is the backup of a target which lives no more comes back when it is told to, whole', () =>
   inSpoolWorld({}, async (world) => {
-    world.point = (node, what) => {
-      // The target is the owner, and dies before anybody hears so.
-      if (node === TARGET && what === 'written') for (const id of [TARGET, SOURCE]) world.crash(id);
-    };
-    await world.publish(10);
-    world.move();
-    await world.elapse(1_000);
-    world.point = () => {};
-    assert.is(world.entry!.owner, TARGET);
+    await crashBehindTheClaim(world, TARGET, SOURCE);
     await world.boot(SOURCE);
     await world.elapse(5_000);
     assert.equal(world.live, []);
@@ -183,14 +187,7 @@ restart('that is the backup of a target which lives no more comes back when it i
 
 restart('takes the daemon back by itself when its target says that it has no copy', () =>
   inSpoolWorld({ bare: [TARGET] }, async (world) => {
-    world.point = (node, what) => {
-      if (node === TARGET && what === 'written') for (const id of [TARGET, SOURCE]) world.crash(id);
-    };
-    await world.publish(10);
-    world.move();
-    await world.elapse(1_000);
-    world.point = () => {};
-    assert.is(world.entry!.owner, TARGET);
+    await crashBehindTheClaim(world, TARGET, SOURCE);
     await world.boot(SOURCE);
     await world.boot(TARGET);
     await world.elapse(2_000);
@@ -201,13 +198,7 @@ restart('takes the daemon back by itself when its target says that it has no cop
 
 restart('that has lost nothing takes the daemon back too, when its target was started again without it', () =>
   inSpoolWorld({ bare: [TARGET], isGoneKnown: false }, async (world) => {
-    world.point = (node, what) => {
-      if (node === TARGET && what === 'written') world.crash(TARGET);
-    };
-    await world.publish(10);
-    world.move();
-    await world.elapse(1_000);
-    world.point = () => {};
+    await crashBehindTheClaim(world, TARGET);
     assert.equal(world.live, []);
     await world.boot(TARGET);
     await world.elapse(2_000);
