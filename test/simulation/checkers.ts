@@ -26,6 +26,8 @@ interface Seat {
   hasKey: boolean;
   /** This copy was live once: it is the daemon, or its backup. */
   wasLive: boolean;
+  /** The epoch in which it was, last. */
+  since: bigint;
   /** A daemon was made there since a copy was last seen to be gone. */
   mayCome: boolean;
 }
@@ -96,8 +98,10 @@ export class Copies {
     const seats = this.#seats[daemon]!;
     const before = seats.get(number);
     if (before?.incarnation === incarnation) before.mayCome = true;
-    else
-      seats.set(number, { incarnation, isLive: false, hasCopy: false, hasKey: false, wasLive: false, mayCome: true });
+    else {
+      const nothing = { isLive: false, hasCopy: false, hasKey: false, wasLive: false, since: 0n };
+      seats.set(number, { incarnation, ...nothing, mayCome: true });
+    }
   }
 
   /** Looks at one node, at which something has happened. */
@@ -128,6 +132,7 @@ export class Copies {
     if (becomesLive) {
       this.#isBorn[daemon] = true;
       this.#isExcused[daemon] = false;
+      seat.since = this.#witness.epoch(daemon);
       this.#witness.wentLive(daemon, node);
     }
     const isLost = this.#lostIn[daemon]!.get(node) === this.#witness.epoch(daemon);
@@ -139,11 +144,13 @@ export class Copies {
   /** A copy from a disk is one that stood still: it is the daemon, or its backup. */
   #appeared(daemon: number, node: number, seat: Seat, runtime: DaemonRuntime): void {
     const isOlder = this.#olderAt[daemon]!.delete(node);
+    const since = this.#stored[daemon]!.get(node) ?? this.#stoppedIn(daemon, node);
     this.#stored[daemon]!.delete(node);
     const origin = this.#origins[daemon]!;
     if (!runtime.migrations().some((one) => one.role === 'source' && one.origin === origin)) return;
     this.#lostIn[daemon]!.delete(node);
     seat.wasLive = true;
+    seat.since = since;
     this.#witness.tookUp(daemon, node);
     if (isOlder)
       this.#complain('never-two', `node ${node} had daemon ${daemon} live, and takes up an older copy by itself`);
@@ -167,13 +174,14 @@ export class Copies {
       const isLive = seat?.isLive === true;
       const wasLive = seat?.wasLive === true || isStoredLost;
       if (disk === 'kept' && isLive) this.#olderAt[daemon]!.add(node);
-      const owns = this.#witness.owns(daemon, node);
       if (disk === 'kept' && !isLive && wasLive && this.#witness.hasOffered(daemon, node)) {
-        stored.set(node, this.#witness.epoch(daemon) - (owns ? 0n : 1n));
+        stored.set(node, this.#stoppedIn(daemon, node));
         return;
       }
-      if (isLive || (wasLive && owns)) lost.push({ daemon, wasLive: isLive });
-      const isBackedUp = stored.size > 0 || [...seats.values()].some((other) => other.wasLive);
+      if (isLive || (wasLive && this.#witness.owns(daemon, node))) lost.push({ daemon, wasLive: isLive });
+      // A backup goes without a confirmation where the register says that whoever it was offered to has offered it onwards.
+      const isKept = (other: Seat) => other.wasLive && this.#witness.epoch(daemon) <= other.since + 1n;
+      const isBackedUp = stored.size > 0 || [...seats.values()].some(isKept);
       const mayBeReleased = !isBackedUp || this.#witness.hasConfirmed(daemon, node);
       if (wasLive && mayBeReleased) this.#isExcused[daemon] = true;
       this.#check(daemon);
@@ -185,6 +193,11 @@ export class Copies {
   owned(daemon: number, owner: number, epoch: bigint): void {
     for (const [node, since] of this.#stored[daemon]!)
       if (node !== owner && epoch > since + 1n) this.#stored[daemon]!.delete(node);
+  }
+
+  /** The epoch in which a node has stopped it: its own, or the one before its target's. */
+  #stoppedIn(daemon: number, node: number): bigint {
+    return this.#witness.epoch(daemon) - (this.#witness.owns(daemon, node) ? 0n : 1n);
   }
 
   /** Whether a node had it live when it crashed last, so that its disk has only an older one. */
@@ -297,11 +310,17 @@ export class History {
     return this.#account(publisherOf(entry)).throwing.has(sequenceOf(entry));
   }
 
-  /** A live copy is gone with its node: what it alone had accepted may be missing. Channels are read again. */
-  crashed(daemon: number, isChannel: (publisher: number) => boolean): void {
-    for (const publisher of this.#publishers[daemon]!) {
+  /** What a copy can have accepted so far, per publisher. Channels are read again. */
+  sentTo(daemon: number, isChannel: (publisher: number) => boolean): ReadonlyMap<number, number> {
+    const publishers = this.#publishers[daemon]!.filter((publisher) => !isChannel(publisher));
+    return new Map(publishers.map((publisher) => [publisher, this.#account(publisher).sent]));
+  }
+
+  /** The copy is gone that alone had accepted what was sent up to there: it may be missing. */
+  lost(sent: ReadonlyMap<number, number>): void {
+    for (const [publisher, through] of sent) {
       const account = this.#account(publisher);
-      if (!isChannel(publisher)) account.excused = account.sent;
+      account.excused = Math.max(account.excused, through);
     }
   }
 

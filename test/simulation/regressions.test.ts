@@ -1,6 +1,8 @@
 import * as assert from 'uvu/assert';
 import { suite } from '../support.js';
-import { planWithoutSpools } from './plan.js';
+import { History } from './checkers.js';
+import { entryOf, Ledger } from './ledger-daemon.js';
+import { type Plan, type Planned, planOf, planWithoutSpools } from './plan.js';
 import { quiet } from './quiet.js';
 import { simulatePlan } from './run.js';
 
@@ -18,6 +20,17 @@ const SEEDS: ReadonlyArray<readonly [seed: number, why: string]> = [
 for (const [seed, why] of SEEDS) {
   regressions(`seed ${seed}: ${why}`, async () => {
     assert.is((await simulatePlan(planWithoutSpools(seed))).violation, undefined);
+  });
+}
+
+/** The same, since there are spools. */
+const SEEDS_WITH_SPOOLS: ReadonlyArray<readonly [seed: number, why: string]> = [
+  [62122, 'an offer that landed after its node’s crash was taken for the end of what an older copy may lack'],
+];
+
+for (const [seed, why] of SEEDS_WITH_SPOOLS) {
+  regressions(`seed ${seed}: ${why}`, async () => {
+    assert.is((await simulatePlan(planOf(seed))).violation, undefined);
   });
 }
 
@@ -62,4 +75,67 @@ regressions('in live mode, a last output that differs is noticed', async () => {
   const { violation, visits } = await simulatePlan({ ...plan, daemons }, { allowed });
   assert.is(violation, undefined);
   assert.ok((visits.get('live-copies-differ') ?? 0) > 0, 'the target did not claim');
+});
+
+/** What is planned for a quiet cluster, all of it; partitions lose frames, and nobody is told of a death. */
+function simulatePlanned(planned: readonly Planned[]) {
+  const plan = quiet({ planned, knowsDeath: false });
+  const network: Plan['network'] = { ...plan.network, partitionsLose: true };
+  const allowed = new Set(planned.map(({ name }) => name));
+  return simulatePlan({ ...plan, network }, { allowed, keepsLines: true });
+}
+
+function crash(node: number, seen: string, nth: number, thenMs = 0.001): Planned {
+  return { name: `crash ${node}`, when: { seen, nth, thenMs }, deed: { do: 'crash', node, daemon: 0, downMs: 50 } };
+}
+
+/** From node 1 to 2, which takes events, and onwards to 3. Node 1 hears nothing of that, and keeps its backup. */
+const ONWARDS: readonly Planned[] = [
+  { ...MOVE, deed: { ...MOVE.deed, by: 3 } },
+  {
+    name: 'part',
+    when: { seen: 'wrote claim', nth: 1, thenMs: 0.001 },
+    deed: { do: 'part', from: 1, to: 2, daemon: 0, bothWays: true, forMs: 2_500 },
+  },
+  { ...EVENTS, at: 300 },
+  { name: 'onwards', at: 600, deed: { do: 'migrate', daemon: 0, by: 3, to: 3 } },
+];
+
+function lineAt(lines: readonly string[], what: RegExp): number {
+  const at = lines.findIndex((line) => what.test(line));
+  assert.ok(at >= 0, `${what} in the trace`);
+  return at;
+}
+
+regressions(
+  'an offer that lands after its node’s crash decides nothing: a recovered backup lacks what that node had',
+  async () => {
+    const { violation, lines } = await simulatePlanned([...ONWARDS, crash(2, 'arrived CutoverNotify', 2, 2.5)]);
+    assert.is(violation, undefined);
+    assert.ok(lineAt(lines, /2 CRASHES/) < lineAt(lines, /2 ⇒ register {2}d0 offer/), 'the offer landed afterwards');
+    assert.ok(lineAt(lines, /accepted 3/) < lineAt(lines, /1 has recovered d0/), 'events were lost, as they may');
+  },
+);
+
+regressions('a backup is let go of that is two moves old, and no crash of newer copies calls it back', async () => {
+  const planned = [...ONWARDS, crash(2, 'wrote claim', 2), crash(3, 'wrote claim', 2)];
+  const { violation, visits } = await simulatePlanned(planned);
+  assert.is(violation, undefined);
+  assert.is(visits.get('spawned-anew'), 1);
+});
+
+regressions('what may be missing ends with what was sent when its copy was lost', () => {
+  const said: string[] = [];
+  const history = new History([[0]], (promise) => said.push(promise));
+  history.sent(0, 8, false);
+  const lost = history.sentTo(0, () => false);
+  history.sent(0, 12, false);
+  history.lost(lost);
+  const traits = { isAsync: false, padding: 0, streams: 'no', isFickle: false } as const;
+  const witness = { publisherNumber: Number, processed() {}, wait: () => undefined, throws: () => false };
+  const ledger = (entry: number) => Object.assign(new Ledger(0, 1, traits, witness), { entries: [entry] });
+  history.processed(ledger(entryOf(0, 9)), entryOf(0, 9));
+  assert.equal(said, []);
+  history.processed(ledger(entryOf(0, 10)), entryOf(0, 10));
+  assert.equal(said, ['order']);
 });

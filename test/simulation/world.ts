@@ -31,7 +31,7 @@ import { eventOf, isThrowing, Publisher } from './publisher.js';
 import { Scheduler } from './scheduler.js';
 import { SimulatedDisk } from './simulated-disk.js';
 import { SimulatedMesh } from './simulated-mesh.js';
-import { NO_REGISTER_FAULTS, NodeRegister, SimulatedRegister } from './simulated-register.js';
+import { NO_REGISTER_FAULTS, NodeRegister, type RegisterChange, SimulatedRegister } from './simulated-register.js';
 import { Trace } from './trace.js';
 import { type HardCase, Watcher } from './watcher.js';
 
@@ -64,6 +64,8 @@ const MOST_TIMERS = 2_000;
 const MOST_IN_FLIGHT_BYTES = 4 * 1024 * 1024;
 const WATCH_MS = 25;
 const PUBLISHER_MS = 7;
+/** How the register calls what `recover` writes: where an offer stood it looks like its end. */
+const RECOVERIES: ReadonlySet<RegisterChange> = new Set(['recover', 'claim', 'withdraw']);
 
 /** Who a daemon's key is does not change from run to run: what is tested is not how keys are drawn. */
 function keypairOf(daemon: number): EntityKeypair {
@@ -166,8 +168,11 @@ export class World {
   readonly #feeds: number[];
   #liar: Liar | undefined;
   readonly #led: Led[] = [];
-  /** Daemons whose newest copy had stopped when its node crashed: its target may take over, or an older one is recovered. */
-  readonly #lostIfRecovered = new Set<number>();
+  /**
+   * Daemons whose newest copy had stopped when its node crashed, and what it can have accepted: its target may take over with all
+   * of it, or an older one is recovered without.
+   */
+  readonly #lostIfRecovered = new Map<number, { readonly node: number; readonly sent: ReadonlyMap<number, number> }>();
   /** Feeds to which a daemon is known to be subscribed. */
   readonly #subscribed: Array<Set<number>>;
   /** The newest ledger of each daemon on each node, as `daemon * 64 + node`. */
@@ -208,6 +213,8 @@ export class World {
       epoch: (daemon) => this.register.table.read(this.origins[daemon]!)?.entry.epoch ?? 0n,
       tookUp: (daemon, node) => {
         this.#ledgers.get(daemon * 64 + node)!.hasStood = true;
+        // The newest copy is back, whole.
+        if (this.#lostIfRecovered.get(daemon)?.node === node) this.#lostIfRecovered.delete(daemon);
         this.trace.note(() => `${node} takes up d${daemon} from its spool`);
         this.watcher.visit('fenced-copy-taken-up');
       },
@@ -324,10 +331,8 @@ export class World {
         const daemon = this.origins.indexOf(origin);
         if (change === 'offer') this.#offered.add(`${daemon} ${node}`);
         if (entry) this.#copies.owned(daemon, Number(entry.owner), entry.epoch);
-        const isLost = this.#lostIfRecovered.delete(daemon);
-        // Of the node to which it was offered the register cannot say which of the two it does.
-        const isRecovered = change === 'recover' || (change === 'claim' && this.#recovering.has(daemon * 64 + node));
-        if (isLost && isRecovered) this.#lose(daemon);
+        // What was on its way from a node that is gone decides nothing: who is recovered, or goes live, does.
+        if (RECOVERIES.has(change) && this.#recovering.has(daemon * 64 + node)) this.#recovered(daemon);
       },
       lostRace: (node, origin, entry) => watcher.lostRace(node, origin, entry),
     };
@@ -515,6 +520,8 @@ export class World {
     this.trace.note(() => `${node} has d${daemon} live`);
     const ledger = this.#ledgers.get(daemon * 64 + node)!;
     this.#offered.delete(`${daemon} ${node}`);
+    // Whoever was not recovered must have all that the one had that had stopped.
+    this.#lostIfRecovered.delete(daemon);
     const gaveBack = this.register.table.read(this.origins[daemon]!)?.entry.owner === BigInt(node);
     if (!gaveBack)
       this.complain('never-two', `daemon ${daemon} is live on node ${node}, which the register does not name`);
@@ -688,7 +695,7 @@ export class World {
     const disk = this.#disks.get(number);
     for (const { daemon, wasLive } of this.#copies.crashed(number, disk ? this.#crashDisk(disk) : 'none')) {
       if (wasLive) this.#lose(daemon);
-      else this.#lostIfRecovered.add(daemon);
+      else this.#lostIfRecovered.set(daemon, { node: number, sent: this.#history.sentTo(daemon, this.#isChannel) });
     }
     if (this.plan.knowsDeath) for (const other of this.lives.keys()) this.#tellOfDeath(other, number);
     this.scheduler.in(downMs, 0, () => {
@@ -712,7 +719,16 @@ export class World {
 
   /** What only the copy that is gone had accepted and published may be missing, or be otherwise, from here on. */
   #lose(daemon: number): void {
-    this.#history.crashed(daemon, this.#isChannel);
+    this.#history.lost(this.#history.sentTo(daemon, this.#isChannel));
+    this.#chains[daemon]!.crashed();
+  }
+
+  /** Somebody brings a copy back. Where a newer one is gone, what that one alone had accepted is lost; since then nobody accepted. */
+  #recovered(daemon: number): void {
+    const newest = this.#lostIfRecovered.get(daemon);
+    if (!newest) return;
+    this.#lostIfRecovered.delete(daemon);
+    this.#history.lost(newest.sent);
     this.#chains[daemon]!.crashed();
   }
 
