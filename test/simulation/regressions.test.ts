@@ -139,3 +139,19 @@ regressions('what may be missing ends with what was sent when its copy was lost'
   history.processed(ledger(entryOf(0, 10)), entryOf(0, 10));
   assert.equal(said, ['order']);
 });
+
+regressions('seed 3622: a further try that another node leads is answered at once where one is not over', async () => {
+  const { violation, lines } = await simulatePlanned([
+    { ...MOVE, deed: { ...MOVE.deed, by: 3 } },
+    crash(3, 'arrived RestoreComplete', 1),
+    // The source gives up meanwhile, and its target does not hear of it.
+    { name: 'part', at: 1_500, deed: { do: 'part', from: 1, to: 2, daemon: 0, bothWays: true, forMs: 350 } },
+    { ...MOVE, name: 'again', at: 1_900 },
+  ]);
+  assert.is(violation, undefined);
+  const asked = lineAt(lines, /1 moves d0 from 1 to 2/);
+  const answered = lineAt(lines, /2 → 1 {2}MigrationFailed d0 AlreadyMigrating/);
+  const ended = lineAt(lines, /1 has not moved d0/);
+  const late = lineAt(lines, /2 → 3 {2}MigrationFailed .* in phase holding at the target/);
+  assert.ok(asked < answered && answered < ended && ended < late, 'its leader need not wait for the end of the other');
+});
