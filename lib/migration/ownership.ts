@@ -4,10 +4,17 @@ import type { Offer } from './offer.js';
 
 /**
  * What has become of an offer that was to be taken back. `withdrawn`: it was, in the next epoch. `claimed`: too late, the target
- * has the daemon. `superseded`: the daemon has gone further than that, and this copy is the backup of nothing. An epoch: a
- * recovery had landed unheard, and the daemon is this node's in that one. `undecided`: nobody can say.
+ * has the daemon. `lived-on`: so it has, and has begun a further try: a newer copy may stand on its disk. `superseded`: the daemon
+ * has gone further than that, and this copy is the backup of nothing. An epoch: a recovery had landed unheard, and the daemon is
+ * this node's in that one. `undecided`: nobody can say.
  */
-export type WithdrawalOutcome = 'withdrawn' | 'claimed' | 'superseded' | 'undecided' | { readonly epoch: bigint };
+export type WithdrawalOutcome =
+  | 'withdrawn'
+  | 'claimed'
+  | 'lived-on'
+  | 'superseded'
+  | 'undecided'
+  | { readonly epoch: bigint };
 
 /** Who may live: what the two sides of a migration ask the witness (ARCHITECTURE.md, "A witness decides who lives"). */
 export interface DaemonOwnership {

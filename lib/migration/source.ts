@@ -1015,12 +1015,13 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       return;
     }
     if (outcome === 'claimed' && record.isTargetGone) {
-      // A live daemon that crashed with its node: this copy is the newest that is left.
+      // A live daemon that crashed with its node: this copy is the newest that is left. Of one that has lived on somebody must say so.
       this.#recover(record, { node: record.target, epoch: record.epoch + 1n });
       return;
     }
     // A node that is about to end, and keeps nothing, is nobody's backup: the daemon is where the register has it.
-    if (outcome === 'claimed' && this.notReady && !this.#keepsBackups) {
+    const hasTarget = outcome === 'claimed' || outcome === 'lived-on';
+    if (hasTarget && this.notReady && !this.#keepsBackups) {
       this.#release(record);
       return;
     }

@@ -90,7 +90,7 @@ export class Ownership implements DaemonOwnership {
     if (!after) return 'superseded';
     const isOwn = after.owner === this.#node;
     if (isOwn && after.epoch === epoch + 1n) return 'withdrawn';
-    if (after.epoch <= epoch + 1n) return 'claimed';
+    if (after.epoch <= epoch + 1n) return after.tries === attempt ? 'claimed' : 'lived-on';
     // Without a further try only a recovery from here can have made it this node's.
     return isOwn && after.tries === attempt ? { epoch: after.epoch } : 'superseded';
   }

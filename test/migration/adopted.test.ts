@@ -86,10 +86,24 @@ adoption('goes back at once where it was taken back before', () => {
   assert.is(node.handler.isMigrating(ORIGIN), false);
 });
 
+for (const outcome of ['claimed', 'lived-on'] as const) {
+  const does = outcome === 'claimed' ? 'is the newest copy' : 'waits: a newer copy may come back with its node';
+  adoption(`whose target is gone, ${outcome}, ${does}`, () => {
+    const node = adopted();
+    node.answers.withdraw = () => outcome;
+    node.answers.recover = () => ({ epoch: EPOCH + 2n });
+    node.handler.peerGone(TARGET);
+    const [recovery] = node.asks('recover');
+    assert.equal(recovery?.lost, outcome === 'claimed' ? { node: TARGET, epoch: EPOCH + 1n } : undefined);
+    assert.is(node.handler.isMigrating(ORIGIN), outcome === 'lived-on');
+  });
+}
+
 const OUTCOMES: ReadonlyArray<readonly [WithdrawalOutcome, { resumed?: bigint; released?: true }]> = [
   ['withdrawn', { resumed: EPOCH + 1n }],
   [{ epoch: EPOCH + 2n }, { resumed: EPOCH + 2n }],
   ['claimed', {}],
+  ['lived-on', {}],
   ['undecided', {}],
   ['superseded', { released: true }],
 ];

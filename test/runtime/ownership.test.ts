@@ -169,6 +169,13 @@ ownership('a withdrawal after the claim learns of it and changes nothing', async
   assert.equal(register.entry, CLAIMED);
 });
 
+ownership('a withdrawal learns that the target has begun a further try, offered or not', async () => {
+  const { register, source } = standing({ ...CLAIMED, tries: 2n });
+  assert.is(await source.withdraw(DAEMON, 1n, 1n), 'lived-on');
+  register.put({ ...CLAIMED, tries: 2n, offer: { ...OFFER, try: 2n, target: SOURCE } });
+  assert.is(await source.withdraw(DAEMON, 1n, 1n), 'lived-on');
+});
+
 ownership(
   'a withdrawal that comes when somebody else has had the daemon since, or it has ended, learns that it is over',
   async () => {
