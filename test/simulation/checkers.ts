@@ -69,6 +69,8 @@ export class Copies {
   readonly #stored: Array<Map<number, bigint>>;
   /** Nodes that crashed when they had the daemon live: what their disk has of it is older. */
   readonly #olderAt: Array<Set<number>>;
+  /** Where it was live last. */
+  readonly #liveLast: Array<number | undefined>;
   /** Nodes that crashed when the daemon was theirs, and its epoch: what they let go of in that one is another copy. */
   readonly #lostIn: Array<Map<number, bigint>>;
 
@@ -82,6 +84,7 @@ export class Copies {
     this.#stored = origins.map(() => new Map());
     this.#olderAt = origins.map(() => new Set());
     this.#lostIn = origins.map(() => new Map());
+    this.#liveLast = origins.map(() => undefined);
   }
 
   born(daemon: number): void {
@@ -132,6 +135,7 @@ export class Copies {
     if (becomesLive) {
       this.#isBorn[daemon] = true;
       this.#isExcused[daemon] = false;
+      this.#liveLast[daemon] = node;
       seat.since = this.#witness.epoch(daemon);
       this.#witness.wentLive(daemon, node);
     }
@@ -159,7 +163,8 @@ export class Copies {
   /**
    * A node is gone, with all that it had in memory, and perhaps its disk.
    *
-   * @returns the daemons of which it had the copy that was live, or had stopped last, and that its disk does not have
+   * @returns the daemons of which it had the copy that was live, or had stopped last, and that its disk does not have. Whom
+   * the register names does not tell: a target may have claimed it that was gone by then
    */
   crashed(node: number, disk: DiskLeft): Array<{ readonly daemon: number; readonly wasLive: boolean }> {
     const lost: Array<{ readonly daemon: number; readonly wasLive: boolean }> = [];
@@ -178,7 +183,7 @@ export class Copies {
         stored.set(node, this.#stoppedIn(daemon, node));
         return;
       }
-      if (isLive || (wasLive && this.#witness.owns(daemon, node))) lost.push({ daemon, wasLive: isLive });
+      if (isLive || (wasLive && this.#liveLast[daemon] === node)) lost.push({ daemon, wasLive: isLive });
       // A backup goes without a confirmation where the register says that whoever it was offered to has offered it onwards.
       const isKept = (other: Seat) => other.wasLive && this.#witness.epoch(daemon) <= other.since + 1n;
       const isBackedUp = stored.size > 0 || [...seats.values()].some(isKept);

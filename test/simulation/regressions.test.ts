@@ -26,6 +26,9 @@ for (const [seed, why] of SEEDS) {
 /** The same, since there are spools. */
 const SEEDS_WITH_SPOOLS: ReadonlyArray<readonly [seed: number, why: string]> = [
   [62122, 'an offer that landed after its node’s crash was taken for the end of what an older copy may lack'],
+  [20154, 'a copy that crashed behind a claim that landed too late was not missed when an older one was recovered'],
+  [22396, 'the same, and the older one had a mark'],
+  [21133, 'a backup from before a further try took over by itself when its owner was gone'],
 ];
 
 for (const [seed, why] of SEEDS_WITH_SPOOLS) {
@@ -78,15 +81,15 @@ regressions('in live mode, a last output that differs is noticed', async () => {
 });
 
 /** What is planned for a quiet cluster, all of it; partitions lose frames, and nobody is told of a death. */
-function simulatePlanned(planned: readonly Planned[]) {
-  const plan = quiet({ planned, knowsDeath: false });
+function simulatePlanned(planned: readonly Planned[], changes: Partial<Plan> = {}) {
+  const plan = quiet({ planned, knowsDeath: false, ...changes });
   const network: Plan['network'] = { ...plan.network, partitionsLose: true };
   const allowed = new Set(planned.map(({ name }) => name));
   return simulatePlan({ ...plan, network }, { allowed, keepsLines: true });
 }
 
-function crash(node: number, seen: string, nth: number, thenMs = 0.001): Planned {
-  return { name: `crash ${node}`, when: { seen, nth, thenMs }, deed: { do: 'crash', node, daemon: 0, downMs: 50 } };
+function crash(node: number, seen: string, nth: number, { thenMs = 0.001, downMs = 50 } = {}): Planned {
+  return { name: `crash ${node}`, when: { seen, nth, thenMs }, deed: { do: 'crash', node, daemon: 0, downMs } };
 }
 
 /** From node 1 to 2, which takes events, and onwards to 3. Node 1 hears nothing of that, and keeps its backup. */
@@ -110,7 +113,10 @@ function lineAt(lines: readonly string[], what: RegExp): number {
 regressions(
   'an offer that lands after its node’s crash decides nothing: a recovered backup lacks what that node had',
   async () => {
-    const { violation, lines } = await simulatePlanned([...ONWARDS, crash(2, 'arrived CutoverNotify', 2, 2.5)]);
+    const { violation, lines } = await simulatePlanned([
+      ...ONWARDS,
+      crash(2, 'arrived CutoverNotify', 2, { thenMs: 2.5 }),
+    ]);
     assert.is(violation, undefined);
     assert.ok(lineAt(lines, /2 CRASHES/) < lineAt(lines, /2 ⇒ register {2}d0 offer/), 'the offer landed afterwards');
     assert.ok(lineAt(lines, /accepted 3/) < lineAt(lines, /1 has recovered d0/), 'events were lost, as they may');
@@ -123,6 +129,17 @@ regressions('a backup is let go of that is two moves old, and no crash of newer 
   assert.is(violation, undefined);
   assert.is(visits.get('spawned-anew'), 1);
 });
+
+regressions(
+  'a backup waits when its owner is gone, where that has stopped for a further try: it comes back with all',
+  async () => {
+    const planned = [...ONWARDS, crash(2, 'wrote offer', 2, { downMs: 400 }), crash(3, 'wrote offer', 2)];
+    const { violation, visits } = await simulatePlanned(planned, { knowsDeath: true, spools: new Set([2]) });
+    assert.is(violation, undefined);
+    assert.is(visits.get('fenced-copy-taken-up'), 1);
+    assert.is(visits.get('recovered-backup'), undefined);
+  },
+);
 
 regressions('what may be missing ends with what was sent when its copy was lost', () => {
   const said: string[] = [];
