@@ -48,7 +48,7 @@ export class InProcessMesh {
       });
     return {
       post: (batch) => later((node) => node.receive(from.nodeId, batch)),
-      credit: (bytes) => later((node) => node.credited(from.nodeId, bytes)),
+      credit: (bytes, memory) => later((node) => node.credited(from.nodeId, bytes, memory)),
       announce: (staticKey) => this.#nodes.get(to)?.announced(from.nodeId, staticKey),
       close: () => {},
     };

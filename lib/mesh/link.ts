@@ -2,11 +2,13 @@ import type { MaybePromise } from '../maybe-promise.js';
 import type { FrameProducer } from '../wire/frame-producer.js';
 
 /** Bytes of one batch, unless a single frame is larger. */
-const BATCH_BYTES = 128 * 1024;
+export const BATCH_BYTES = 128 * 1024;
 /** Bytes on their way to a peer that it has not taken yet, at the most. */
 const WINDOW_BYTES = 2 * 1024 * 1024;
 /** `ready` waits while more than this is queued. */
 const QUEUE_BYTES = 1024 * 1024;
+/** Batches whose memory is kept for the next ones, at the most: as many as are queued and on their way in a large transfer. */
+const MAX_SPARES = (WINDOW_BYTES + QUEUE_BYTES) / BATCH_BYTES;
 /** Batches written before the event loop gets its turn. */
 const BATCHES_PER_TURN = 4;
 
@@ -35,6 +37,8 @@ interface OutgoingStream {
 export class OutgoingLink {
   readonly #post: (batch: Batch) => void;
   #open: OpenBatch | undefined;
+  /** Memory for the next batches: allocated anew each time it would keep the collector busy, and with it the event loop. */
+  #spares: Uint8Array[] = [];
   #queue: Batch[] = [];
   #queuedBytes = 0;
   #inFlight = 0;
@@ -68,15 +72,17 @@ export class OutgoingLink {
     return new Promise((resolve) => this.#waiting.push(resolve));
   }
 
-  /** The peer has taken that many bytes. */
-  credit(bytes: number): void {
+  /** The peer has taken that many bytes. @param memory of a batch of this link's that nobody needs any more */
+  credit(bytes: number, memory?: Uint8Array): void {
     this.#inFlight -= bytes;
+    if (memory) this.#spare(memory);
     this.#schedule();
   }
 
   close(): void {
     this.#closed = true;
     this.#open = undefined;
+    this.#spares = [];
     this.#queue = [];
     this.#streams.length = 0;
     this.#wake();
@@ -91,8 +97,18 @@ export class OutgoingLink {
     const need = 4 + frameLength;
     if (this.#open && (this.#open.subprotocol !== subprotocol || this.#open.bytes.length - this.#open.length < need))
       this.#seal();
-    this.#open ??= { subprotocol, bytes: new Uint8Array(Math.max(BATCH_BYTES, need)), length: 0 };
+    this.#open ??= { subprotocol, bytes: this.#memory(need), length: 0 };
     return this.#open.length + 4;
+  }
+
+  #memory(need: number): Uint8Array {
+    if (need > BATCH_BYTES) return new Uint8Array(need);
+    return this.#spares.pop() ?? new Uint8Array(BATCH_BYTES);
+  }
+
+  #spare({ buffer }: Uint8Array): void {
+    const isBatch = buffer instanceof ArrayBuffer && buffer.byteLength === BATCH_BYTES;
+    if (!this.#closed && isBatch && this.#spares.length < MAX_SPARES) this.#spares.push(new Uint8Array(buffer));
   }
 
   #commit(frameLength: number): void {
@@ -104,10 +120,12 @@ export class OutgoingLink {
   #seal(): void {
     const open = this.#open;
     this.#open = undefined;
-    if (!open || open.length === 0) return;
+    if (!open) return;
     // A small batch is copied, so that a short frame does not drag a large buffer along.
-    const bytes =
-      open.length < open.bytes.length / 2 ? open.bytes.slice(0, open.length) : open.bytes.subarray(0, open.length);
+    const isSmall = open.length < open.bytes.length / 2;
+    if (isSmall) this.#spare(open.bytes);
+    if (open.length === 0) return;
+    const bytes = isSmall ? open.bytes.slice(0, open.length) : open.bytes.subarray(0, open.length);
     this.#queue.push({ subprotocol: open.subprotocol, bytes });
     this.#queuedBytes += bytes.length;
   }

@@ -2,22 +2,38 @@ import { MigrationError } from '../errors.js';
 import type { MaybePromise } from '../maybe-promise.js';
 import type { FrameProducer } from '../wire/frame-producer.js';
 import type { CausalEvent } from '../wire/link.js';
-import { type Batch, OutgoingLink } from './link.js';
-import type { BatchListener, ChannelListener, ChannelSubscription, Mesh, PeerInfo, SubscribeOptions } from './mesh.js';
+import { BATCH_BYTES, type Batch, OutgoingLink } from './link.js';
+import type {
+  BatchListener,
+  ChannelListener,
+  ChannelSubscription,
+  ListenOptions,
+  Mesh,
+  PeerInfo,
+  SubscribeOptions,
+} from './mesh.js';
 import type { OwnershipRegister } from './register.js';
 
 /** What a link's bytes travel over, to one peer. */
 export interface PeerPort {
   /** The batch's memory may be given away. */
   post(batch: Batch): void;
-  /** Tells the peer that so many of its bytes have been taken. */
-  credit(bytes: number): void;
+  /**
+   * Tells the peer that so many of its bytes have been taken.
+   *
+   * @param memory of its batch, where it may have that back
+   */
+  credit(bytes: number, memory?: Uint8Array): void;
   announce(staticKey: Uint8Array): void;
   close(): void;
 }
 
 /** Where a mesh's channels live. */
 export type ChannelService = Pick<Mesh, 'publish' | 'subscribe' | 'forget'>;
+
+interface Listening extends Required<ListenOptions> {
+  readonly listener: BatchListener;
+}
 
 interface Peer {
   info: PeerInfo;
@@ -31,7 +47,7 @@ export class LinkedMesh implements Mesh {
   readonly register: OwnershipRegister;
   readonly #channels: ChannelService;
   readonly #peers = new Map<bigint, Peer>();
-  readonly #listeners = new Map<number, BatchListener>();
+  readonly #listeners = new Map<number, Listening>();
   readonly #goneListeners: Array<(nodeId: bigint) => void> = [];
   readonly #onClose: () => MaybePromise<void>;
   #staticKey: Uint8Array | undefined;
@@ -65,10 +81,15 @@ export class LinkedMesh implements Mesh {
 
   /** A batch has come from a peer. */
   receive(from: bigint, batch: Batch): void {
-    const taken = () => this.#peers.get(from)?.port.credit(batch.bytes.length);
+    const listening = this.#listeners.get(batch.subprotocol);
+    const taken = () => {
+      const { length } = batch.bytes;
+      const isReturned = listening?.keepsBatches !== true && batch.bytes.buffer.byteLength === BATCH_BYTES;
+      this.#peers.get(from)?.port.credit(length, isReturned ? batch.bytes : undefined);
+    };
     let later: Promise<void> | undefined;
     try {
-      const pending = this.#listeners.get(batch.subprotocol)?.(from, batch.bytes);
+      const pending = listening?.listener(from, batch.bytes);
       if (pending) later = pending.finally(taken);
     } finally {
       // Whatever the listener did: a peer that gets no credit is stuck.
@@ -77,8 +98,8 @@ export class LinkedMesh implements Mesh {
   }
 
   /** A peer has taken bytes of ours. */
-  credited(from: bigint, bytes: number): void {
-    this.#peers.get(from)?.link.credit(bytes);
+  credited(from: bigint, bytes: number, memory?: Uint8Array): void {
+    this.#peers.get(from)?.link.credit(bytes, memory);
   }
 
   /** A peer has told its key. */
@@ -108,8 +129,8 @@ export class LinkedMesh implements Mesh {
     return this.#peers.get(to)?.link.ready();
   }
 
-  listen(subprotocol: number, listener: BatchListener): void {
-    this.#listeners.set(subprotocol, listener);
+  listen(subprotocol: number, listener: BatchListener, { keepsBatches = true }: ListenOptions = {}): void {
+    this.#listeners.set(subprotocol, { listener, keepsBatches });
   }
 
   publish(channel: string, epoch: bigint, events: readonly CausalEvent[]): MaybePromise<void> {

@@ -14,10 +14,7 @@ export interface PeerInfo {
   readonly staticKey?: Uint8Array;
 }
 
-/**
- * Frames as they came, one behind the other, each behind its length (u32 LE): what a codec's `decodeBatch` reads. The
- * receiver's to keep.
- */
+/** Frames as they came, one behind the other, each behind its length (u32 LE): what a codec's `decodeBatch` reads. */
 export type FrameBatch = Uint8Array;
 
 /**
@@ -25,6 +22,14 @@ export type FrameBatch = Uint8Array;
  * than its window.
  */
 export type BatchListener = (from: bigint, batch: FrameBatch) => MaybePromise<void>;
+
+export interface ListenOptions {
+  /**
+   * Whether batches are the listener's to keep. False: each is the mesh's again, to be written over, once the listener has returned,
+   * or the promise that it gave has settled. Default: true.
+   */
+  readonly keepsBatches?: boolean;
+}
 
 export interface SubscribeOptions {
   /**
@@ -83,7 +88,7 @@ export interface Mesh {
   /** Resolves when what is queued for that peer is little enough to add to; at once where the peer is gone. */
   ready(to: bigint): MaybePromise<void>;
   /** One listener per subprotocol. */
-  listen(subprotocol: number, listener: BatchListener): void;
+  listen(subprotocol: number, listener: BatchListener, options?: ListenOptions): void;
 
   /**
    * Outputs of a daemon. Those of an older epoch than the channel has seen, and those that it has seen, are dropped. The

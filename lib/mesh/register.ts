@@ -14,7 +14,7 @@ export interface OwnershipEntry {
 
 export interface RegisteredOwnership {
   readonly entry: OwnershipEntry;
-  /** Changes with every write; never 0. */
+  /** Another one with every write, also where the entry was removed meanwhile; never 0. */
   readonly revision: bigint;
 }
 

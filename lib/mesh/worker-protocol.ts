@@ -13,8 +13,11 @@ export interface Port<Sent, Received> {
   close(): void;
 }
 
-/** Between two nodes: a batch, room for more, or the sender's X25519 public key. */
-export type LinkMessage = Batch | { readonly credit: number } | { readonly staticKey: Uint8Array };
+/** Between two nodes: a batch, room for more (and memory that is given back), or the sender's X25519 public key. */
+export type LinkMessage =
+  | Batch
+  | { readonly credit: number; readonly memory?: Uint8Array | undefined }
+  | { readonly staticKey: Uint8Array };
 
 export type LinkPort = Port<LinkMessage, LinkMessage>;
 
@@ -100,13 +103,13 @@ export const SEAT = '__daemonMigrationSeat';
 export function connectPort(mesh: LinkedMesh, nodeId: bigint, port: LinkPort): void {
   const peerPort: PeerPort = {
     post: (batch) => port.postMessage(batch, [batch.bytes.buffer as ArrayBuffer]),
-    credit: (bytes) => port.postMessage({ credit: bytes }),
+    credit: (credit, memory) => port.postMessage({ credit, memory }, memory && [memory.buffer as ArrayBuffer]),
     announce: (staticKey) => port.postMessage({ staticKey }),
     close: () => port.close(),
   };
   mesh.addPeer({ nodeId, extensions: true }, peerPort);
   port.on('message', (message) => {
-    if ('credit' in message) mesh.credited(nodeId, message.credit);
+    if ('credit' in message) mesh.credited(nodeId, message.credit, message.memory);
     else if ('staticKey' in message) mesh.announced(nodeId, message.staticKey);
     else mesh.receive(nodeId, message);
   });
@@ -118,7 +121,7 @@ export function connectLoopback(mesh: LinkedMesh): void {
     { nodeId: mesh.nodeId, extensions: true },
     {
       post: (batch) => void setImmediate(() => mesh.receive(mesh.nodeId, batch)),
-      credit: (bytes) => void setImmediate(() => mesh.credited(mesh.nodeId, bytes)),
+      credit: (bytes, memory) => void setImmediate(() => mesh.credited(mesh.nodeId, bytes, memory)),
       announce: (staticKey) => mesh.announced(mesh.nodeId, staticKey),
       close: () => {},
     },

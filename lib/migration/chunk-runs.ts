@@ -10,8 +10,6 @@ const ROWS = 256;
 export interface ChunkRunListener {
   /** A frame by itself. @returns whether it was taken, and not refused */
   each(frame: Uint8Array): boolean;
-  /** Whether chunks of that daemon from this peer may be taken as runs now. */
-  takesRuns(origin: bigint): boolean;
   /**
    * Rows `from .. to`: chunks of one daemon whose trailers are that of the frame before them.
    *
@@ -58,7 +56,7 @@ export class ChunkRuns {
       // What a peer may not send, or of another try, is refused row by row.
       const end = isTaken ? this.#runEnd(batch, columns, row) : row + 1;
       row++;
-      if (end > row && listener.takesRuns(origin[row]!)) row = listener.run(origin[row]!, columns, row, end);
+      if (end > row) row = listener.run(origin[row]!, columns, row, end);
     }
     this.#columns = columns;
   }

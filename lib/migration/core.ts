@@ -150,6 +150,11 @@ export interface RequestTypes {
     readonly answer: undefined;
   };
   /**
+   * Source, once the target holds the copy, and target, once it has heard of the offer: look at what stands in the register, so
+   * that the offer, and the claim, need not read first. No more than a hint.
+   */
+  readAhead: { readonly ask: { readonly origin: bigint }; readonly answer: undefined };
+  /**
    * Source: take the offer back. Where that is undecided, only `recover` brings the daemon back.
    */
   withdraw: {

@@ -200,6 +200,9 @@ export class DaemonServices implements MigrationServices {
     return whenReady(this.#options.ownership.offer(origin, epoch, offer), () => undefined);
   }
 
+  readAhead = ({ origin }: Ask<'readAhead'>): MaybePromise<undefined> =>
+    whenReady(this.#options.ownership.readAhead(origin), () => undefined);
+
   withdraw = ({ origin, epoch, try: attempt }: Ask<'withdraw'>) =>
     this.#options.ownership.withdraw(origin, epoch, attempt);
 

@@ -240,9 +240,9 @@ export class MigrationSubprotocolHandler {
     if (this.#chunkRuns.isWorthWhile(batch)) {
       this.#chunkRuns.forEach(batch, {
         each,
-        takesRuns: (origin) => !this.#orchestrator.forwards(origin, fromNode) && this.#target.has(origin),
         run: (origin, columns, from, to) => {
-          const next = this.#target.feedRun(origin, batch, columns, from, to);
+          const role = this.#orchestrator.forwards(origin, fromNode) ? this.#orchestrator : this.#target;
+          const next = role.takeRun(origin, batch, columns, from, to);
           this.#settle();
           return next;
         },

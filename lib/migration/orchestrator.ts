@@ -1,7 +1,8 @@
 import { MigrationError } from '../errors.js';
+import type { FrameColumns } from '../wire/columns.js';
 import type { MigrationFailureReason } from '../wire/failure.js';
 import { MAX_SNAPSHOT_CHUNK_SIZE, type SnapshotReady } from '../wire/message.js';
-import { sameBytes, type Trailer } from '../wire/trailer.js';
+import { decodeTrailer, sameBytes, type Trailer } from '../wire/trailer.js';
 import { checkForwardedChunk } from './chunk-check.js';
 import type { MigrationPhase, MigrationProgress, MigrationStatus } from './core.js';
 import { errorOf, nodeGone, toItself, told } from './failure.js';
@@ -122,6 +123,31 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
     const record = this.#require(message.daemonOrigin, 'SnapshotReady');
     requirePeer(message.daemonOrigin, 'SnapshotReady', from, record.source);
     this.apply(record, 'SnapshotReady', { message, frame, trailer });
+  }
+
+  /**
+   * The SnapshotReady rows `from .. to` of a decoded batch, as one run: all of them of the daemon and with the trailer of a
+   * chunk that has just been taken from the same node. The first and the last chunk of a snapshot are no part of one.
+   *
+   * @returns the row at which it stopped, which is not forwarded
+   */
+  takeRun(origin: bigint, batch: Uint8Array, columns: FrameColumns, from: number, to: number): number {
+    const record = this.records.get(origin);
+    if (record?.phase !== 'Transfer') return from;
+    const { frameOffset, frameLength, baseLength, index, total, payloadLength } = columns;
+    const frameOf = (row: number) => batch.subarray(frameOffset[row]!, frameOffset[row]! + frameLength[row]!);
+    const trailer = decodeTrailer(frameOf(from), baseLength[from]!);
+    if (!this.#fromSourcesTry(record, trailer)) return from;
+    let row = from;
+    let bytes = 0;
+    for (; row < to && index[row] !== 0 && index[row] !== total[row]! - 1; row++) {
+      this.ctx.forward(record.target, frameOf(row));
+      bytes += payloadLength[row]!;
+    }
+    if (row === from) return from;
+    countForwarded(record, bytes, total[from]!, trailer);
+    this.#moved(record);
+    return row;
   }
 
   /** The frames that only the target may send. */
@@ -395,11 +421,10 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
       return;
     }
     this.ctx.forward(record.target, frame);
-    record.bytesTotal = Number(trailer?.snapshotLength ?? BigInt(message.totalChunks * MAX_SNAPSHOT_CHUNK_SIZE));
-    record.bytesDone = Math.min(record.bytesDone + message.snapshotBytes.length, record.bytesTotal);
+    const { chunkIndex, totalChunks, snapshotBytes } = message;
+    countForwarded(record, snapshotBytes.length, totalChunks, trailer);
     if (record.phase === 'Snapshot') this.#goTo(record, 'Transfer');
-    const isLast = message.chunkIndex === message.totalChunks - 1;
-    if (record.phase === 'Transfer' && isLast) this.#goTo(record, 'Restore');
+    if (record.phase === 'Transfer' && chunkIndex === totalChunks - 1) this.#goTo(record, 'Restore');
     else this.#moved(record);
   }
 
@@ -491,4 +516,14 @@ function handedOver({ origin, source, target, phase, failure }: OrchestratorReco
   const stands = phase === 'Cutover' ? 'its source was told to stop' : 'its source has not said that it goes on';
   const message = `node ${node} leads the migration of daemon ${origin} no longer, in phase ${phase}: ${stands}; nodes ${source} and ${target} settle it, and the ownership register says who has the daemon`;
   return new MigrationError('handed-over', message, { details: { origin, source, target, phase }, cause: failure });
+}
+
+function countForwarded(
+  record: OrchestratorRecord,
+  bytes: number,
+  totalChunks: number,
+  trailer: Trailer | undefined,
+): void {
+  record.bytesTotal = Number(trailer?.snapshotLength ?? BigInt(totalChunks * MAX_SNAPSHOT_CHUNK_SIZE));
+  record.bytesDone = Math.min(record.bytesDone + bytes, record.bytesTotal);
 }

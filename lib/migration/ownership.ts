@@ -20,6 +20,8 @@ export type WithdrawalOutcome =
 export interface DaemonOwnership {
   /** Source: an attempt to migrate begins, with a number higher than any before. */
   beginTry(origin: bigint): MaybePromise<{ readonly try: bigint; readonly epoch: bigint }>;
+  /** Looks at what stands there, so that the offer or claim that follows need not read first. Never fails: it is no more than a hint. */
+  readAhead(origin: bigint): MaybePromise<void>;
   offer(origin: bigint, epoch: bigint, offer: Offer): MaybePromise<void>;
   /** Source: takes the offer of that try back, unless the target was faster. */
   withdraw(origin: bigint, epoch: bigint, attempt: bigint): MaybePromise<WithdrawalOutcome>;
@@ -60,6 +62,8 @@ export class UnwitnessedOwnership implements DaemonOwnership {
     this.#standing.set(origin, { epoch, tries: tries + 1n });
     return { try: tries + 1n, epoch };
   }
+
+  readAhead(): void {}
 
   offer(): void {}
 

@@ -765,6 +765,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   #restored(record: SourceRecord, input: SourceInputs['EventAck']): void {
     this.#arrived(record, 'EventAck');
     this.enter(record, 'streaming');
+    if (record.byOffer) this.ctx.request('source', 'readAhead', { origin: record.origin });
     this.#acknowledged(record, input);
   }
 

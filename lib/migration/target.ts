@@ -298,7 +298,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
    *
    * @returns the row at which it stopped, which is not taken
    */
-  feedRun(origin: bigint, batch: Uint8Array, columns: FrameColumns, from: number, to: number): number {
+  takeRun(origin: bigint, batch: Uint8Array, columns: FrameColumns, from: number, to: number): number {
     const record = this.records.get(origin);
     if (!record || (record.phase !== 'authorising' && record.phase !== 'assembling') || record.snapshot) return from;
     // What is held for it is counted one by one.
@@ -892,10 +892,17 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
       : this.#takeLogged(record, message, trailer);
     // Nothing new: the acknowledgement was lost, or the source asks for it.
     if (!isNew && from === record.source) this.#acknowledgeEvents(record);
-    if (from === record.source && trailer?.logCount !== undefined) record.offered = trailer;
+    if (from === record.source && trailer?.logCount !== undefined) this.#offerHeard(record, trailer);
     this.#replayNext(record);
     this.#tellReplayedWhenWanted(record);
     this.#claimWhenWhole(record);
+  }
+
+  #offerHeard(record: TargetRecord, offered: Trailer): void {
+    const isFirst = record.offered === undefined;
+    record.offered = offered;
+    // While ActivateTarget is on its way.
+    if (isFirst && !record.isActivationWanted) this.ctx.request('target', 'readAhead', { origin: record.origin });
   }
 
   /** By the source's log: a gap is left for the source to send again; what came before is passed over. */

@@ -1,6 +1,7 @@
 import type { Acceptance, DaemonHost } from '../daemon/host.js';
 import type { MigrationError } from '../errors.js';
 import { isPromise, type MaybePromise, whenReady } from '../maybe-promise.js';
+import { EVENT_OVERHEAD } from '../mesh/channel-history.js';
 import type { ChannelSubscription } from '../mesh/mesh.js';
 import { asMigrationError } from '../migration/failure.js';
 import type { SubscriptionBinding } from '../wire/ledger.js';
@@ -9,8 +10,6 @@ import type { Environment } from './environment.js';
 
 /** How often a daemon that takes nothing for now is asked again. */
 const RETRY_MS = 100;
-/** Bytes that an event held takes beside its payload, roughly. */
-const EVENT_OVERHEAD = 128;
 
 /** What the readers of one copy share. */
 export interface ReaderContext {

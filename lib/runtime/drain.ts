@@ -1,5 +1,8 @@
 import type { MaybePromise } from '../maybe-promise.js';
 
+/** Events that are acknowledged before the target has replayed any: it may be busy with the first of a long log. */
+const FIRST_ALLOWANCE = 1_000;
+
 interface Drain {
   /** Events that may be accepted now. */
   allowance: number;
@@ -14,7 +17,7 @@ export class DrainThrottle {
   readonly #drains = new Map<bigint, Drain>();
 
   begin(origin: bigint): void {
-    if (!this.#drains.has(origin)) this.#drains.set(origin, { allowance: 0, waiting: [] });
+    if (!this.#drains.has(origin)) this.#drains.set(origin, { allowance: FIRST_ALLOWANCE, waiting: [] });
   }
 
   /** The target has replayed so many more. */

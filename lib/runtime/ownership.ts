@@ -1,11 +1,14 @@
 import { MigrationError } from '../errors.js';
 import type { OwnershipEntry, OwnershipRegister, RegisteredOwnership } from '../mesh/register.js';
 import type { LostOwner } from '../migration/core.js';
+import { BoundedMemory } from '../migration/memory.js';
 import { mayClaim, type Offer, openOffer } from '../migration/offer.js';
 import type { DaemonOwnership, WithdrawalOutcome } from '../migration/ownership.js';
 
 /** A compare-and-set is tried this often against others who write the same entry. */
 const ROUNDS = 16;
+/** Daemons of which what was read ahead is remembered. */
+const READ_AHEAD = 1_024;
 
 /**
  * What a node writes into the ownership register, each by compare-and-set. Who loses one, or gets no answer, reads again:
@@ -19,6 +22,8 @@ export class Ownership implements DaemonOwnership {
   /** Daemons that were to begin here, and it is not known whether they do: the numbers below their first tries. */
   readonly #unheard = new Map<bigint, Set<bigint>>();
   #lastBeginning = -1n;
+  /** What stood there a moment ago, for the next offer or claim: where that has changed, the write is refused, and it reads. */
+  readonly #ahead = new BoundedMemory<RegisteredOwnership>(READ_AHEAD);
 
   constructor(register: OwnershipRegister, node: bigint) {
     this.#register = register;
@@ -77,8 +82,17 @@ export class Ownership implements DaemonOwnership {
     return { try: tries, epoch };
   }
 
+  async readAhead(origin: bigint): Promise<void> {
+    try {
+      const standing = await this.#register.read(origin);
+      if (standing) this.#ahead.set(origin, standing);
+    } catch {
+      // Whoever needs it reads, and says so.
+    }
+  }
+
   async offer(origin: bigint, epoch: bigint, offer: Offer): Promise<void> {
-    await this.#change(origin, (entry) => {
+    await this.#changeAhead(origin, (entry) => {
       if (this.#requireOwner(origin, entry).epoch !== epoch) throw lostTo(origin, entry);
       return { ...entry, offer };
     });
@@ -110,7 +124,7 @@ export class Ownership implements DaemonOwnership {
 
   /** Becomes the owner, where exactly this was offered. @throws MigrationError `ownership-lost` */
   async claim(origin: bigint, offer: Offer): Promise<{ epoch: bigint }> {
-    const after = await this.#change(origin, (entry) => {
+    const after = await this.#changeAhead(origin, (entry) => {
       const claim = this.#claims.get(origin);
       if (claim?.try === offer.try && entry.owner === this.#node && entry.epoch === claim.epoch) return entry;
       if (!entry.offer || !mayClaim(entry.offer, offer)) throw lostTo(origin, entry);
@@ -155,6 +169,15 @@ export class Ownership implements DaemonOwnership {
   async holder(origin: bigint): Promise<LostOwner | undefined> {
     const standing = await this.#read(origin);
     return standing && { node: standing.entry.owner, epoch: standing.entry.epoch };
+  }
+
+  /** The same as `#change`, the first time by what was read ahead; what that refuses is looked at anew. */
+  async #changeAhead(origin: bigint, next: (entry: OwnershipEntry) => OwnershipEntry): Promise<OwnershipEntry> {
+    const ahead = this.#ahead.get(origin);
+    this.#ahead.delete(origin);
+    const entry = ahead && unlessRefused(() => next(ahead.entry));
+    if (entry && entry !== ahead.entry && (await this.#write(origin, ahead.revision, entry))) return entry;
+    return this.#change(origin, next);
   }
 
   /**
@@ -204,6 +227,14 @@ export class Ownership implements DaemonOwnership {
   #requireOwner(origin: bigint, entry: OwnershipEntry): OwnershipEntry {
     if (entry.owner !== this.#node) throw lostTo(origin, entry);
     return entry;
+  }
+}
+
+function unlessRefused<T>(decide: () => T): T | undefined {
+  try {
+    return decide();
+  } catch {
+    return undefined;
   }
 }
 

@@ -36,6 +36,8 @@ export class EventPublisher {
   #refused: Batch[] = [];
   #failure: unknown;
   #moved: bigint | undefined;
+  /** Sent on to another node, and nothing accepted since. */
+  #isSentOn = false;
   #round = 0;
   #batches = 0;
   #longestWaitMs = 0;
@@ -100,6 +102,7 @@ export class EventPublisher {
   #answered(batch: Batch, { accepted, refusal }: Acceptance): void {
     this.#accepted += accepted;
     if (!refusal) {
+      this.#isSentOn = false;
       this.#longestWaitMs = Math.max(this.#longestWaitMs, this.#environment.nowMs() - batch.sentAt);
       return;
     }
@@ -114,7 +117,10 @@ export class EventPublisher {
   async #settleRefused(): Promise<void> {
     while (this.#refused.length > 0 && this.#failure === undefined) {
       await Promise.all(this.#outstanding);
-      await new Promise<void>((resolve) => this.#environment.after(RETRY_MS, resolve));
+      // At once to where the daemon has gone; but two nodes that send to each other are not asked in circles.
+      const isSentOn = this.#moved !== undefined && this.#moved !== this.#node && !this.#isSentOn;
+      if (isSentOn) this.#isSentOn = true;
+      else await new Promise<void>((resolve) => this.#environment.after(RETRY_MS, resolve));
       this.#node = this.#moved ?? this.#node;
       this.#moved = undefined;
       const again = this.#refused.sort((a, b) => a.number - b.number);

@@ -42,6 +42,7 @@ import { DrainThrottle } from './drain.js';
 import { type Environment, systemEnvironment } from './environment.js';
 import { FencedSpool } from './fenced-spool.js';
 import { MigrationHandle } from './handle.js';
+import { HeldDeliveries } from './held-deliveries.js';
 import { joined } from './joined.js';
 import { notRegistered, Ownership } from './ownership.js';
 import { Pacer } from './pacer.js';
@@ -157,6 +158,7 @@ export class DaemonRuntime {
   readonly #delivery: DeliveryEndpoint;
   readonly #pacer: Pacer;
   readonly #drains = new DrainThrottle();
+  readonly #held: HeldDeliveries;
   readonly #slots: Slots;
   readonly #handles = new Map<bigint, MigrationHandle>();
   readonly #lastHandles = new BoundedMemory<MigrationHandle>(REMEMBERED_HANDLES);
@@ -257,11 +259,12 @@ export class DaemonRuntime {
     );
     // From here on, so that a node which has not started says that it is not ready, also to who would seal a key to it.
     mesh.announce(this.#nodeKeys.staticPublic);
-    mesh.listen(SUBPROTOCOL_MIGRATION, (from, batch) => this.#receive(from, batch));
+    mesh.listen(SUBPROTOCOL_MIGRATION, (from, batch) => this.#receive(from, batch), { keepsBatches: false });
+    this.#held = new HeldDeliveries(environment);
     this.#delivery = new DeliveryEndpoint(
       this.#codec,
       mesh,
-      (origin, events) => this.#deliver(origin, events),
+      (origin, events) => this.#deliverWhenLive(origin, events),
       () => {
         this.#refusedFrames++;
       },
@@ -442,6 +445,7 @@ export class DaemonRuntime {
       dispose: (host) => {
         const left = this.#subscriptions.leave(host);
         this.#drains.end(host.origin);
+        this.#held.release(host.origin);
         this.#disposeOf(host);
         return left;
       },
@@ -459,6 +463,7 @@ export class DaemonRuntime {
     const over = new MigrationError('cancelled', `node ${this.nodeId} has shut down`);
     this.#stopTicking?.();
     this.#pacer.stop();
+    this.#held.releaseAll();
     this.#delivery.close();
     for (const handle of [...this.#handles.values()]) handle.settle(over);
     for (const recovered of this.#recovered.values()) recovered(over);
@@ -739,6 +744,12 @@ export class DaemonRuntime {
     return this.#deliver(origin, events);
   }
 
+  /** What a publisher brings that was sent on before the copy here is live waits for that. */
+  #deliverWhenLive(origin: bigint, events: readonly CausalEvent[]): MaybePromise<Acceptance> {
+    const waited = this.#registry.get(origin)?.gate === 'held' ? this.#held.wait(origin, events) : undefined;
+    return whenReady(waited, () => this.#deliver(origin, events));
+  }
+
   #deliver(origin: bigint, events: readonly CausalEvent[]): MaybePromise<Acceptance> {
     const departedTo = this.#registry.departedTo(origin);
     if (departedTo !== undefined) return { accepted: 0, duplicates: 0, refusal: moving(origin, departedTo) };
@@ -986,7 +997,9 @@ export class DaemonRuntime {
       this.#recovered.delete(report.origin);
     }
     if (report.kind === 'progress') this.#handles.get(report.progress.origin)?.update(report.progress);
-    if ((report.kind !== 'completed' && report.kind !== 'failed') || report.role !== 'orchestrator') return;
+    if (report.kind !== 'completed' && report.kind !== 'failed') return;
+    if (report.role === 'target') this.#held.release(report.origin);
+    if (report.role !== 'orchestrator') return;
     this.#handles.get(report.origin)?.attemptEnded(report.kind === 'failed' ? report.error : undefined);
   }
 

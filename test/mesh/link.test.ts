@@ -1,5 +1,5 @@
 import * as assert from 'uvu/assert';
-import { type Batch, OutgoingLink } from '../../lib/mesh/link.js';
+import { BATCH_BYTES, type Batch, OutgoingLink } from '../../lib/mesh/link.js';
 import { forEachFrame } from '../../lib/wire/batch.js';
 import { suite } from '../support.js';
 
@@ -139,3 +139,62 @@ link('a stream that has ended unsent keeps none behind it from its turn', async 
   await turns();
   assert.is(frames(sent).length, 3);
 });
+
+link('small batches take no new memory, and a large transfer that of the batches that come back', async () => {
+  const sent: Batch[] = [];
+  const out = new OutgoingLink((batch) => sent.push(batch));
+  const allocated = countingBatches(async () => {
+    for (let i = 0; i < 100; i++) {
+      out.send(1, Uint8Array.of(i));
+      await turns(2);
+    }
+    assert.is(sent.length, 100);
+  });
+  assert.is(await allocated, 1);
+  const stream = producer(3_000, 7_000);
+  const received: number[] = [];
+  const more = countingBatches(async () => {
+    out.stream(1, stream);
+    while (!stream.done || sent.length > 0) {
+      await turns(2);
+      for (const { bytes } of sent.splice(0)) {
+        forEachFrame(bytes, (frame) => received.push(frame[0]!));
+        // As over a port: the memory comes back as another array.
+        out.credit(bytes.length, new Uint8Array(bytes.buffer, 0, bytes.length));
+      }
+    }
+  });
+  // Twenty times the window and the queue.
+  assert.ok((await more) <= 24, `${await more} batches for 21 MB`);
+  assert.equal(
+    received.slice(-3_000),
+    Array.from({ length: 3_000 }, (_, i) => i & 255),
+  );
+});
+
+link('takes back no memory that is none of its batches', async () => {
+  const sent: Batch[] = [];
+  const out = new OutgoingLink((batch) => sent.push(batch));
+  for (const bytes of [new Uint8Array(10), new Uint8Array(1024 * 1024), new Uint8Array(0)]) out.credit(0, bytes);
+  out.send(1, Uint8Array.of(1));
+  await turns();
+  assert.equal(frames(sent), [Uint8Array.of(1)]);
+});
+
+/** How many arrays of a batch's size are made meanwhile. */
+async function countingBatches(run: () => Promise<void>): Promise<number> {
+  const original = globalThis.Uint8Array;
+  let count = 0;
+  globalThis.Uint8Array = new Proxy(original, {
+    construct(target, args, newTarget) {
+      if (args[0] === BATCH_BYTES) count++;
+      return Reflect.construct(target, args, newTarget);
+    },
+  });
+  try {
+    await run();
+  } finally {
+    globalThis.Uint8Array = original;
+  }
+  return count;
+}

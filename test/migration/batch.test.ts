@@ -11,21 +11,11 @@ import {
   STRANGER,
   TARGET,
 } from './cluster.js';
+import { packed } from './harness.js';
 
 /** 40,000 bytes of state: six chunks, of which the first five have the same trailer. */
 const HISTORY = 5_000;
 const ENGINES = ['native', 'typescript'] as const;
-
-/** Frames one behind the other, each behind its length. */
-function packed(frames: readonly Uint8Array[]): Uint8Array {
-  return Buffer.concat(
-    frames.flatMap((frame) => {
-      const length = Buffer.alloc(4);
-      length.writeUInt32LE(frame.length);
-      return [length, frame];
-    }),
-  );
-}
 
 /** What an orchestrator sends to a target: two daemons, and of one a try that was cancelled before. */
 function recorded(extensions: boolean): Uint8Array[] {

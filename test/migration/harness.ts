@@ -155,6 +155,7 @@ export class Node {
       beginTry: this.#service('beginTry', () => ({ try: TRY, epoch: EPOCH })),
       takeSnapshot: this.#service('takeSnapshot', () => snapshotOf(100)),
       fence: this.#service('fence', done),
+      readAhead: this.#service('readAhead', done),
       offer: this.#service('offer', done),
       withdraw: this.#service('withdraw', () => 'withdrawn'),
       resume: this.#service('resume', done),
@@ -187,6 +188,17 @@ export class Node {
 /** Frames as what they say. */
 export function sent(frames: ReadonlyArray<{ readonly destNode: bigint; readonly payload: Uint8Array }>) {
   return frames.map(({ destNode, payload }) => ({ to: destNode, ...decodeMigrationFrame(codec, payload) }));
+}
+
+/** Frames one behind the other, each behind its length. */
+export function packed(frames: readonly Uint8Array[]): Uint8Array {
+  return Buffer.concat(
+    frames.flatMap((frame) => {
+      const length = Buffer.alloc(4);
+      length.writeUInt32LE(frame.length);
+      return [length, frame];
+    }),
+  );
 }
 
 /** Lets what has been answered later go on. */

@@ -25,8 +25,10 @@ class Shared implements OwnershipRegister {
   /** Befalls the next write. */
   fault: Fault | undefined;
   writes = 0;
+  reads = 0;
 
   async read(origin: bigint): Promise<RegisteredOwnership | undefined> {
+    this.reads++;
     const standing = this.table.read(origin);
     const { between } = this;
     this.between = undefined;
@@ -331,4 +333,61 @@ ownership('a claim shows as that of its try, until the daemon goes further', asy
   assert.is(await target.claimedIn(DAEMON, 1n), undefined);
   register.put(WITHDRAWN);
   assert.is(await target.claimedIn(DAEMON, 1n), undefined);
+});
+
+ownership('what was read ahead spares the offer and the claim their reading', async () => {
+  const { register, source, target } = standing(OWNED);
+  await source.readAhead(DAEMON);
+  await source.offer(DAEMON, 1n, OFFER);
+  await target.readAhead(DAEMON);
+  assert.equal(await target.claim(DAEMON, OFFER), { epoch: 2n });
+  assert.equal(register.entry, CLAIMED);
+  assert.is(register.reads, 2);
+});
+
+ownership('what was read ahead is no more than a hint: where it has changed, what stands there decides', async () => {
+  const early = standing(OWNED);
+  await early.target.readAhead(DAEMON);
+  early.register.put(OFFERED);
+  assert.equal(await early.target.claim(DAEMON, OFFER), { epoch: 2n });
+
+  const late = standing(OFFERED);
+  await late.target.readAhead(DAEMON);
+  late.register.put(WITHDRAWN);
+  await refusal('ownership-lost', () => late.target.claim(DAEMON, OFFER));
+  assert.equal(late.register.entry, WITHDRAWN);
+
+  const lost = standing(OWNED);
+  await lost.source.readAhead(DAEMON);
+  lost.register.put({ ...CLAIMED });
+  await refusal('ownership-lost', () => lost.source.offer(DAEMON, 1n, OFFER));
+  assert.equal(lost.register.entry, CLAIMED);
+});
+
+ownership('a daemon that began anew is not taken for the one that was read ahead', async () => {
+  const { register, target } = standing(OFFERED);
+  await target.readAhead(DAEMON);
+  register.table.compareAndSet(DAEMON, register.table.read(DAEMON)!.revision, undefined);
+  register.put(OWNED);
+  await refusal('ownership-lost', () => target.claim(DAEMON, OFFER));
+  assert.equal(register.entry, OWNED);
+});
+
+for (const fault of ['answers false', 'rejects'] as const) {
+  ownership(`a claim by what was read ahead that took effect and ${fault} is a win`, async () => {
+    const { register, target } = standing(OFFERED);
+    await target.readAhead(DAEMON);
+    register.fault = fault;
+    assert.equal(await target.claim(DAEMON, OFFER), { epoch: 2n });
+    assert.equal(register.entry, CLAIMED);
+  });
+}
+
+ownership('a register that cannot be read ahead is read when it must be', async () => {
+  const { register, target } = standing(OFFERED);
+  const read = register.read.bind(register);
+  register.read = () => Promise.reject(new Error('the register is out of reach'));
+  await target.readAhead(DAEMON);
+  register.read = read;
+  assert.equal(await target.claim(DAEMON, OFFER), { epoch: 2n });
 });

@@ -1,9 +1,10 @@
 import { MigrationError } from '../../lib/errors.js';
-import { isPromise, type MaybePromise } from '../../lib/maybe-promise.js';
+import { isPromise, type MaybePromise, whenReady } from '../../lib/maybe-promise.js';
 import type {
   BatchListener,
   ChannelListener,
   ChannelSubscription,
+  ListenOptions,
   Mesh,
   PeerInfo,
   SubscribeOptions,
@@ -79,8 +80,12 @@ export class SimulatedMesh implements Mesh {
     return this.isCut ? undefined : this.#network.ready(this.number, Number(to));
   }
 
-  listen(subprotocol: number, listener: BatchListener): void {
-    this.#listeners.set(subprotocol, listener);
+  listen(subprotocol: number, listener: BatchListener, { keepsBatches = true }: ListenOptions = {}): void {
+    this.#listeners.set(subprotocol, (from, batch) => {
+      const received = listener(from, batch);
+      // What a listener does not keep is written over: whoever kept a view of it sees that.
+      return keepsBatches ? received : whenReady(received, () => void batch.fill(0xee));
+    });
   }
 
   receive(from: number, subprotocol: number, batch: Uint8Array): MaybePromise<void> {
