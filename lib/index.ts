@@ -83,14 +83,14 @@ export type { HandleProgress, MigrationState } from './runtime/progress.js';
 export { EventPublisher } from './runtime/publisher.js';
 export type { RebindPolicy, RebindPolicyOptions } from './runtime/rebind-policy.js';
 export type { RebindReport, SubscriptionRebind } from './runtime/rebind-report.js';
-export {
-  DaemonRuntime,
-  type DaemonRuntimeOptions,
-  type ExpectMigrationOptions,
-  type RuntimePolicy,
-  type StartMigrationOptions,
-  type SubscribeChannelOptions,
-} from './runtime/runtime.js';
+export { DaemonRuntime } from './runtime/runtime.js';
+export type {
+  DaemonRuntimeOptions,
+  ExpectMigrationOptions,
+  RuntimePolicy,
+  StartMigrationOptions,
+  SubscribeChannelOptions,
+} from './runtime/runtime-options.js';
 export type { ShutdownOptions } from './runtime/shutdown.js';
 export type { Recovery } from './runtime/take-up.js';
 export { SpoolFolder } from './spool/folder.js';

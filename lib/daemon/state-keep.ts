@@ -3,7 +3,7 @@ import type { StateChunks } from './daemon.js';
 
 /**
  * Where a state that can be read only once is kept while it leaves, until the target has all of it. Opened by whoever
- * takes the snapshot: in memory, unless another store is handed in (`DaemonServicesOptions.keepState`).
+ * takes the snapshot: in memory, unless another store is handed in (`StreamedSnapshot.keepIn`).
  */
 export interface StateKeep {
   /**

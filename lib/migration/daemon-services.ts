@@ -2,7 +2,7 @@ import type { MeshDaemon } from '../daemon/daemon.js';
 import type { DaemonFactoryRegistry, ExpectedDaemon } from '../daemon/factories.js';
 import { DaemonHost, type DaemonHostOptions, type HostSnapshot } from '../daemon/host.js';
 import type { DaemonRegistry } from '../daemon/registry.js';
-import { type KeepState, MemoryKeep } from '../daemon/state-keep.js';
+import { MemoryKeep } from '../daemon/state-keep.js';
 import { MigrationError, messageOf } from '../errors.js';
 import { EntityKeypair } from '../identity/entity-keypair.js';
 import { sealSnapshot } from '../identity/identity-context.js';
@@ -37,8 +37,6 @@ export interface DaemonServicesOptions {
   readonly keep?: ((ask: Ask<'keep'>) => MaybePromise<SnapshotFile | undefined>) | undefined;
   /** Resolves in a later turn of the event loop, after a slice of a replay; without it all is done at once. */
   readonly turn?: (() => Promise<void>) | undefined;
-  /** Where a streamed state that can be read only once is kept until its target has it. Default: in memory. */
-  readonly keepState?: KeepState | undefined;
 }
 
 /** What the dispatcher's core asks for, done on the daemons of this node. At once, where everything it calls is. */
@@ -153,12 +151,13 @@ export class DaemonServices implements MigrationServices {
   }
 
   #bytes(origin: bigint, { fields, carried, own, stateLength }: HostSnapshot): SnapshotBytes {
-    const { codec, keepState = () => new MemoryKeep() } = this.#options;
+    const { codec } = this.#options;
     if (own instanceof Uint8Array) {
       const { head, tail } = codec.encodeSnapshotParts(fields, stateLength);
       return new SnapshotParts([head, ...carried, own, tail]);
     }
     const { head, tail } = own.orClose(() => codec.encodeSnapshotParts(fields, stateLength));
+    const keepState = () => new MemoryKeep();
     return new StreamedSnapshot({ origin, before: [head, ...carried], state: own, behind: [tail], keepState });
   }
 

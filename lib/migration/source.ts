@@ -12,7 +12,6 @@ import type {
   IdentityTransport,
   LostOwner,
   MigrationAnswer,
-  MigrationMode,
   MigrationStatus,
   RequestTypes,
   SourceMigration,
@@ -32,14 +31,16 @@ import { BoundedMemory } from './memory.js';
 import { countChunks, decodeMissingChunks } from './missing-chunks.js';
 import { OutgoingSnapshot } from './outgoing-snapshot.js';
 import { type ParticipantPolicy, type ParticipantPolicyOptions, participantPolicy } from './policy.js';
+import { alreadyMigrating, noMigration, RoleHandler, requirePeer, type TransitionTable } from './role.js';
 import {
-  alreadyMigrating,
-  noMigration,
-  RoleHandler,
-  type RoleRecord,
-  requirePeer,
-  type TransitionTable,
-} from './role.js';
+  isAwaited,
+  isBeforeOffer,
+  isMoving,
+  isStopped,
+  newSourceRecord,
+  type SourcePhase,
+  type SourceRecord,
+} from './source-record.js';
 
 /** Bytes of one BufferedEvents frame, at the most, unless a single event needs more. */
 const EVENT_FRAME_BYTES = 48 * 1024;
@@ -59,67 +60,6 @@ export const BACKUP_MS = 600_000;
 const MAX_RIVALS = 64;
 /** Migrations that are over and still answered for. */
 const REMEMBERED = 16_384;
-
-/**
- * Where a migration stands at its source.
- *
- *     authorising → beginning → snapshotting → transferring → streaming → draining → fencing → offering → offered → releasing
- *
- * and from any of them back: `withdrawing` (an offer is out) and `resuming` (the log is processed, and the daemon is live).
- * Towards a peer without extensions: transferring → draining → fencing → releasing. `recovering` follows `offered` where somebody
- * knows that the target will never be live.
- */
-export type SourcePhase =
-  | 'authorising'
-  | 'beginning'
-  | 'snapshotting'
-  | 'transferring'
-  | 'streaming'
-  | 'draining'
-  | 'fencing'
-  | 'offering'
-  | 'offered'
-  | 'withdrawing'
-  | 'recovering'
-  | 'releasing'
-  | 'resuming';
-
-interface SourceRecord extends RoleRecord<SourcePhase> {
-  readonly target: bigint;
-  /** Undefined from an orchestrator without extensions: then this migration has none. */
-  readonly requestId: Uint8Array | undefined;
-  readonly identity: IdentityTransport;
-  readonly mode: MigrationMode;
-  /** Whether the target is handed the daemon by an offer; without extensions it is let go at CutoverNotify. */
-  byOffer: boolean;
-  try: bigint;
-  epoch: bigint;
-  snapshot: OutgoingSnapshot | undefined;
-  /** Chunks that are sent again, for as long as some wait to leave. */
-  again: FrameProducer | undefined;
-  /** The target has applied every logged event up to this. */
-  ackThrough: bigint;
-  sentThrough: bigint;
-  /** The highest that `sentThrough` ever was: what is sent again begins lower. */
-  sentMost: bigint;
-  /** Once an event was larger than a frame. */
-  fragments: FragmentSender | undefined;
-  /** When something was last sent that the target has to answer, and how often in this phase. */
-  sentAt: number;
-  sends: number;
-  /** When, and with what, the orchestrator was last told how far things are. */
-  statusAt: number;
-  statusSeen: string;
-  /** Snapshot bytes that had left when progress was last noted. */
-  bytesSeen: number;
-  /** How many chunks the target last said were missing. */
-  missingSeen: number;
-  /** Why the migration is to end; acted on as soon as the phase allows. */
-  abort: MigrationError | undefined;
-  /** The target is gone for certain: a claim of it that stands is no reason to wait. */
-  isTargetGone: boolean;
-  isRecovering: boolean;
-}
 
 /** A TakeSnapshot that came while another node's was being authorised. */
 interface Rival {
@@ -321,7 +261,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   /** Goes on with a migration whose offer may be out; the daemon's copy is here, fenced. */
   adopt(migration: SourceMigration, back: MigrationError | undefined): void {
     const { origin } = migration;
-    const record = this.#newRecord({ ...migration, identity: 'where-possible', phase: 'offered' });
+    const record = newSourceRecord({ ...migration, identity: 'where-possible', phase: 'offered' }, this.ctx.now);
     // The target may acknowledge any of them: all may have been sent.
     record.sentThrough = this.ctx.log(origin).nextNumber - 1n;
     record.sentMost = record.sentThrough;
@@ -587,60 +527,27 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
   }
 
   #open(origin: bigint, target: bigint, from: bigint, trailer: Trailer | undefined): void {
-    const record = this.#newRecord({
-      origin,
-      orchestrator: from,
-      target,
-      requestId: trailer?.requestId,
-      identity: identityTransport(trailer?.transportIdentity),
-      // A target that holds no outputs back would publish all of them again.
-      mode: trailer?.mode === 1n && this.ctx.speaks(target) === true ? 'live' : 'pause',
-      try: 0n,
-      epoch: 0n,
-      phase: 'authorising',
-    });
+    const record = newSourceRecord(
+      {
+        origin,
+        orchestrator: from,
+        target,
+        requestId: trailer?.requestId,
+        identity: identityTransport(trailer?.transportIdentity),
+        // A target that holds no outputs back would publish all of them again.
+        mode: trailer?.mode === 1n && this.ctx.speaks(target) === true ? 'live' : 'pause',
+        try: 0n,
+        epoch: 0n,
+        phase: 'authorising',
+      },
+      this.ctx.now,
+    );
     this.add(record, this.#policy.repeatMs);
     const ask = { role: 'source', origin, orchestrator: from, source: this.ctx.localNode, target } as const;
     record.awaiting = this.ctx.request('source', 'authorize', ask);
   }
 
   /** Written out, because it is kept per migration. */
-  #newRecord(begun: SourceMigration & Pick<SourceRecord, 'identity' | 'phase'>): SourceRecord {
-    const { now } = this.ctx;
-    return {
-      origin: begun.origin,
-      orchestrator: begun.orchestrator,
-      target: begun.target,
-      requestId: begun.requestId,
-      identity: begun.identity,
-      mode: begun.mode,
-      byOffer: begun.requestId !== undefined,
-      startedAt: now,
-      phase: begun.phase,
-      phaseSince: now,
-      progressAt: now,
-      dueAt: 0,
-      awaiting: undefined,
-      try: begun.try,
-      epoch: begun.epoch,
-      snapshot: undefined,
-      again: undefined,
-      ackThrough: 0n,
-      sentThrough: 0n,
-      sentMost: 0n,
-      fragments: undefined,
-      sentAt: now,
-      sends: 0,
-      statusAt: now,
-      statusSeen: '',
-      bytesSeen: 0,
-      missingSeen: Number.POSITIVE_INFINITY,
-      abort: undefined,
-      isTargetGone: false,
-      isRecovering: false,
-    };
-  }
-
   /** A refusal is answered, never silent: whoever asks must not wait. */
   #refuseAtOnce(origin: bigint, from: bigint, trailer: Trailer | undefined, error: unknown): void {
     const answer = trailer?.requestId ? { requestId: trailer.requestId } : undefined;
@@ -1144,36 +1051,6 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
 export function identityTransport(transportIdentity: bigint | undefined): IdentityTransport {
   if (transportIdentity === undefined) return 'where-possible';
   return transportIdentity === 0n ? 'none' : 'required';
-}
-
-/** Something of the log is on its way of which the target has not told. */
-function isAwaited({ sentThrough, ackThrough, fragments }: SourceRecord): boolean {
-  return sentThrough > ackThrough || fragments?.isWaiting === true;
-}
-
-/** The daemon's copy here is whole, and its log grows. */
-function isMoving(phase: SourcePhase): boolean {
-  return phase === 'transferring' || phase === 'streaming' || phase === 'draining';
-}
-
-/** No offer is out, nor on its way to the register. */
-function isBeforeOffer(phase: SourcePhase): boolean {
-  switch (phase) {
-    case 'authorising':
-    case 'beginning':
-    case 'snapshotting':
-    case 'transferring':
-    case 'streaming':
-    case 'draining':
-    case 'fencing':
-      return true;
-    default:
-      return false;
-  }
-}
-
-function isStopped(phase: SourcePhase): boolean {
-  return phase === 'fencing' || phase === 'offering' || phase === 'offered' || phase === 'withdrawing';
 }
 
 /** Whether a frame is of this migration: by its try, or by its request before the orchestrator knows the try. */

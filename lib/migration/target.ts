@@ -13,14 +13,7 @@ import {
   type SnapshotReassembler,
 } from '../wire/reassembler.js';
 import { sameBytes, type Trailer } from '../wire/trailer.js';
-import type {
-  ArrivedChunks,
-  MigrationAnswer,
-  MigrationMode,
-  MigrationStatus,
-  RequestTypes,
-  RoleContext,
-} from './core.js';
+import type { ArrivedChunks, MigrationAnswer, MigrationStatus, RequestTypes, RoleContext } from './core.js';
 import { decodeFragment, type EventFragment, FragmentReceiver } from './event-fragments.js';
 import {
   asMigrationError,
@@ -35,14 +28,9 @@ import { BoundedMemory } from './memory.js';
 import { encodeMissingChunks } from './missing-chunks.js';
 import { NumberedEvents } from './numbered-events.js';
 import { type ParticipantPolicy, type ParticipantPolicyOptions, participantPolicy } from './policy.js';
-import {
-  alreadyMigrating,
-  noMigration,
-  RoleHandler,
-  type RoleRecord,
-  requirePeer,
-  type TransitionTable,
-} from './role.js';
+import { RebindTelling } from './rebind-telling.js';
+import { alreadyMigrating, noMigration, RoleHandler, requirePeer, type TransitionTable } from './role.js';
+import { canBeKept, newTargetRecord, type TargetPhase, type TargetRecord } from './target-record.js';
 
 /** Events replayed by one request: then they are acknowledged, and others get their turn. */
 const REPLAY_SLICE = 1_000;
@@ -56,86 +44,14 @@ const MISSING_RUNS = 512;
 const MAX_WAITING_FRAMES = 64;
 /** Frames of late events that wait for their sender to be authorised, at the most. */
 const MAX_LATE = 1_024;
-/** How often a report of subscriptions is said, where no other node says that it has heard it. */
-const REPORT_TRIES = 10;
-/** Reports that are repeated at once; what is over that is said once. */
-const MAX_REPORTS = 1_024;
 /** Old tries whose orchestrators are being looked into, at the most. */
 const MAX_OUTSIDERS = 256;
-/** Snapshots of at most so many chunks get no file: they are in no mapping either, and come again soon. */
-const CHUNKS_WITHOUT_FILE = 37;
 /** Bytes of a snapshot that are held until it has its file, at the most: what is copied there in one go. More comes again. */
 const HELD_BYTES = 4 * 1024 * 1024;
 /** Daemons of which the register is asked at once because somebody says that it has offered them, at the most. */
 const MAX_OFFERERS = 256;
 /** How often the reassembler is asked to drop what made no progress. */
 const SWEEP_MS = 1_000;
-
-/**
- * Where a migration stands at its target.
- *
- *     authorising → assembling → restoring → holding → claiming → activating
- *
- * and from any of them `discarding`, until the claim is won.
- */
-export type TargetPhase =
-  | 'authorising'
-  | 'assembling'
-  | 'restoring'
-  | 'holding'
-  | 'claiming'
-  | 'activating'
-  | 'discarding';
-
-interface TargetRecord extends RoleRecord<TargetPhase> {
-  readonly source: bigint | undefined;
-  /** Undefined where no frame of this migration bears a trailer. */
-  readonly try: bigint | undefined;
-  readonly daemonKind: string | undefined;
-  readonly keyless: boolean;
-  readonly mode: MigrationMode;
-  /** In which the source has the daemon, as it says. */
-  readonly sourceEpoch: bigint | undefined;
-  admitted: boolean;
-  bytesTotal: number;
-  readonly seqThrough: bigint;
-  readonly totalChunks: number;
-  /** `wanted`: it goes on in a file as soon as it may. */
-  file: 'none' | 'wanted' | 'kept';
-  /** Bytes held for it meanwhile. */
-  heldBytes: number;
-  /** Some of its chunks stood in that file from before this node was started again. */
-  isResumed: boolean;
-  snapshot: AssembledSnapshot | undefined;
-  snapshotDigest: Uint8Array | undefined;
-  snapshotSignature: Uint8Array | undefined;
-  restoredSeq: bigint;
-  /** Logged events in order, kept until they are applied; counts and digests all that ever came. */
-  log: EventLog | undefined;
-  /** Once an event has come that is larger than a frame. */
-  fragments: FragmentReceiver | undefined;
-  /** Without extensions: events that wait for one of a lower number. */
-  numbered: NumberedEvents | undefined;
-  /** Without extensions: who else than the orchestrator may send events, and what waits for the word on its sender. */
-  readonly eventSenders: Set<bigint>;
-  eventsWaiting: Array<{ readonly message: BufferedEvents; readonly from: bigint }>;
-  appliedThrough: bigint;
-  replaying: number | undefined;
-  /** The orchestrator wants to hear when what has come is applied. */
-  reportReplayed: boolean;
-  /** The orchestrator has heard that the restore is done. */
-  restoreHeard: boolean;
-  /** How often this phase has said again what it waits for, and when. */
-  asked: number;
-  askedAt: number;
-  chunksSeen: number;
-  /** ActivateTarget has come. */
-  isActivationWanted: boolean;
-  /** What the source itself says that it has offered: it has stopped. A peer without extensions says nothing. */
-  offered: Pick<Trailer, 'logCount' | 'logDigest' | 'headLink'> | undefined;
-  epoch: bigint;
-  failure: MigrationError | undefined;
-}
 
 /** What is remembered of a migration that is over. */
 interface Ended {
@@ -152,17 +68,6 @@ interface Ended {
       }
     | undefined;
   readonly failure: ToldFailure | undefined;
-}
-
-/** A report of a daemon's subscriptions that its orchestrator may not have heard. */
-interface RebindTold {
-  readonly origin: bigint;
-  readonly orchestrator: bigint;
-  readonly try: bigint;
-  readonly number: bigint;
-  readonly rebind: Uint8Array;
-  tries: number;
-  dueAt: number;
 }
 
 type Answered<K extends keyof RequestTypes> = RequestTypes[K]['answer'];
@@ -215,9 +120,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   readonly #offerers = new Map<bigint, { readonly from: bigint; readonly try: bigint }>();
   /** Ended by a higher try, but not gone yet. */
   readonly #leaving = new Map<bigint, TargetRecord>();
-  /** What its orchestrator has not heard yet of a daemon's subscriptions: the newest, and the one that was said first comes first. */
-  readonly #reports = new Map<bigint, RebindTold>();
-  #lastReport = 0n;
+  #rebinds: RebindTelling | undefined;
   #sweptAt = 0;
 
   /** @param factories without any, every daemon is refused with ComputeNotSupported */
@@ -238,12 +141,14 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   override attach(ctx: RoleContext): void {
     super.attach(ctx);
     this.#reassembler = ctx.codec.createReassembler(this.#reassembly);
+    this.#rebinds = new RebindTelling(ctx, this.#policy.repeatMs);
   }
 
   /** Frees what is half assembled. */
   override dispose(): void {
     this.#reassembler?.dispose();
-    for (const waiting of [this.#late, this.#outsiders, this.#leaving, this.#reports]) waiting.clear();
+    for (const waiting of [this.#late, this.#outsiders, this.#leaving]) waiting.clear();
+    this.#rebinds?.clear();
     for (const record of this.records.values()) this.#free(record);
     super.dispose();
   }
@@ -418,7 +323,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
 
   /** A node that takes part is gone for certain: as if it had said that the migration failed. */
   peerGone(node: bigint): void {
-    for (const [origin, { orchestrator }] of this.#reports) if (orchestrator === node) this.#reports.delete(origin);
+    this.#rebinds!.peerGone(node);
     this.forEachRecord((record) => {
       // With its source gone, a copy that holds what was offered is the daemon: the register tells.
       if (record.source === node && record.phase === 'holding') {
@@ -434,28 +339,12 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   tellRebind(origin: bigint, rebind: Uint8Array): void {
     const known = this.records.get(origin) ?? this.#ended.get(origin);
     if (known?.try === undefined) return;
-    const { orchestrator, try: attempt } = known;
-    this.#tellReport({ origin, orchestrator, try: attempt, number: ++this.#lastReport, rebind, tries: 0, dueAt: 0 });
+    this.#rebinds!.tell(origin, { orchestrator: known.orchestrator, try: known.try }, rebind);
   }
 
   /** The orchestrator has heard a report. */
   rebindAck(origin: bigint, from: bigint, trailer: Trailer | undefined): void {
-    const report = this.#reports.get(origin);
-    if (!report) return;
-    requirePeer(origin, 'RebindAck', from, report.orchestrator);
-    if (trailer?.reportNumber === report.number) this.#reports.delete(origin);
-  }
-
-  /** Says it, in place of one that was said before, and again until it is heard or has been said often enough. */
-  #tellReport(report: RebindTold): void {
-    const { origin, orchestrator, try: attempt, number: reportNumber, rebind } = report;
-    this.#reports.delete(origin);
-    report.tries++;
-    report.dueAt = this.ctx.now + this.#policy.repeatMs;
-    const isRepeated = orchestrator !== this.ctx.localNode && report.tries < REPORT_TRIES;
-    if (isRepeated && this.#reports.size < MAX_REPORTS) this.#reports.set(origin, report);
-    const trailer = { try: attempt, rebind, reportNumber };
-    this.ctx.send(orchestrator, { kind: 'RebindStatus', daemonOrigin: origin }, trailer);
+    this.#rebinds!.heard(origin, from, trailer);
   }
 
   override tick(): void {
@@ -463,11 +352,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
       this.#sweptAt = this.ctx.now;
       this.#reassembler!.sweep(this.ctx.now);
     }
-    // Each waits equally long, so the first is due first.
-    for (const report of this.#reports.values()) {
-      if (report.dueAt > this.ctx.now) break;
-      this.#tellReport(report);
-    }
+    this.#rebinds!.tick();
     super.tick();
   }
 
@@ -672,7 +557,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
       this.#refuseAtOnce(origin, from, trailer, told(error));
       return undefined;
     }
-    const record = newRecord(message, from, trailer, this.ctx.now);
+    const record = newTargetRecord(message, from, trailer, this.ctx.now);
     if (this.#keepsFiles && canBeKept(record)) record.file = 'wanted';
     this.add(record, this.#policy.repeatMs);
     // Chunks of an earlier try must not be joined with those of this one.
@@ -1222,62 +1107,6 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     record.log = undefined;
     record.fragments = undefined;
   }
-}
-
-function newRecord(
-  message: SnapshotReady,
-  orchestrator: bigint,
-  trailer: Trailer | undefined,
-  now: number,
-): TargetRecord {
-  return {
-    origin: message.daemonOrigin,
-    orchestrator,
-    source: trailer?.source,
-    try: trailer?.try,
-    daemonKind: trailer?.daemonKind,
-    keyless: trailer?.transportIdentity === 0n,
-    mode: trailer?.mode === 1n ? 'live' : 'pause',
-    sourceEpoch: trailer?.epoch,
-    admitted: false,
-    startedAt: now,
-    phase: 'authorising',
-    phaseSince: now,
-    progressAt: now,
-    dueAt: 0,
-    awaiting: undefined,
-    bytesTotal: Number(trailer?.snapshotLength ?? 0n),
-    seqThrough: message.seqThrough,
-    totalChunks: message.totalChunks,
-    file: 'none',
-    heldBytes: 0,
-    isResumed: false,
-    snapshot: undefined,
-    snapshotDigest: undefined,
-    snapshotSignature: undefined,
-    restoredSeq: 0n,
-    log: undefined,
-    fragments: undefined,
-    numbered: undefined,
-    eventSenders: new Set(),
-    eventsWaiting: [],
-    appliedThrough: 0n,
-    replaying: undefined,
-    reportReplayed: false,
-    restoreHeard: false,
-    asked: 0,
-    askedAt: now,
-    chunksSeen: -1,
-    isActivationWanted: false,
-    offered: undefined,
-    epoch: 0n,
-    failure: undefined,
-  };
-}
-
-/** Whether a restarted node could tell that it is the same again, and it is worth a file. */
-function canBeKept({ try: attempt, source, bytesTotal, totalChunks }: TargetRecord): boolean {
-  return attempt !== undefined && source !== undefined && bytesTotal > 0 && totalChunks > CHUNKS_WITHOUT_FILE;
 }
 
 /** A message for later: its payloads are views of the frame, which is the sender's again after this call. */
