@@ -208,6 +208,7 @@ export class World {
         return owner === BigInt(node) && this.watcher.hasConfirmed(this.origins[daemon]!, node, epoch);
       },
       hasOffered: (daemon, node) => this.#offered.has(`${daemon} ${node}`),
+      hasFile: (daemon, node) => this.#onDisks(daemon).some((one) => one.node === node),
       epoch: (daemon) => this.register.table.read(this.origins[daemon]!)?.entry.epoch ?? 0n,
       tookUp: (daemon, node) => {
         // The newest copy is back, whole.
