@@ -74,6 +74,11 @@ export class Ledger implements MeshDaemon {
     this.#witness = witness;
   }
 
+  /** The last sequence of a sender that it has processed; 0: none. */
+  lastOf(sender: number): number {
+    return sequenceOf(this.entries.findLast((entry) => publisherOf(entry) === sender) ?? 0);
+  }
+
   process({ link, payload }: CausalEvent): MaybePromise<Uint8Array[]> {
     const kind = payload[0]!;
     const entry = entryOf(this.#witness.publisherNumber(link.originHash), Number(link.sequence));

@@ -2,8 +2,10 @@ import { DaemonHost } from '../../lib/daemon/host.js';
 import type { Acceptance, CausalEvent } from '../../lib/index.js';
 import { MigrationSourceHandler, MigrationTargetHandler } from '../../lib/index.js';
 import { type MaybePromise, whenReady } from '../../lib/maybe-promise.js';
+import { DaemonServices } from '../../lib/migration/daemon-services.js';
 import { FencedSpool } from '../../lib/runtime/fenced-spool.js';
 import { Ownership } from '../../lib/runtime/ownership.js';
+import { RuntimeServices } from '../../lib/runtime/services.js';
 import { TakeUp } from '../../lib/runtime/take-up.js';
 import type { SpoolStorage } from '../../lib/spool/storage.js';
 import { CausalChain } from '../../lib/state/chain.js';
@@ -111,6 +113,12 @@ export const SABOTAGES: readonly Sabotage[] = [
             return original.call(this);
           },
       ),
+  },
+  {
+    name: 'goes-on-without-its-channels',
+    what: 'a source that goes on does not subscribe again',
+    near: 1,
+    commit: () => replace(RuntimeServices.prototype, 'resume', () => DaemonServices.prototype.resume),
   },
   {
     name: 'forgets-at-acknowledgement',

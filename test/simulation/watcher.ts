@@ -55,6 +55,12 @@ export interface Course {
   orchestrator: number;
 }
 
+/** When a try of a daemon began, and who takes part in it. */
+export interface TryBegun {
+  readonly at: number;
+  readonly nodes: ReadonlySet<number>;
+}
+
 interface TryBook {
   readonly chunks: Set<number>;
   /** Events of the log that were sent, and that have arrived without a gap. */
@@ -79,8 +85,7 @@ export class Watcher {
   onClaim: (source: number) => void = () => {};
   /** Daemons that were claimed, and whose source has not heard of it. */
   readonly claimed = new Map<bigint, { readonly source: number; readonly target: number }>();
-  /** When each try of a daemon began. */
-  readonly #triesBegun = new Map<bigint, number[]>();
+  readonly #triesBegun = new Map<bigint, TryBegun[]>();
   /** Who has confirmed, or shown in the register, that he has it, and for which epoch. */
   readonly #confirmed = new Map<bigint, { readonly node: number; readonly epoch: bigint }>();
   readonly #draining = new Map<bigint, number>();
@@ -100,9 +105,9 @@ export class Watcher {
     return confirmed !== undefined && confirmed.node === node && confirmed.epoch === epoch;
   }
 
-  /** How many tries of a daemon have begun since then. */
-  triesSince(origin: bigint, since: number): number {
-    return this.#triesBegun.get(origin)?.filter((at) => at >= since).length ?? 0;
+  /** Tries of a daemon that have begun. */
+  tries(origin: bigint): readonly TryBegun[] {
+    return this.#triesBegun.get(origin) ?? [];
   }
 
   /** Who takes part in a daemon's newest migration. */
@@ -197,7 +202,11 @@ export class Watcher {
     if (change === 'offer')
       this.offers.set(origin, { source: node, target: Number(entry!.offer!.target), try: entry!.offer!.try });
     else if (change !== 'try') this.offers.delete(origin);
-    if (change === 'try') this.#triesBegun.set(origin, [...(this.#triesBegun.get(origin) ?? []), this.#trace.now()]);
+    if (change === 'try') {
+      const { source = node, target = node, orchestrator = node } = this.#courses.get(origin) ?? {};
+      const begun = { at: this.#trace.now(), nodes: new Set([node, source, target, orchestrator]) };
+      this.#triesBegun.set(origin, [...this.tries(origin), begun]);
+    }
     if (change === 'claim') {
       this.claimed.set(origin, { source: offer?.source ?? 0, target: node });
       this.onClaim(offer?.source ?? 0);

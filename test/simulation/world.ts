@@ -23,6 +23,7 @@ import {
   type Violation,
 } from './checkers.js';
 import { SimulatedEnvironment } from './environment.js';
+import { Hindrances } from './hindrances.js';
 import { Ledger, type LedgerWitness } from './ledger-daemon.js';
 import { type Insight, Liar } from './liar.js';
 import { type Flight, Network, NO_NETWORK_FAULTS } from './network.js';
@@ -57,6 +58,8 @@ const UNDECIDED_MS = 1_300;
 const LOOK_AGAIN_MS = 500;
 /** Migrations that nothing disturbs, but what is left of earlier ones until a target loses patience. */
 const UNDISTURBED_MS = 6_000;
+/** What is looked at in the end has been as it is for so long: what is on its way arrives, disks are tidied up. */
+const STILL_MS = 100;
 const MOST_STEPS = 400_000;
 const MOST_TIMERS = 2_000;
 const MOST_IN_FLIGHT_BYTES = 4 * 1024 * 1024;
@@ -175,10 +178,15 @@ export class World {
   readonly #subscribed: Array<Set<number>>;
   /** Every ledger that was made, by its number. Which of them a node hosts, the node is asked: some are never let in. */
   readonly #ledgers: Ledger[] = [];
+  /** Those of live daemons, by their own word, as `daemon * 64 + node`. */
+  readonly #liveLedgers = new Map<number, Ledger>();
   /** Where somebody brings a daemon back, as `daemon * 64 + node`. */
   readonly #recovering = new Set<number>();
   readonly #moments = new Map<string, number>();
   readonly #waitingFor = new Map<string, Planned[]>();
+  readonly #hindrances: Hindrances;
+  /** When a copy has processed something, last. */
+  #lastProcessed = 0;
   #completed = 0;
   #rolledBack = 0;
   #calls = 0;
@@ -190,6 +198,7 @@ export class World {
     this.trace = new Trace(keepsLines);
     this.scheduler = new Scheduler(plan.seed, this.trace);
     this.trace.now = () => this.scheduler.now;
+    this.#hindrances = new Hindrances(() => this.scheduler.now);
     this.chances = new Chances(plan.seed, allowed);
     this.network = new Network(this.scheduler, this.chances, plan.network);
     this.register = new SimulatedRegister(this.scheduler, this.chances, plan.register);
@@ -285,10 +294,14 @@ export class World {
     ]);
   }
 
-  /** A try whose end a node has not heard of holds a copy there until that node's patience ends. */
+  /**
+   * A try whose end a node has not heard of holds a copy there until that node's patience ends. While one that takes part is
+   * down, or out of reach, nobody can end it.
+   */
   #mayHave(daemon: number): number {
-    const since = this.scheduler.now - LONGEST_PATIENCE_MS;
-    return 1 + Math.max(1, this.watcher.triesSince(this.origins[daemon]!, since));
+    const tries = this.watcher.tries(this.origins[daemon]!);
+    const lasting = tries.filter(({ at, nodes }) => this.#hindrances.freeMs(at, nodes) <= LONGEST_PATIENCE_MS);
+    return 1 + Math.max(1, lasting.length);
   }
 
   #isChannel = (sender: number): boolean => sender >= this.plan.publishers.length && sender < NEXT_LIFE;
@@ -427,6 +440,7 @@ export class World {
     const start = () => void runtime.start().catch((error) => this.complain('error', `node ${number}: ${error}`));
     if (startsAfter > 0) environment.after(startsAfter, start);
     else start();
+    this.#hindrances.cameUp(number);
     for (const other of this.lives.values()) other.mesh.peerBack(number);
     this.trace.note(() => `${number} starts${incarnation > 1 ? ' again' : ''}`);
   }
@@ -447,6 +461,7 @@ export class World {
       publisherNumber: senderOf,
       processed: (ledger, entry) => {
         if (environment.isOver) return;
+        this.#lastProcessed = this.scheduler.now;
         this.#history.processed(ledger, entry);
       },
       wait: () => {
@@ -523,7 +538,13 @@ export class World {
     if (!gaveBack)
       this.complain('never-two', `daemon ${daemon} is live on node ${node}, which the register does not name`);
     const owed = this.#history.owed(daemon, this.#isChannel);
-    void this.#hosted(daemon, node).then((ledger) => ledger && this.#history.settled(ledger, owed));
+    const seat = daemon * 64 + node;
+    this.#liveLedgers.delete(seat);
+    void this.#hosted(daemon, node).then((ledger) => {
+      if (!ledger) return;
+      this.#liveLedgers.set(seat, ledger);
+      this.#history.settled(ledger, owed);
+    });
   }
 
   /**
@@ -674,6 +695,7 @@ export class World {
     const life = this.lives.get(number);
     if (!life) return;
     this.trace.note(() => `${number} CRASHES`);
+    this.#hindrances.wentDown(number);
     this.trace.digest(number, 13);
     this.watcher.crashed(
       number,
@@ -748,12 +770,18 @@ export class World {
       .filter((to) => to !== from)
       .flatMap((to) => (deed.bothWays ? [[from, to] as const, [to, from] as const] : [[from, to] as const]));
     this.trace.note(() => `cut for ${deed.forMs} ms: ${ways.map(([a, b]) => `${a} → ${b}`).join(', ')}`);
-    for (const [a, b] of ways) this.network.cut(a, b);
+    for (const [a, b] of ways) {
+      this.network.cut(a, b);
+      this.#hindrances.cut(a, b);
+    }
     for (const { source, target } of this.watcher.offers.values())
       if (this.network.isCut(source, target) || this.network.isCut(target, source))
         this.watcher.visit('partition-over-offer');
     this.scheduler.in(deed.forMs, 0, () => {
-      for (const [a, b] of ways) this.network.heal(a, b);
+      for (const [a, b] of ways) {
+        this.network.heal(a, b);
+        this.#hindrances.healed(a, b);
+      }
     });
   }
 
@@ -821,7 +849,7 @@ export class World {
     const reasons = this.plan.daemons.flatMap((_, daemon) => {
       if (this.#copies.isGone(daemon)) return [];
       const [live, all] = [this.#copies.live(daemon), this.#copies.all(daemon)];
-      if (live.length === 1 && all.length === 1) return [];
+      if (live.length === 1 && all.length === 1) return this.#unread(daemon, live[0]!);
       return [`daemon ${daemon} is live on nodes [${live}] and copies are on [${all}]`];
     });
     for (const { handle, daemon, isOver } of this.#led)
@@ -831,6 +859,19 @@ export class World {
         reasons.push(`publisher ${n} has ${publisher.accepted} of ${publisher.made} events accepted`);
     });
     return reasons.join('; ');
+  }
+
+  /** Channels that a live daemon is subscribed to, and has not read to their ends. */
+  #unread(daemon: number, node: number): string[] {
+    const ledger = this.#liveLedgers.get(daemon * 64 + node);
+    if (!ledger) return [`daemon ${daemon} on node ${node} has not processed what it had logged`];
+    const { runtime } = this.lives.get(node)!;
+    const channels = new Set(runtime.subscriptions(this.origins[daemon]!).map(({ channel }) => channel));
+    return this.#feeds.flatMap((through, feed) => {
+      if (!channels.has(`feed/${feed}`)) return [];
+      const last = ledger.lastOf(this.plan.publishers.length + feed);
+      return last >= through ? [] : [`daemon ${daemon} has read feed/${feed} up to ${last} of ${through}`];
+    });
   }
 
   #isSettled(): boolean {
@@ -971,21 +1012,32 @@ export class World {
     else again();
   }
 
-  /** What is on its way arrives; then everybody's account must be right. */
+  /** What is on its way arrives, and all is still for some time; then everybody's account must be right. */
   #end(): void {
-    this.scheduler.in(400, 0, () => {
+    const until = this.scheduler.now + UNDISTURBED_MS;
+    let stillSince = this.scheduler.now;
+    const look = () => {
+      const { now } = this.scheduler;
       // A frame that took long has begun something: that ends too.
-      if (!this.#isSettled() || this.#leftOver().length > 0) {
-        this.#end();
-        return;
-      }
-      for (const { environment, number } of this.lives.values()) {
-        if (environment.timers > MOST_TIMERS)
-          this.complain('bounded', `node ${number} has ${environment.timers} timers`);
-      }
-      void Promise.all(this.plan.daemons.map((_, daemon) => this.#close(daemon))).then(() => {
-        this.#isOver = true;
-      });
+      if (!this.#isSettled() || this.#leftOver().length > 0) stillSince = now;
+      stillSince = Math.max(stillSince, this.#lastProcessed);
+      if (now - stillSince >= STILL_MS) this.#closeAll();
+      else if (now < until) this.scheduler.in(WATCH_MS, 0, look);
+      else
+        this.complain(
+          'it-ends',
+          `nothing is in the way, and it is never still: ${this.#unsettled()} ${this.#leftOver()}`,
+        );
+    };
+    this.scheduler.in(400, 0, look);
+  }
+
+  #closeAll(): void {
+    for (const { environment, number } of this.lives.values()) {
+      if (environment.timers > MOST_TIMERS) this.complain('bounded', `node ${number} has ${environment.timers} timers`);
+    }
+    void Promise.all(this.plan.daemons.map((_, daemon) => this.#close(daemon))).then(() => {
+      this.#isOver = true;
     });
   }
 
