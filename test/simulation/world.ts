@@ -474,6 +474,7 @@ export class World {
     };
     const ledger = new Ledger(daemon, node, this.#ledgers.length, traits, witness);
     this.#ledgers.push(ledger);
+    this.trace.note(() => `${node} makes d${daemon}`);
     this.#copies.made(daemon, { number: node, incarnation });
     return ledger;
   }
@@ -895,7 +896,7 @@ export class World {
    * What somebody does who looks after the cluster: a backup whose owner is gone becomes the daemon; else the newest copy that
    * waits on a disk; and what is nowhere is given up, and begins anew.
    */
-  async #lookAfter(daemon: number): Promise<void> {
+  async #lookAfter(daemon: number, isLastLook = false): Promise<void> {
     const all = this.#copies.all(daemon);
     if (this.#copies.live(daemon).length > 0) return;
     const owner = this.#ownerOf(daemon)!;
@@ -907,13 +908,16 @@ export class World {
         this.scheduler.in(LOOK_AGAIN_MS, 0, () => void this.#lookAfter(daemon));
       return;
     }
-    for (const { node, name } of this.#onDisks(daemon)) {
+    const onDisks = this.#onDisks(daemon);
+    for (const { node, name } of onDisks) {
       const isWhole = await this.#recover(daemon, node);
       if (isWhole === undefined) continue;
       if (name.resumedIn !== undefined) this.watcher.visit('marked-copy-recovered');
       return;
     }
-    if (this.#copies.isGone(daemon)) await this.#spawnAnew(daemon);
+    // A node that could not decide about its file, since a copy was moving in, decides by then.
+    if (onDisks.length > 0 && !isLastLook) this.scheduler.in(UNDECIDED_MS, 0, () => void this.#lookAfter(daemon, true));
+    else if (this.#copies.isGone(daemon)) await this.#spawnAnew(daemon);
   }
 
   /** Copies of a daemon on disks, the newest first. */
