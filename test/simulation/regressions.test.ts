@@ -238,3 +238,47 @@ regressions('seed 3622: a further try that another node leads is answered at onc
   const late = lineAt(lines, /2 → 3 {2}MigrationFailed .* in phase holding at the target/);
   assert.ok(asked < answered && answered < ended && ended < late, 'its leader need not wait for the end of the other');
 });
+
+regressions(
+  'seed 116107: what a former life was sent may come last: its output is on its way for some milliseconds',
+  async () => {
+    const planned: Planned[] = [
+      { ...EVENTS, at: 160, deed: { ...EVENTS.deed, events: 1 } },
+      { name: 'crash', at: 161.3, deed: { do: 'crash', node: 1, daemon: 0, downMs: 1_100 } },
+    ];
+    let lastOnes = 0;
+    // The last answer is waited for until 3,165 ms, whatever else happens: the end comes about then.
+    for (let faultsMs = 1_390; faultsMs < 1_396; faultsMs += 0.5) {
+      const { violation, lines, ms } = await simulatePlanned(planned, { faultsMs });
+      assert.is(violation, undefined, `faults end at ${faultsMs} ms`);
+      // Sent on to where the daemon is, it is there at once.
+      const last = lines.find((line) => /3 → 3 {2}events 1–1 of 1000/.test(line));
+      if (!last) continue;
+      lastOnes++;
+      assert.ok(lines.indexOf(last) > lineAt(lines, /done: last moves/));
+      assert.ok(ms - Number.parseFloat(last) >= 100, `looked at after ${ms} ms: ${last}`);
+    }
+    assert.ok(lastOnes > 0, 'something came behind the last moves');
+  },
+);
+
+regressions('seed 129507: a try is not over by the patience of some while a node that takes part is down', async () => {
+  const planned: Planned[] = [
+    { ...MOVE, deed: { ...MOVE.deed, by: 3, to: 1 } },
+    {
+      name: 'part',
+      when: { seen: 'wrote claim', nth: 1, thenMs: 0.001 },
+      deed: { do: 'part', from: 1, to: 3, daemon: 0, bothWays: false, forMs: 1_500 },
+    },
+    { name: 'onwards', at: 560, deed: { do: 'migrate', daemon: 0, by: 4, to: 2 } },
+    crash(1, 'wrote offer', 2, { downMs: 2_200 }),
+    // Nobody tells the target that it may claim.
+    crash(4, 'wrote offer', 2),
+  ];
+  const daemons = [{ ...quiet({}).daemons[0]!, home: 3 }];
+  const { violation, lines } = await simulatePlanned(planned, { nodes: 4, daemons, spools: new Set([1]) });
+  assert.is(violation, undefined);
+  const goesOn = lines[lines.findLastIndex((line) => /1 has d0 live/.test(line))]!;
+  assert.ok(Number.parseFloat(goesOn) > 4_200, 'both tries began more than 4 s ago');
+  assert.ok(lineAt(lines, /nothing came for daemon/) > lines.indexOf(goesOn), 'its target has a copy');
+});
