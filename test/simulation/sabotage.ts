@@ -307,6 +307,12 @@ export const SABOTAGES: readonly Sabotage[] = [
       ),
   },
   {
+    name: 'keeps-what-was-confirmed',
+    what: 'the file of a daemon that was confirmed elsewhere stays in the spool',
+    near: 1,
+    commit: () => replace(FencedSpool.prototype, 'drop', () => () => undefined),
+  },
+  {
     name: 'leaves-no-mark',
     what: 'a daemon goes on at its source, and its file does not say so',
     near: 104,

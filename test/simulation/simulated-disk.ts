@@ -39,6 +39,8 @@ export class SimulatedDisk {
   readonly #faults: DiskFaults;
   readonly #witness: DiskWitness;
   readonly #underWay = new Set<DiskOperation>();
+  /** Files that were to be removed, and were not. */
+  readonly unremovable = new Set<string>();
   #disk: MemoryDisk;
   #count = 0;
   #crashes = 0;
@@ -66,6 +68,11 @@ export class SimulatedDisk {
   /** Copies of daemons that are on it. */
   copies(): FencedName[] {
     return [...this.#disk.contents().keys()].flatMap((name) => parseFencedName(name) ?? []);
+  }
+
+  /** Snapshots that are being received. */
+  arrivals(): string[] {
+    return [...this.#disk.contents().keys()].filter((name) => name.startsWith('arrival-'));
   }
 
   /** The node dies. @returns whether what was synced is still there */
@@ -116,6 +123,7 @@ export class SimulatedDisk {
   #fault(operation: DiskOperation): string | undefined {
     const code = this.#codeOf(operation);
     if (code !== undefined) this.#witness.refused(operation, code);
+    if (code !== undefined && operation.kind === 'remove') this.unremovable.add(operation.name);
     return code;
   }
 

@@ -111,6 +111,10 @@ interface Life extends Observed {
   readonly mesh: SimulatedMesh;
   readonly environment: SimulatedEnvironment;
   readonly register: NodeRegister;
+  /** Files on its disk when it began that may wait for `recover`: the register did not say that their daemons had gone elsewhere. */
+  readonly mayWait: ReadonlySet<string>;
+  /** Daemons that have been live in it. */
+  readonly had: Set<number>;
 }
 
 interface Led {
@@ -435,7 +439,8 @@ export class World {
     plan.daemons.forEach((_, daemon) => {
       runtime.registerFactory(`ledger-${daemon}`, () => this.#makeLedger(daemon, number, incarnation, environment));
     });
-    const life: Life = { number, incarnation, runtime, mesh, environment, register };
+    const mayWait = new Set(this.#waitingFiles(number));
+    const life: Life = { number, incarnation, runtime, mesh, environment, register, mayWait, had: new Set() };
     this.lives.set(number, life);
     const start = () => void runtime.start().catch((error) => this.complain('error', `node ${number}: ${error}`));
     if (startsAfter > 0) environment.after(startsAfter, start);
@@ -443,6 +448,15 @@ export class World {
     this.#hindrances.cameUp(number);
     for (const other of this.lives.values()) other.mesh.peerBack(number);
     this.trace.note(() => `${number} starts${incarnation > 1 ? ' again' : ''}`);
+  }
+
+  #waitingFiles(node: number): string[] {
+    const files = this.#disks.get(node)?.copies() ?? [];
+    const isElsewhere = ({ origin, epoch, resumedIn }: FencedName) => {
+      const entry = this.register.table.read(origin)?.entry;
+      return entry !== undefined && entry.owner !== BigInt(node) && entry.epoch > (resumedIn ?? epoch + 1n);
+    };
+    return files.filter((file) => !isElsewhere(file)).map(({ name }) => name);
   }
 
   /** What nobody waits for is part of bad times; a mistake of ours is not. */
@@ -538,6 +552,7 @@ export class World {
     const gaveBack = this.register.table.read(this.origins[daemon]!)?.entry.owner === BigInt(node);
     if (!gaveBack)
       this.complain('never-two', `daemon ${daemon} is live on node ${node}, which the register does not name`);
+    this.lives.get(node)!.had.add(daemon);
     const owed = this.#history.owed(daemon, this.#isChannel);
     const seat = daemon * 64 + node;
     this.#liveLedgers.delete(seat);
@@ -1040,9 +1055,28 @@ export class World {
     for (const { environment, number } of this.lives.values()) {
       if (environment.timers > MOST_TIMERS) this.complain('bounded', `node ${number} has ${environment.timers} timers`);
     }
+    this.#closeDisks();
     void Promise.all(this.plan.daemons.map((_, daemon) => this.#close(daemon))).then(() => {
       this.#isOver = true;
     });
+  }
+
+  /**
+   * Of a daemon that lives elsewhere no disk has a copy, but one that was there when its node was started, and may have waited
+   * for `recover` since: nobody told that node that the daemon went on otherwise. Nothing is arriving any more.
+   */
+  #closeDisks(): void {
+    for (const [node, disk] of this.#disks) {
+      const life = this.lives.get(node)!;
+      for (const { name, origin } of disk.copies()) {
+        const daemon = this.origins.indexOf(origin);
+        if (this.#copies.isGone(daemon) || this.#copies.live(daemon).includes(node)) continue;
+        const mayBeThere = (life.mayWait.has(name) && !life.had.has(daemon)) || disk.unremovable.has(name);
+        if (!mayBeThere)
+          this.complain('custody', `the disk of node ${node} still has ${name}, a copy of daemon ${daemon}`);
+      }
+      for (const name of disk.arrivals()) this.complain('custody', `the disk of node ${node} still has ${name}`);
+    }
   }
 
   /** The last account of a daemon. */
