@@ -11,8 +11,8 @@ import { IdentityError } from './errors.js';
  * that is ended between any two steps takes with it exactly what it held, once its seat is given up for it.
  */
 
-/** The number is the layout's. */
-const KEY = 'daemon-migration/secret-ledger/1';
+/** Under which threads find the block. The number is the layout's. */
+export const SECRET_LEDGER = 'daemon-migration/secret-ledger/1';
 /** Twice and a half the 100,000 daemons that a node must hold: 489 blocks of guarded memory, 8 MB. */
 export const DEFAULT_MAX_SECRETS = 250_000;
 
@@ -31,7 +31,7 @@ const ledger = inherited() ?? founded();
 let seat: number | undefined;
 
 function inherited(): Int32Array | undefined {
-  const memory = getEnvironmentData(KEY) as unknown;
+  const memory = getEnvironmentData(SECRET_LEDGER) as unknown;
   if (!types.isSharedArrayBuffer(memory) || memory.byteLength !== LEDGER_BYTES) return undefined;
   return new Int32Array(memory);
 }
@@ -40,7 +40,7 @@ function founded(): Int32Array {
   const memory = new SharedArrayBuffer(LEDGER_BYTES);
   const words = new Int32Array(memory);
   words[MAX_SECRETS] = DEFAULT_MAX_SECRETS;
-  setEnvironmentData(KEY, memory as never);
+  setEnvironmentData(SECRET_LEDGER, memory as never);
   return words;
 }
 

@@ -43,6 +43,8 @@ export interface CopiesWitness {
   hasConfirmed(daemon: number, node: number): boolean;
   /** An offer of that node's was written since it had the daemon live: its copy is whole on its disk, if it has one. */
   hasOffered(daemon: number, node: number): boolean;
+  /** Private halves of all daemons' keys that there are, shown or not; undefined: nobody knows. */
+  secrets(): number | undefined;
   /** Whether the disk of that node has a copy. */
   hasFile(daemon: number, node: number): boolean;
   /** In the register. */
@@ -130,6 +132,7 @@ export class Copies {
       seat.mayCome = false;
       this.#appeared(daemon, node, seat, runtime);
     }
+    const hadKey = seat.hasKey;
     seat.hasKey = key === 'whole';
     const becomesLive = isLive && !seat.isLive;
     seat.isLive = isLive;
@@ -147,6 +150,7 @@ export class Copies {
     if (hadCopy && !seat.hasCopy && !isLost && this.#witness.owns(daemon, node))
       this.#complain('custody', `node ${node} has let go of daemon ${daemon}, which the register says that it has`);
     if (becomesLive || hadCopy !== seat.hasCopy) this.#check(daemon);
+    else if (seat.hasKey !== hadKey) this.#checkKeys(daemon);
   }
 
   /** A copy from a disk is one that stood still: it is the daemon, or its backup. One that moves in leaves what the disk has there. */
@@ -247,10 +251,22 @@ export class Copies {
     const all = this.all(daemon);
     if (all.length > this.#witness.mayHave(daemon))
       this.#complain('custody', `copies of daemon ${daemon} are on nodes ${all.join(', ')}`);
+    this.#checkKeys(daemon);
     const isStored = [...this.#stored[daemon]!.keys()].some((node) => this.#witness.hasFile(daemon, node));
     const isSomewhere = all.length > 0 || isStored;
     if (this.#isBorn[daemon] && !isSomewhere && !this.#isExcused[daemon])
       this.#complain('never-none', `no copy of daemon ${daemon} is left anywhere`);
+  }
+
+  /** Nobody has a private half but copies, and those that are being made or given up. */
+  #checkKeys(daemon: number): void {
+    const keys = this.keys(daemon);
+    if (keys.length > this.#witness.mayHave(daemon))
+      this.#complain('custody', `the key of daemon ${daemon} is on nodes ${keys.join(', ')}`);
+    const mayBe = this.#origins.reduce((sum, _, one) => sum + this.#witness.mayHave(one), 0);
+    const secrets = this.#witness.secrets() ?? 0;
+    if (secrets > mayBe)
+      this.#complain('custody', `there are ${secrets} private halves of keys, and may be ${mayBe} copies of daemons`);
   }
 }
 

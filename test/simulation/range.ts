@@ -1,4 +1,5 @@
-import { Worker } from 'node:worker_threads';
+import { getEnvironmentData, setEnvironmentData, Worker } from 'node:worker_threads';
+import { SECRET_LEDGER } from '../../lib/identity/secret-ledger.js';
 import type { Violation } from './checkers.js';
 import { HARD_CASES, type HardCase } from './watcher.js';
 import type { Outcome } from './world.js';
@@ -52,6 +53,17 @@ export function unvisited({ seeds, visits }: RangeReport): HardCase[] {
   return (Object.keys(visits) as HardCase[]).filter((name) => visits[name] === 0);
 }
 
+/** Counts its own secrets, and not those of other threads. */
+function workerOfItsOwn(): Worker {
+  const ledger = getEnvironmentData(SECRET_LEDGER);
+  setEnvironmentData(SECRET_LEDGER, undefined as never);
+  try {
+    return new Worker(new URL('./range-worker.js', import.meta.url));
+  } finally {
+    setEnvironmentData(SECRET_LEDGER, ledger as never);
+  }
+}
+
 /** Runs the seeds from one to another, in some threads; what each comes to does not depend on how many. */
 export async function runRange(
   from: number,
@@ -69,7 +81,7 @@ export async function runRange(
   };
   const work = () =>
     new Promise<void>((resolve, reject) => {
-      const worker = new Worker(new URL('./range-worker.js', import.meta.url));
+      const worker = workerOfItsOwn();
       const give = () => worker.postMessage(portion());
       worker.on('message', (done: readonly SeedReport[]) => {
         for (const report of done) {

@@ -1,5 +1,5 @@
 import { DaemonHost } from '../../lib/daemon/host.js';
-import type { Acceptance, CausalEvent } from '../../lib/index.js';
+import type { Acceptance, CausalEvent, EntityKeypair } from '../../lib/index.js';
 import { MigrationSourceHandler, MigrationTargetHandler } from '../../lib/index.js';
 import { type MaybePromise, whenReady } from '../../lib/maybe-promise.js';
 import { DaemonServices } from '../../lib/migration/daemon-services.js';
@@ -41,6 +41,9 @@ function replace(owner: Any, name: string, make: (original: (...args: Any[]) => 
 function recordOf(half: Any, origin: bigint): Any {
   return half.records.get(origin);
 }
+
+/** Keys that nobody has wiped, and that are not collected either. */
+const kept: EntityKeypair[] = [];
 
 const claimAnyhow = () =>
   replace(
@@ -311,6 +314,26 @@ export const SABOTAGES: readonly Sabotage[] = [
     what: 'the file of a daemon that was confirmed elsewhere stays in the spool',
     near: 1,
     commit: () => replace(FencedSpool.prototype, 'drop', () => () => undefined),
+  },
+  {
+    name: 'keeps-the-key',
+    what: 'a copy that is given up leaves its key in memory',
+    near: 2,
+    commit: () => {
+      const undo = replace(
+        DaemonHost.prototype,
+        'dispose',
+        () =>
+          function (this: DaemonHost) {
+            kept.push(this.keypair);
+            this.free();
+          },
+      );
+      return () => {
+        undo();
+        for (const keypair of kept.splice(0)) keypair.dispose();
+      };
+    },
   },
   {
     name: 'leaves-no-mark',

@@ -5,6 +5,7 @@ import {
   MigrationError,
   type MigrationHandle,
   NodeKeys,
+  secureMemoryStatus,
 } from '../../lib/index.js';
 import type { FencedName } from '../../lib/spool/fenced-name.js';
 import type { MigrationCodec } from '../../lib/wire/codec.js';
@@ -189,6 +190,10 @@ export class World {
   readonly #moments = new Map<string, number>();
   readonly #waitingFor = new Map<string, Planned[]>();
   readonly #hindrances: Hindrances;
+  /** Secrets of this thread that no daemon of this world has: its nodes' keys, and what former worlds have left to be collected. */
+  readonly #otherSecrets: number;
+  /** What a node that crashed held in memory is still there, in this process. */
+  #isAnySecretLost = false;
   /** When a copy has processed something, last. */
   #lastProcessed = 0;
   #completed = 0;
@@ -211,6 +216,8 @@ export class World {
     const keypairs = plan.daemons.map((_, daemon) => keypairOf(daemon));
     this.origins = keypairs.map(({ originHash }) => originHash);
     for (const keypair of keypairs) keypair.dispose();
+    for (let node = 1; node <= plan.nodes; node++) nodeKeysOf(node);
+    this.#otherSecrets = secureMemoryStatus().secrets;
     this.watcher = new Watcher(this.trace, (origin) => this.#nameOf(origin));
     this.#copies = new Copies(this.origins, complain, {
       wentLive: (daemon, node) => this.#wentLive(daemon, node),
@@ -220,6 +227,7 @@ export class World {
         const { owner, epoch } = this.register.table.read(this.origins[daemon]!)?.entry ?? {};
         return owner === BigInt(node) && this.watcher.hasConfirmed(this.origins[daemon]!, node, epoch);
       },
+      secrets: () => this.#secrets(),
       hasOffered: (daemon, node) => this.#offered.has(`${daemon} ${node}`),
       hasFile: (daemon, node) => this.#onDisks(daemon).some((one) => one.node === node),
       epoch: (daemon) => this.register.table.read(this.origins[daemon]!)?.entry.epoch ?? 0n,
@@ -306,6 +314,11 @@ export class World {
     const tries = this.watcher.tries(this.origins[daemon]!);
     const lasting = tries.filter(({ at, nodes }) => this.#hindrances.freeMs(at, nodes) <= LONGEST_PATIENCE_MS);
     return 1 + Math.max(1, lasting.length);
+  }
+
+  /** Private halves of daemons' keys in this process, shown or not; undefined where that cannot be told. */
+  #secrets(): number | undefined {
+    return this.#isAnySecretLost ? undefined : secureMemoryStatus().secrets - this.#otherSecrets;
   }
 
   #isChannel = (sender: number): boolean => sender >= this.plan.publishers.length && sender < NEXT_LIFE;
@@ -712,6 +725,7 @@ export class World {
     if (!life) return;
     this.trace.note(() => `${number} CRASHES`);
     this.#hindrances.wentDown(number);
+    this.#isAnySecretLost = true;
     this.trace.digest(number, 13);
     this.watcher.crashed(
       number,
@@ -1056,6 +1070,13 @@ export class World {
       if (environment.timers > MOST_TIMERS) this.complain('bounded', `node ${number} has ${environment.timers} timers`);
     }
     this.#closeDisks();
+    const shown = this.plan.daemons.reduce((sum, _, daemon) => sum + this.#copies.keys(daemon).length, 0);
+    const secrets = this.#secrets() ?? shown;
+    if (secrets > shown)
+      this.complain(
+        'custody',
+        `nodes show the private halves of ${shown} daemons' keys, and the process holds ${secrets}`,
+      );
     void Promise.all(this.plan.daemons.map((_, daemon) => this.#close(daemon))).then(() => {
       this.#isOver = true;
     });
