@@ -5,7 +5,7 @@ import { type Ledger, outputsOf, publisherOf, sequenceOf } from './ledger-daemon
 
 /** A promise that was broken, and how. */
 export interface Violation {
-  /** `never-two`, `never-none`, `nothing-lost`, `nothing-twice`, `order`, `chain`, `it-ends`, `custody`, `bounded`, `error` */
+  /** `never-two`, `never-none`, `nothing-lost`, `nothing-twice`, `order`, `chain`, `it-ends`, `custody`, `bounded`, `stranger`, `error` */
   readonly promise: string;
   readonly text: string;
 }
@@ -325,6 +325,11 @@ export class History {
   accepted(publisher: number, through: number): void {
     const account = this.#account(publisher);
     account.accepted = Math.max(account.accepted, through);
+    if (account.accepted > account.sent)
+      this.#complain(
+        'nothing-twice',
+        `publisher ${publisher} sent ${account.sent} events, and ${through} were accepted`,
+      );
   }
 
   acceptedBy(publisher: number): number {

@@ -19,6 +19,8 @@ export interface Sabotage {
   readonly name: string;
   /** What is wrong with the code then. */
   readonly what: string;
+  /** Which promises that is to break, one or the other: any other violation shows something else. */
+  readonly breaks: readonly string[];
   /** Where the search for a seed that shows it begins. */
   readonly near: number;
   /** @returns takes it back */
@@ -59,18 +61,21 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'goes-on-after-cutover',
     what: 'the source does not stop when it makes its offer',
+    breaks: ['never-two'],
     near: 1,
     commit: () => replace(DaemonHost.prototype, 'fence', () => () => undefined),
   },
   {
     name: 'forgets-the-horizon',
     what: 'what a daemon has seen does not travel with it',
+    breaks: ['nothing-twice'],
     near: 19,
     commit: () => replace(Horizon, 'decode', () => () => new Horizon()),
   },
   {
     name: 'activates-before-the-tail',
     what: 'the target goes live at ActivateTarget, whatever of the log is still on its way',
+    breaks: ['nothing-lost', 'never-two'],
     near: 8,
     commit: () => {
       const undo = claimAnyhow();
@@ -93,18 +98,21 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'claims-without-an-offer',
     what: 'the target becomes the owner whether it is offered the daemon or not',
+    breaks: ['never-two'],
     near: 66,
     commit: claimAnyhow,
   },
   {
     name: 'withdraws-without-the-register',
     what: 'the source goes back on its own word',
+    breaks: ['never-two'],
     near: 2,
     commit: () => replace(Ownership.prototype, 'withdraw', () => async () => 'withdrawn'),
   },
   {
     name: 'resumes-without-its-log',
     what: 'the source goes on without the events that it has logged',
+    breaks: ['nothing-lost', 'order'],
     near: 10,
     commit: () =>
       replace(
@@ -120,13 +128,15 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'goes-on-without-its-channels',
     what: 'a source that goes on does not subscribe again',
-    near: 1,
+    breaks: ['it-ends'],
+    near: 3,
     commit: () => replace(RuntimeServices.prototype, 'resume', () => DaemonServices.prototype.resume),
   },
   {
     name: 'forgets-at-acknowledgement',
     what: 'the source lets an event go when the target has acknowledged it',
-    near: 11,
+    breaks: ['nothing-lost', 'order'],
+    near: 14,
     commit: () =>
       replace(
         MigrationSourceHandler.prototype,
@@ -140,8 +150,28 @@ export const SABOTAGES: readonly Sabotage[] = [
       ),
   },
   {
+    name: 'acknowledges-twice',
+    what: 'a target counts events that come again as further ones',
+    breaks: ['nothing-twice'],
+    near: 8,
+    commit: () =>
+      replace(
+        MigrationTargetHandler.prototype,
+        'bufferedEvents',
+        (original) =>
+          function (this: Any, message: Any, from: bigint, trailer: Any) {
+            const record = recordOf(this, message.daemonOrigin);
+            const count = BigInt(message.events.length);
+            const isNumbered = record && trailer?.logFrom !== undefined && trailer.try === record.try;
+            if (isNumbered && trailer.logFrom + count - 1n <= record.appliedThrough) record.appliedThrough += count;
+            return original.call(this, message, from, trailer);
+          },
+      ),
+  },
+  {
     name: 'publishes-before-the-claim',
     what: 'a copy that is not live publishes what its replay puts out',
+    breaks: ['never-two'],
     near: 2,
     commit: () =>
       replace(
@@ -159,6 +189,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'is-confirmed-by-anybody',
     what: 'the source lets go at a confirmation that is not its target’s',
+    breaks: ['custody'],
     near: 23,
     commit: () =>
       replace(
@@ -175,6 +206,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'higher-try-ends-a-source',
     what: 'a second TakeSnapshot makes the source forget the migration that is under way',
+    breaks: ['it-ends'],
     near: 7,
     commit: () =>
       replace(
@@ -191,6 +223,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'accepts-and-drops',
     what: 'a copy that refuses events says that it has accepted them',
+    breaks: ['nothing-lost'],
     near: 2,
     commit: () =>
       replace(
@@ -209,6 +242,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'drops-while-it-claims',
     what: 'a target that is told of a failure while its claim is in the air drops its copy',
+    breaks: ['never-none', 'custody'],
     near: 14,
     commit: () =>
       replace(
@@ -224,6 +258,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'breaks-the-chain',
     what: 'the last output’s payload does not travel',
+    breaks: ['chain'],
     near: 1,
     commit: () =>
       replace(CausalChain, 'after', (original) => (codec, head) => original.call(CausalChain, codec, head, 0n)),
@@ -231,12 +266,14 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'reads-channels-from-now',
     what: 'a copy that has moved reads its channels from where they are, not from where it was',
+    breaks: ['order', 'it-ends'],
     near: 3,
     commit: () => replace(ChannelPositions.prototype, 'get', () => () => undefined),
   },
   {
     name: 'trusts-strangers',
     what: 'whoever asks is given a daemon',
+    breaks: ['stranger'],
     near: 14,
     commit: () =>
       replace(
@@ -256,6 +293,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'copies-travel-live',
     what: 'a restored copy takes events before it has claimed the daemon',
+    breaks: ['never-two'],
     near: 1,
     commit: () =>
       replace(
@@ -270,7 +308,8 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'offers-before-it-is-sealed',
     what: 'the source makes its offer while its spool is still being written',
-    near: 126,
+    breaks: ['never-none'],
+    near: 173,
     commit: () =>
       replace(
         FencedSpool.prototype,
@@ -284,6 +323,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'stands-without-its-log',
     what: 'what was logged is not brought back from the spool',
+    breaks: ['nothing-lost', 'order'],
     near: 123,
     commit: () =>
       replace(
@@ -298,6 +338,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'calls-an-older-copy-whole',
     what: 'a copy that was live after its file was written is brought back as if nothing were missing',
+    breaks: ['nothing-lost'],
     near: 9,
     commit: () =>
       replace(
@@ -312,12 +353,14 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'keeps-what-was-confirmed',
     what: 'the file of a daemon that was confirmed elsewhere stays in the spool',
-    near: 1,
+    breaks: ['custody'],
+    near: 3,
     commit: () => replace(FencedSpool.prototype, 'drop', () => () => undefined),
   },
   {
     name: 'keeps-the-key',
     what: 'a copy that is given up leaves its key in memory',
+    breaks: ['custody'],
     near: 2,
     commit: () => {
       const undo = replace(
@@ -338,6 +381,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'leaves-no-mark',
     what: 'a daemon goes on at its source, and its file does not say so',
+    breaks: ['never-two'],
     near: 104,
     commit: () =>
       replace(

@@ -63,8 +63,9 @@ export interface TryBegun {
 
 interface TryBook {
   readonly chunks: Set<number>;
-  /** Events of the log that were sent, and that have arrived without a gap. */
+  /** Events of the log that were sent, that have arrived, and that have without a gap. */
   sentThrough: number;
+  readonly arrived: Set<number>;
   arrivedThrough: number;
   readonly source: number;
 }
@@ -81,6 +82,8 @@ export class Watcher {
   readonly #highestTry = new Map<bigint, bigint>();
   /** Offers that stand, and by whom. */
   readonly offers = new Map<bigint, { readonly source: number; readonly target: number; readonly try: bigint }>();
+  /** Called where a node acknowledges what it cannot have. */
+  onFalseAck: (text: string) => void = () => {};
   /** A claim was written, of what that node had offered. */
   onClaim: (source: number) => void = () => {};
   /** Daemons that were claimed, and whose source has not heard of it. */
@@ -137,6 +140,7 @@ export class Watcher {
       if (Number(trailer.logFrom) <= book.sentThrough) this.visit('events-resent');
       book.sentThrough = Math.max(book.sentThrough, Number(trailer.logFrom) + message.events.length - 1);
     }
+    if (message.kind === 'EventAck' && flight.from !== LIAR) this.#noteAck(origin, flight.from, trailer);
     if (message.kind === 'ActivationConfirmed') this.#noteConfirmed(origin, flight.from, trailer?.epoch ?? 0n);
     this.onMoment(`sent ${message.kind}`, origin);
   }
@@ -162,8 +166,8 @@ export class Watcher {
       case 'BufferedEvents': {
         if (trailer?.logFrom === undefined || message.events.length === 0) break;
         const book = this.#book(origin, trailer.try!, from);
-        if (Number(trailer.logFrom) <= book.arrivedThrough + 1)
-          book.arrivedThrough = Math.max(book.arrivedThrough, Number(trailer.logFrom) + message.events.length - 1);
+        for (let n = 0; n < message.events.length; n++) book.arrived.add(Number(trailer.logFrom) + n);
+        while (book.arrived.has(book.arrivedThrough + 1)) book.arrivedThrough++;
         break;
       }
       case 'ActivateTarget': {
@@ -265,6 +269,15 @@ export class Watcher {
       this.#confirmed.set(origin, { node, epoch });
   }
 
+  /** Whoever sends that lets the source think that it has so many. */
+  #noteAck(origin: bigint, node: number, { try: number, ackThrough = 0n }: Trailer = {}): void {
+    const arrived = (number !== undefined && this.#tries.get(`${origin} ${number}`)?.arrivedThrough) || 0;
+    if (Number(ackThrough) > arrived)
+      this.onFalseAck(
+        `node ${node} acknowledges ${ackThrough} events for ${this.#names(origin)}, and ${arrived} have come`,
+      );
+  }
+
   #noteTry(origin: bigint, number: bigint): void {
     if (number > (this.#highestTry.get(origin) ?? 0n)) this.#highestTry.set(origin, number);
   }
@@ -273,7 +286,7 @@ export class Watcher {
     const key = `${origin} ${number}`;
     let book = this.#tries.get(key);
     if (!book) {
-      book = { chunks: new Set(), sentThrough: 0, arrivedThrough: 0, source };
+      book = { chunks: new Set(), sentThrough: 0, arrived: new Set(), arrivedThrough: 0, source };
       this.#tries.set(key, book);
     }
     return book;

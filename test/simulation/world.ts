@@ -371,6 +371,7 @@ export class World {
           this.#epochs.published(daemon, epoch, `${mesh.number} (life ${mesh.incarnation})`);
       },
     };
+    watcher.onFalseAck = (text) => this.complain('nothing-twice', text);
     watcher.onClaim = (source) => {
       if (this.#disks.has(source) && !this.lives.has(source)) watcher.visit('claim-landed-while-source-was-down');
     };
