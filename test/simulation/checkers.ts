@@ -35,6 +35,8 @@ interface Seat {
 export interface CopiesWitness {
   /** A copy has become live. */
   wentLive(daemon: number, node: number): void;
+  /** A copy that was live is not any more, and its node is up. */
+  stopped(daemon: number): void;
   /** How many copies of a daemon there may be: its own, one where it goes, and those that have not heard of an end. */
   mayHave(daemon: number): number;
   /** Whether the register names that node. */
@@ -135,6 +137,7 @@ export class Copies {
     const hadKey = seat.hasKey;
     seat.hasKey = key === 'whole';
     const becomesLive = isLive && !seat.isLive;
+    if (seat.isLive && !isLive) this.#witness.stopped(daemon);
     seat.isLive = isLive;
     seat.wasLive = seat.hasCopy && (seat.wasLive || isLive);
     if (becomesLive) {

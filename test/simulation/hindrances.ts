@@ -1,3 +1,6 @@
+/** Stands for the register where nodes are named. */
+export const REGISTER = 0;
+
 interface Span {
   readonly from: number;
   /** Infinity while it lasts. */

@@ -50,7 +50,7 @@ export interface NetworkObserver {
 }
 
 /** Bytes on their way from one node to another before streams wait. */
-const WINDOW_BYTES = 40_000;
+export const WINDOW_BYTES = 16_000;
 
 interface OutgoingStream {
   readonly subprotocol: number;
@@ -151,6 +151,10 @@ export class Network {
 
   isCut(from: number, to: number): boolean {
     return this.#cuts.has(from * 64 + to);
+  }
+
+  get isAnyCut(): boolean {
+    return this.#cuts.size > 0;
   }
 
   /** Behind each step: what was sent in it leaves. */

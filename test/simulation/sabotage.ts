@@ -1,6 +1,6 @@
 import { DaemonHost } from '../../lib/daemon/host.js';
 import type { Acceptance, CausalEvent, EntityKeypair } from '../../lib/index.js';
-import { MigrationSourceHandler, MigrationTargetHandler } from '../../lib/index.js';
+import { createCodec, MigrationSourceHandler, MigrationTargetHandler } from '../../lib/index.js';
 import { type MaybePromise, whenReady } from '../../lib/maybe-promise.js';
 import { DaemonServices } from '../../lib/migration/daemon-services.js';
 import { FencedSpool } from '../../lib/runtime/fenced-spool.js';
@@ -11,8 +11,10 @@ import type { SpoolStorage } from '../../lib/spool/storage.js';
 import { CausalChain } from '../../lib/state/chain.js';
 import { ChannelPositions } from '../../lib/state/channel-positions.js';
 import { Horizon } from '../../lib/state/horizon.js';
+import type { FrameProducer } from '../../lib/wire/frame-producer.js';
 import type { StateSnapshot } from '../../lib/wire/snapshot.js';
 import { SimulatedDisk } from './simulated-disk.js';
+import { SimulatedMesh } from './simulated-mesh.js';
 
 /** A rule that the code relies on, broken from outside: what the checkers must notice. */
 export interface Sabotage {
@@ -377,6 +379,61 @@ export const SABOTAGES: readonly Sabotage[] = [
         for (const keypair of kept.splice(0)) keypair.dispose();
       };
     },
+  },
+  {
+    name: 'logs-without-end',
+    what: 'a log takes events beyond its limit',
+    breaks: ['bounded'],
+    near: 52,
+    commit: () => {
+      // The other engine's log shares its memory with others, which this would spoil for good.
+      const log = createCodec({ engine: 'typescript' }).createEventLog();
+      const { prototype } = log.constructor;
+      log.dispose();
+      return replace(prototype, 'ensureRoom', () => () => {});
+    },
+  },
+  {
+    name: 'takes-in-what-it-cannot-send-on',
+    what: 'who sends chunks on takes further ones, however much is on its way to the target',
+    breaks: ['bounded'],
+    near: 67,
+    commit: () => replace(SimulatedMesh.prototype, 'ready', () => () => undefined),
+  },
+  {
+    name: 'sends-all-at-once',
+    what: 'a stream does not wait for what is on its way',
+    breaks: ['bounded'],
+    near: 28,
+    commit: () =>
+      replace(
+        SimulatedMesh.prototype,
+        'stream',
+        (original) =>
+          function (this: SimulatedMesh, to: bigint, subprotocol: number, frames: FrameProducer) {
+            const room = new Uint8Array(frames.maxFrameLength);
+            for (let length = 1; !frames.done && length > 0; ) {
+              length = frames.writeNext(room, 0);
+              if (length > 0) this.send(to, subprotocol, room.slice(0, length));
+            }
+            if (!frames.done) original.call(this, to, subprotocol, frames);
+          },
+      ),
+  },
+  {
+    name: 'stops-at-the-snapshot',
+    what: 'the source stops when its snapshot is taken, not when its target has it',
+    breaks: ['bounded'],
+    near: 13,
+    commit: () =>
+      replace(
+        RuntimeServices.prototype,
+        'takeSnapshot',
+        (original) =>
+          function (this: RuntimeServices, ask: Any) {
+            return whenReady(original.call(this, ask), (taken: Any) => whenReady(this.fence(ask), () => taken));
+          },
+      ),
   },
   {
     name: 'leaves-no-mark',

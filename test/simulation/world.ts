@@ -24,10 +24,10 @@ import {
   type Violation,
 } from './checkers.js';
 import { SimulatedEnvironment } from './environment.js';
-import { Hindrances } from './hindrances.js';
+import { Hindrances, REGISTER } from './hindrances.js';
 import { Ledger, type LedgerWitness } from './ledger-daemon.js';
 import { type Insight, Liar } from './liar.js';
-import { type Flight, Network, NO_NETWORK_FAULTS } from './network.js';
+import { type Flight, Network, NO_NETWORK_FAULTS, WINDOW_BYTES } from './network.js';
 import { type Deed, LIAR, type Part, type Plan, type Planned } from './plan.js';
 import { eventOf, isThrowing, Publisher } from './publisher.js';
 import { Scheduler } from './scheduler.js';
@@ -63,7 +63,16 @@ const UNDISTURBED_MS = 6_000;
 const STILL_MS = 100;
 const MOST_STEPS = 400_000;
 const MOST_TIMERS = 2_000;
-const MOST_IN_FLIGHT_BYTES = 4 * 1024 * 1024;
+/** What a way takes before streams wait: its window, and a frame that was begun within it. */
+const FULL_WAY_BYTES = WINDOW_BYTES + 7_200;
+/** What partitions held arrives at once, and what is delayed or doubled is on its way for long. */
+const MOST_IN_FLIGHT_BYTES = 12 * FULL_WAY_BYTES;
+/** From the stop of one copy to the next one's life: a few frames, two writes into the register, one onto the disk. */
+const LONGEST_PAUSE_MS = 60;
+/** Steps of a node between two looks at what it tells of its migrations. */
+const STEPS_PER_LOOK = 16;
+/** Source, target, orchestrator. */
+const ROLES = 3;
 const WATCH_MS = 25;
 const PUBLISHER_MS = 7;
 /** How the register calls what `recover` writes: where an offer stood it looks like its end. */
@@ -196,6 +205,11 @@ export class World {
   #isAnySecretLost = false;
   /** When a copy has processed something, last. */
   #lastProcessed = 0;
+  /** When the live copy of a daemon stopped, and none has been live since. */
+  readonly #stoppedAt = new Map<number, number>();
+  /** From when on nothing is in the way of migrations; undefined: not yet. */
+  #undisturbedSince: number | undefined;
+  #mayBeInFlight = MOST_IN_FLIGHT_BYTES;
   #completed = 0;
   #rolledBack = 0;
   #calls = 0;
@@ -221,6 +235,7 @@ export class World {
     this.watcher = new Watcher(this.trace, (origin) => this.#nameOf(origin));
     this.#copies = new Copies(this.origins, complain, {
       wentLive: (daemon, node) => this.#wentLive(daemon, node),
+      stopped: (daemon) => this.#stoppedAt.set(daemon, this.scheduler.now),
       mayHave: (daemon) => this.#mayHave(daemon),
       owns: (daemon, node) => this.#ownerOf(daemon) === node,
       hasConfirmed: (daemon, node) => {
@@ -554,8 +569,25 @@ export class World {
       if (life) this.#copies.look(life);
     }
     if (this.scheduler.steps > MOST_STEPS) this.complain('it-ends', `${MOST_STEPS} steps, and it goes on`);
-    if (this.network.mostInFlightBytes > MOST_IN_FLIGHT_BYTES)
+    if (this.network.mostInFlightBytes > this.#mayBeInFlight)
       this.complain('bounded', `${this.network.mostInFlightBytes} bytes are on their way between two nodes`);
+    if (this.scheduler.steps % STEPS_PER_LOOK === 0)
+      for (const life of this.lives.values()) this.#lookAtMigrations(life);
+  }
+
+  /** What a node says of its migrations: no more of them than roles, and each within its limits. */
+  #lookAtMigrations({ number, runtime }: Life): void {
+    const { daemons, maxLogEvents } = this.plan;
+    const all = runtime.migrations();
+    if (all.length > ROLES * daemons.length)
+      this.complain('bounded', `node ${number} takes part in ${all.length} migrations`);
+    for (const { origin, role, bytesDone, bytesTotal, eventsWaiting } of all) {
+      const where = `node ${number}, ${role} of ${this.#nameOf(origin)}`;
+      if (role === 'source' && maxLogEvents > 0 && eventsWaiting > maxLogEvents)
+        this.complain('bounded', `${where}, keeps ${eventsWaiting} events, and may keep ${maxLogEvents}`);
+      if (bytesTotal > 0 && bytesDone > bytesTotal)
+        this.complain('bounded', `${where}, has ${bytesDone} bytes of a snapshot of ${bytesTotal}`);
+    }
   }
 
   #wentLive(daemon: number, node: number): void {
@@ -567,6 +599,7 @@ export class World {
     if (!gaveBack)
       this.complain('never-two', `daemon ${daemon} is live on node ${node}, which the register does not name`);
     this.lives.get(node)!.had.add(daemon);
+    this.#endPause(daemon);
     const owed = this.#history.owed(daemon, this.#isChannel);
     const seat = daemon * 64 + node;
     this.#liveLedgers.delete(seat);
@@ -575,6 +608,16 @@ export class World {
       this.#liveLedgers.set(seat, ledger);
       this.#history.settled(ledger, owed);
     });
+  }
+
+  #endPause(daemon: number): void {
+    const stoppedAt = this.#stoppedAt.get(daemon);
+    this.#stoppedAt.delete(daemon);
+    if (stoppedAt === undefined || this.#undisturbedSince === undefined || stoppedAt < this.#undisturbedSince) return;
+    const pause = this.scheduler.now - stoppedAt;
+    const isHindered = this.#hindrances.freeMs(stoppedAt, new Set([...this.lives.keys(), REGISTER])) < pause;
+    if (pause > LONGEST_PAUSE_MS && !isHindered)
+      this.complain('bounded', `with nothing in the way, daemon ${daemon} was live nowhere for ${pause} ms`);
   }
 
   /**
@@ -819,7 +862,11 @@ export class World {
   #loseRegister(number: number, forMs: number): void {
     this.trace.note(() => `${number} cannot reach the register for ${forMs} ms`);
     this.register.goAway(number);
-    this.scheduler.in(forMs, 0, () => this.register.comeBack(number));
+    this.#hindrances.cut(number, REGISTER);
+    this.scheduler.in(forMs, 0, () => {
+      this.register.comeBack(number);
+      this.#hindrances.healed(number, REGISTER);
+    });
   }
 
   #runPublishers(): void {
@@ -1014,6 +1061,12 @@ export class World {
   /** With nothing in the way, every daemon can be moved, while more events come. */
   #lastMoves(): void {
     const random = new Random(this.plan.seed, 99);
+    this.#undisturbedSince = this.scheduler.now;
+    // Who sends on takes as much from each source as their ways hold, and sends that on whatever its own way holds.
+    if (!this.network.isAnyCut) {
+      this.#mayBeInFlight = (1 + this.plan.daemons.length) * FULL_WAY_BYTES;
+      this.network.mostInFlightBytes = 0;
+    }
     const moving = new Set<number>();
     this.plan.daemons.forEach((_, daemon) => {
       if (this.#copies.isGone(daemon)) return;
