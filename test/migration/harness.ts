@@ -93,13 +93,14 @@ export class Node {
   readonly answers: { [K in RequestKind]?: (ask: RequestTypes[K]['ask']) => MaybePromise<RequestTypes[K]['answer']> } =
     {};
   readonly registry = new DaemonRegistry();
+  readonly factories = new DaemonFactoryRegistry();
   readonly handler: MigrationSubprotocolHandler;
 
   constructor(options: MigrationHandlerOptions = {}) {
     this.handler = new MigrationSubprotocolHandler(
       new MigrationOrchestrator(),
       new MigrationSourceHandler(this.registry),
-      new MigrationTargetHandler(this.registry, new DaemonFactoryRegistry()),
+      new MigrationTargetHandler(this.registry, this.factories),
       HERE,
       {
         codec,
