@@ -4,10 +4,8 @@
 //   npm run simulate -- --seeds A..B [--json] [--threads N]      a range; the last line sums it up
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
-import { planOf } from './plan.js';
-import { lineOf, reportOf, runRange, unvisited } from './range.js';
-import { simulatePlan } from './run.js';
-import { shrink } from './shrink.js';
+import { runRange } from './range.js';
+import { tellRange, tellSeed } from './tell.js';
 
 const USAGE = 'give --seed N [--trace], or --seeds A..B [--json] [--threads N]; docs/simulation.md says more';
 
@@ -16,28 +14,7 @@ function wholeNumber(text: string | undefined, name: string): number {
   throw new RangeError(`${name} must be a whole number below 1,000,000,000, got ${String(text)}; ${USAGE}`);
 }
 
-/** @returns whether every promise held */
-async function one(seed: number, isTraced: boolean): Promise<boolean> {
-  const plan = planOf(seed);
-  const first = await simulatePlan(plan, { keepsLines: isTraced });
-  if (isTraced) for (const line of first.lines) console.log(line);
-  const { violation, steps, ms, completed, rolledBack, hash } = first;
-  if (!violation) {
-    const cases = reportOf(first).visits.map(([name, count]) => `${name} ${count}`);
-    console.log(
-      `seed ${seed} (${plan.profile}): ${steps} steps in ${Math.round(ms)} ms, ${completed} migrations completed, ${rolledBack} rolled back; ${cases.join(', ') || 'no hard case'}; hash ${hash}`,
-    );
-    return true;
-  }
-  console.log(`seed ${seed} (${plan.profile}) breaks ${violation.promise}: ${violation.text}`);
-  const { outcome, runs, isMinimal } = await shrink(plan, first);
-  const what = isMinimal ? 'with the fewest faults' : 'with fewer faults (there was no time to find the fewest)';
-  console.log(`${what}, found in ${runs} runs: ${outcome.taken.join(', ') || 'none'}`);
-  for (const line of outcome.lines) console.log(line);
-  return false;
-}
-
-/** @returns whether every promise held, and every hard case came up */
+/** @returns whether every seed was run, every promise held, and every hard case came up */
 async function range(text: string, isJson: boolean, threads: number): Promise<boolean> {
   const [, a, b] = /^(\d+)\.\.(\d+)$/.exec(text) ?? [];
   const [from, to] = [wholeNumber(a, 'A in --seeds A..B'), wholeNumber(b, 'B in --seeds A..B')];
@@ -45,10 +22,7 @@ async function range(text: string, isJson: boolean, threads: number): Promise<bo
   const report = await runRange(from, to, threads, ({ seed, profile, violation }) => {
     if (violation && !isJson) console.log(`seed ${seed} (${profile}) breaks ${violation.promise}: ${violation.text}`);
   });
-  const missing = unvisited(report);
-  if (missing.length > 0 && !isJson) console.log(`hard cases that never came up: ${missing.join(', ')}`);
-  console.log(isJson ? JSON.stringify(report) : lineOf(report));
-  return report.violations.length === 0 && missing.length === 0;
+  return tellRange(report, to - from + 1, isJson, console.log);
 }
 
 const { values } = parseArgs({
@@ -62,7 +36,7 @@ const { values } = parseArgs({
 });
 try {
   let isGood: boolean;
-  if (values.seed !== undefined) isGood = await one(wholeNumber(values.seed, '--seed'), values.trace);
+  if (values.seed !== undefined) isGood = await tellSeed(wholeNumber(values.seed, '--seed'), values.trace, console.log);
   else if (values.seeds !== undefined)
     isGood = await range(values.seeds, values.json, Math.max(1, wholeNumber(values.threads, '--threads')));
   else throw new RangeError(USAGE);

@@ -54,22 +54,26 @@ export function unvisited({ seeds, visits }: RangeReport): HardCase[] {
 }
 
 /** Counts its own secrets, and not those of other threads. */
-function workerOfItsOwn(): Worker {
+function workerOfItsOwn(url: URL): Worker {
   const ledger = getEnvironmentData(SECRET_LEDGER);
   setEnvironmentData(SECRET_LEDGER, undefined as never);
   try {
-    return new Worker(new URL('./range-worker.js', import.meta.url));
+    return new Worker(url);
   } finally {
     setEnvironmentData(SECRET_LEDGER, ledger as never);
   }
 }
 
-/** Runs the seeds from one to another, in some threads; what each comes to does not depend on how many. */
+/**
+ * Runs the seeds from one to another, in some threads; what each comes to does not depend on how many. Where a thread ends by
+ * itself, the report is of fewer seeds.
+ */
 export async function runRange(
   from: number,
   to: number,
   threads: number,
   onReport: (report: SeedReport) => void = () => {},
+  workerUrl: URL = new URL('./range-worker.js', import.meta.url),
 ): Promise<RangeReport> {
   const reports: SeedReport[] = [];
   let next = from;
@@ -81,7 +85,7 @@ export async function runRange(
   };
   const work = () =>
     new Promise<void>((resolve, reject) => {
-      const worker = workerOfItsOwn();
+      const worker = workerOfItsOwn(workerUrl);
       const give = () => worker.postMessage(portion());
       worker.on('message', (done: readonly SeedReport[]) => {
         for (const report of done) {

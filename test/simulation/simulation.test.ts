@@ -4,10 +4,11 @@ import * as assert from 'uvu/assert';
 import { suite } from '../support.js';
 import { type Plan, planOf } from './plan.js';
 import { quiet } from './quiet.js';
-import { runRange, type SeedReport } from './range.js';
+import { type RangeReport, reportOf, runRange, type SeedReport, sumOf } from './range.js';
 import { simulate, simulatePlan } from './run.js';
 import { SABOTAGES } from './sabotage.js';
 import { shrink } from './shrink.js';
+import { tellRange } from './tell.js';
 import { HARD_CASES } from './watcher.js';
 
 const simulation = suite('simulation');
@@ -104,6 +105,42 @@ simulation('the command runs one seed, or a range, and says what came of it', ()
   const json = JSON.parse(command('--seeds', '1..30', '--threads', '1', '--json').lines.at(-1)!);
   assert.is(range.lines.at(-1)!.startsWith(`30 seeds, ${json.steps} steps, ${json.completed} migrations`), true);
   assert.equal(json.violations, []);
+});
+
+simulation('a range tells the trace of its first violation, and what is missing', async () => {
+  const sabotage = SABOTAGES.find(({ name }) => name === 'breaks-the-chain')!;
+  const tell = async (report: RangeReport, isJson: boolean) => {
+    const lines: string[] = [];
+    const isGood = await tellRange(report, 2_000, isJson, (line) => lines.push(line));
+    return { isGood, lines };
+  };
+  const undo = sabotage.commit();
+  try {
+    const broken = reportOf(await simulate(2));
+    const report: RangeReport = { ...sumOf([broken]), seeds: 1_990 };
+    const { isGood, lines } = await tell(report, false);
+    assert.is(isGood, false);
+    assert.match(lines[0]!, /^seed 2, the first of them, breaks chain/);
+    assert.ok(
+      lines.some((line) => /BROKEN chain/.test(line)),
+      'its trace',
+    );
+    assert.match(lines.at(-3)!, /^10 of 2000 seeds were not run/);
+    assert.match(lines.at(-2)!, /^hard cases that never came up: /);
+    const json = JSON.parse((await tell(report, true)).lines.at(-1)!);
+    assert.is(json.unrun, 10);
+    assert.ok(json.missing.includes('spool-lost'));
+  } finally {
+    undo();
+  }
+  const whole: RangeReport = { ...sumOf([]), seeds: 999 };
+  assert.is((await tell(whole, true)).isGood, false);
+  assert.is(await tellRange(whole, 999, true, () => {}), true);
+});
+
+simulation('seeds of a thread that ends are not counted', async () => {
+  const ends = new URL('data:text/javascript,process.exit(0)');
+  assert.is((await runRange(1, 30, 2, () => {}, ends)).seeds, 0);
 });
 
 simulation('the command refuses what it cannot run', () => {

@@ -43,6 +43,11 @@ export const HARD_CASES = {
   'spool-lost': 'a node comes back without the copies that were on its disk',
   'claim-landed-while-source-was-down': 'a target claims while its source, which has a spool, is down',
   'spawned-anew': 'a daemon whose last copy was lost is given up, and spawned again',
+  'daemon-throws': 'a daemon that moves throws: at an event, or when it is to give or take up a snapshot',
+  'slow-daemon': 'a daemon that moves takes its time for an event',
+  'doubled-frame': 'a frame of a migration arrives twice',
+  'overtaken-frame': 'a frame of a migration arrives behind one that was sent after it',
+  'there-back-and-onwards': 'a daemon goes to a node, comes back, and goes to a third one',
   'liar-orders': 'a liar orders a cutover, an activation or an end that is not due',
 } as const;
 
@@ -93,6 +98,13 @@ export class Watcher {
   readonly #confirmed = new Map<bigint, { readonly node: number; readonly epoch: bigint }>();
   readonly #draining = new Map<bigint, number>();
   readonly #visited = new Map<bigint, Set<number>>();
+  /** Where each daemon was, in order. */
+  readonly #paths = new Map<bigint, number[]>();
+  /** Frames of migrations by the order in which they left, and the last of those that have arrived, per way. */
+  readonly #order = new WeakMap<Flight, number>();
+  readonly #lastArrived = new Map<string, number>();
+  readonly #arrived = new WeakSet<Flight>();
+  #sent = 0;
 
   constructor(trace: Trace, names: (origin: bigint) => string) {
     this.#trace = trace;
@@ -125,6 +137,7 @@ export class Watcher {
   sent(flight: Flight): void {
     this.#trace.digestFrame(flight.from, flight.to, flight.frame);
     this.#trace.note(() => `${flight.from} → ${flight.to}  ${this.describe(flight)}`);
+    this.#order.set(flight, ++this.#sent);
     const frame = flight.subprotocol === SUBPROTOCOL_MIGRATION ? decoded(flight.frame) : undefined;
     if (!frame) return;
     const { message, trailer } = frame;
@@ -147,6 +160,7 @@ export class Watcher {
 
   arrived(flight: Flight): void {
     if (flight.subprotocol !== SUBPROTOCOL_MIGRATION) return;
+    this.#noteOrder(flight);
     const frame = decoded(flight.frame);
     if (!frame) return;
     const { message, trailer } = frame;
@@ -155,6 +169,18 @@ export class Watcher {
       this.visit('late-frame-of-old-try');
     this.#learn(flight, frame);
     this.onMoment(`arrived ${message.kind}`, origin);
+  }
+
+  #noteOrder(flight: Flight): void {
+    if (this.#arrived.has(flight)) {
+      this.visit('doubled-frame');
+      return;
+    }
+    this.#arrived.add(flight);
+    const way = `${flight.from} ${flight.to}`;
+    const [order, last] = [this.#order.get(flight)!, this.#lastArrived.get(way) ?? 0];
+    if (order < last) this.visit('overtaken-frame');
+    this.#lastArrived.set(way, Math.max(order, last));
   }
 
   #learn({ from, to }: Flight, { message, trailer }: MigrationFrame): void {
@@ -218,6 +244,10 @@ export class Watcher {
       const visited = this.#visited.get(origin) ?? new Set([offer?.source ?? 0]);
       if (visited.has(node)) this.visit('there-and-back');
       this.#visited.set(origin, visited.add(node));
+      const path = [...(this.#paths.get(origin) ?? [offer?.source ?? 0]), node];
+      this.#paths.set(origin, path);
+      const [first, there, back, onwards] = path.slice(-4);
+      if (first === back && onwards !== undefined && onwards !== there) this.visit('there-back-and-onwards');
     }
     if (change === 'withdraw') {
       this.visit('withdrawn-offer');

@@ -502,18 +502,24 @@ export class World {
     const traits = plan.daemons[daemon]!;
     const witness: LedgerWitness = {
       publisherNumber: senderOf,
-      processed: (ledger, entry) => {
+      processed: (ledger, entry, throws) => {
         if (environment.isOver) return;
+        if (throws && this.#isMoving(daemon)) this.watcher.visit('daemon-throws');
         this.#lastProcessed = this.scheduler.now;
         this.#history.processed(ledger, entry);
       },
-      wait: () => {
+      wait: (call) => {
         if (!traits.isAsync) return undefined;
+        if (call === 'process' && this.#isMoving(daemon)) this.watcher.visit('slow-daemon');
         const ms = 3 * this.chances.measure(node, 90 + daemon, ++this.#calls);
         return new Promise((resolve) => environment.after(ms, resolve));
       },
-      throws: (call) =>
-        this.chances.strikes(`${call}-throws`, this.plan.throws, node, daemon, ++this.#calls) && this.#hasFaults,
+      throws: (call) => {
+        const throws =
+          this.chances.strikes(`${call}-throws`, this.plan.throws, node, daemon, ++this.#calls) && this.#hasFaults;
+        if (throws) this.watcher.visit('daemon-throws');
+        return throws;
+      },
     };
     const ledger = new Ledger(daemon, node, this.#ledgers.length, traits, witness);
     this.#ledgers.push(ledger);
@@ -696,7 +702,7 @@ export class World {
     const target = to === source ? (to % this.plan.nodes) + 1 : to;
     const origin = this.origins[daemon]!;
     const { transportIdentity } = this.plan.daemons[daemon]!;
-    const isOverlapping = this.#led.some((led) => led.daemon === daemon && !led.isOver);
+    const isOverlapping = this.#isMoving(daemon);
     try {
       const handle = life.runtime.startMigration(origin, BigInt(source), BigInt(target), {
         mode,
@@ -714,6 +720,10 @@ export class World {
       this.trace.note(() => `${by} cannot move d${daemon}: ${String(error)}`);
       return undefined;
     }
+  }
+
+  #isMoving(daemon: number): boolean {
+    return this.#led.some((led) => led.daemon === daemon && !led.isOver);
   }
 
   async #follow(led: Led): Promise<void> {
