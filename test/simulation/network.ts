@@ -128,7 +128,8 @@ export class Network {
 
   ready(from: number, to: number): MaybePromise<void> {
     const link = this.#link(from, to);
-    if (link.inFlightBytes < WINDOW_BYTES) return;
+    // A batch of its own to itself can fill the window alone, and would wait for itself.
+    if (from === to || link.inFlightBytes < WINDOW_BYTES) return;
     return new Promise((resolve) => link.waiting.push(resolve));
   }
 
@@ -145,7 +146,10 @@ export class Network {
       this.#cuts.delete(way);
       const link = this.#links.get(way);
       const held = link?.held.splice(0) ?? [];
-      for (const flight of held) this.#depart(link!, [flight], 0, true);
+      for (const flight of held) {
+        link!.inFlightBytes -= bytesOf([flight]);
+        this.#depart(link!, [flight], 0, true);
+      }
     }
   }
 
@@ -249,7 +253,11 @@ export class Network {
     if (this.isCut(from, to)) {
       // What a link keeps in order it also keeps until it holds again.
       if (mayBefall && partitionsLose) this.observer.lost(flight, 'partition');
-      else link.held.push(flight);
+      else {
+        link.held.push(flight);
+        // It takes its room as what is on its way does.
+        link.inFlightBytes += bytesOf([flight]);
+      }
       return false;
     }
     if (!mayBefall || from === to) return true;
@@ -272,7 +280,7 @@ export class Network {
 
   #depart(link: Link, flights: readonly Flight[], extraMs: number, isOrdered: boolean): void {
     const { from, to } = link;
-    const bytes = flights.reduce((sum, { frame }) => sum + frame.length + 4, 0);
+    const bytes = bytesOf(flights);
     link.inFlightBytes += bytes;
     if (link.inFlightBytes > this.mostInFlightBytes) this.mostInFlightBytes = link.inFlightBytes;
     const seat = this.#seats.get(to);
@@ -307,6 +315,10 @@ export class Network {
     link.waiting = [];
     for (const resolve of waiting) resolve();
   }
+}
+
+function bytesOf(flights: readonly Flight[]): number {
+  return flights.reduce((sum, { frame }) => sum + frame.length + 4, 0);
 }
 
 function batched(flights: readonly Flight[], bytes: number): Uint8Array {
