@@ -50,7 +50,12 @@ export interface NetworkObserver {
 }
 
 /** Bytes on their way from one node to another before streams wait. */
-export const WINDOW_BYTES = 16_000;
+const WINDOW_BYTES = 16_000;
+/**
+ * What a way holds while it is called ready: half a window more, as real links queue. A stream alone never gets there; who sends
+ * on waits for no stream then, in circles that nobody would leave.
+ */
+export const READY_BYTES = 24_000;
 
 interface OutgoingStream {
   readonly subprotocol: number;
@@ -129,7 +134,7 @@ export class Network {
   ready(from: number, to: number): MaybePromise<void> {
     const link = this.#link(from, to);
     // A batch of its own to itself can fill the window alone, and would wait for itself.
-    if (from === to || link.inFlightBytes < WINDOW_BYTES) return;
+    if (from === to || link.inFlightBytes < READY_BYTES) return;
     return new Promise((resolve) => link.waiting.push(resolve));
   }
 
@@ -310,7 +315,7 @@ export class Network {
   }
 
   #wake(link: Link, always: boolean): void {
-    if (!always && link.inFlightBytes >= WINDOW_BYTES) return;
+    if (!always && link.inFlightBytes >= READY_BYTES) return;
     const waiting = link.waiting;
     link.waiting = [];
     for (const resolve of waiting) resolve();

@@ -191,7 +191,7 @@ export function planWithoutSpools(seed: number): Plan {
     return {
       home: node(),
       isAsync: random.chance(0.3),
-      padding: random.chance(0.3) ? random.between(1, 5) * 12_000 : random.between(0, 600),
+      padding: random.chance(0.3) ? random.between(1, 5) * 24_000 : random.between(0, 600),
       streams: random.chance(0.25) ? random.pick(['once', 'again'] as const) : 'no',
       isFickle: mode === 'live' && random.chance(0.1),
       feeds: feeds > 0 && random.chance(0.6) ? Array.from({ length: feeds }, (_, n) => n) : [],

@@ -394,17 +394,10 @@ export const SABOTAGES: readonly Sabotage[] = [
     },
   },
   {
-    name: 'takes-in-what-it-cannot-send-on',
-    what: 'who sends chunks on takes further ones, however much is on its way to the target',
-    breaks: ['bounded'],
-    near: 67,
-    commit: () => replace(SimulatedMesh.prototype, 'ready', () => () => undefined),
-  },
-  {
     name: 'sends-all-at-once',
     what: 'a stream does not wait for what is on its way',
     breaks: ['bounded'],
-    near: 28,
+    near: 9,
     commit: () =>
       replace(
         SimulatedMesh.prototype,

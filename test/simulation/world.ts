@@ -27,7 +27,7 @@ import { SimulatedEnvironment } from './environment.js';
 import { Hindrances, REGISTER } from './hindrances.js';
 import { Ledger, type LedgerWitness } from './ledger-daemon.js';
 import { type Insight, Liar } from './liar.js';
-import { type Flight, Network, NO_NETWORK_FAULTS, WINDOW_BYTES } from './network.js';
+import { type Flight, Network, NO_NETWORK_FAULTS, READY_BYTES } from './network.js';
 import { type Deed, LIAR, type Part, type Plan, type Planned } from './plan.js';
 import { eventOf, isThrowing, Publisher } from './publisher.js';
 import { Scheduler } from './scheduler.js';
@@ -63,10 +63,8 @@ const UNDISTURBED_MS = 6_000;
 const STILL_MS = 100;
 const MOST_STEPS = 400_000;
 const MOST_TIMERS = 2_000;
-/** What a way takes before streams wait: its window, and a frame that was begun within it. */
-const FULL_WAY_BYTES = WINDOW_BYTES + 7_200;
 /** What partitions held arrives at once, and what is delayed or doubled is on its way for long. */
-const MOST_IN_FLIGHT_BYTES = 12 * FULL_WAY_BYTES;
+const MOST_IN_FLIGHT_BYTES = 12 * READY_BYTES;
 /** From the stop of one copy to the next one's life: a few frames, two writes into the register, one onto the disk. */
 const LONGEST_PAUSE_MS = 60;
 /** Steps of a node between two looks at what it tells of its migrations. */
@@ -1072,9 +1070,9 @@ export class World {
   #lastMoves(): void {
     const random = new Random(this.plan.seed, 99);
     this.#undisturbedSince = this.scheduler.now;
-    // Who sends on takes as much from each source as their ways hold, and sends that on whatever its own way holds.
+    // Who sends on takes as much from each source as their ways hold, and sends that on whatever its own way holds; and some comes again.
     if (!this.network.isAnyCut) {
-      this.#mayBeInFlight = (1 + this.plan.daemons.length) * FULL_WAY_BYTES;
+      this.#mayBeInFlight = (2 + this.plan.daemons.length) * READY_BYTES;
       this.network.mostInFlightBytes = 0;
     }
     const moving = new Set<number>();
