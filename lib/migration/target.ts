@@ -766,21 +766,33 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
       this.#askWhetherEventsAllowed(record, message, from);
       return;
     }
-    record.progressAt = this.ctx.now;
+    const isFromSource = from === record.source;
+    if (isFromSource) this.#livesOn(record);
     // Logged events from a node that is both are the source's: its orchestrator may not have heard of the restore yet.
     if (from === record.orchestrator && trailer?.logFrom === undefined) {
+      if (!record.restoreHeard) this.#livesOn(record);
       record.restoreHeard = true;
       record.reportReplayed = record.try === undefined || message.events.length === 0;
     }
     const isNew = record.numbered
       ? this.#takeNumbered(record, record.numbered, message)
       : this.#takeLogged(record, message, trailer);
+    if (isNew && record.source === undefined) this.#livesOn(record);
+    record.hasOthersEvents ||= isNew && record.source !== undefined && !isFromSource;
     // Nothing new: the acknowledgement was lost, or the source asks for it.
-    if (!isNew && from === record.source) this.#acknowledgeEvents(record);
-    if (from === record.source && trailer?.logCount !== undefined) this.#offerHeard(record, trailer);
+    if (!isNew && isFromSource) this.#acknowledgeEvents(record);
+    if (isFromSource && trailer?.logCount !== undefined) this.#offerHeard(record, trailer);
     this.#replayNext(record);
     this.#tellReplayedWhenWanted(record);
     this.#claimWhenWhole(record);
+  }
+
+  /**
+   * Patience begins anew. Where the source is known, by its own frames, reminders too, by the first of each that its orchestrator
+   * sends, and by what is done here: an orchestrator that repeats itself, or makes events up, keeps no copy and no key here.
+   */
+  #livesOn(record: TargetRecord): void {
+    record.progressAt = this.ctx.now;
   }
 
   #offerHeard(record: TargetRecord, offered: Trailer): void {
@@ -801,11 +813,13 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
 
   /** A part of the event that comes next; another is passed over, as events are. */
   #takeFragment(record: TargetRecord, fragment: EventFragment): void {
-    record.progressAt = this.ctx.now;
     record.fragments ??= new FragmentReceiver();
     const { fragments } = record;
     const log = this.#logOf(record);
+    const before = fragments.offset(fragment.number);
     const event = fragments.take(record.origin, fragment, log);
+    // Where the source is known, only it sends any.
+    if (record.source !== undefined || event || fragments.offset(fragment.number) > before) this.#livesOn(record);
     if (event) {
       log.append(event);
       this.#replayNext(record);
@@ -873,7 +887,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   }
 
   #replayed(record: TargetRecord): void {
-    record.progressAt = this.ctx.now;
+    if (!record.hasOthersEvents) this.#livesOn(record);
     record.appliedThrough = record.log!.firstNumber - 1n;
     this.#acknowledgeEvents(record);
     this.#replayNext(record);
@@ -890,6 +904,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   }
 
   #activationWanted(record: TargetRecord): void {
+    if (!record.isActivationWanted) this.#livesOn(record);
     record.isActivationWanted = true;
     if (record.try === undefined) record.offered = {};
     const rest = record.numbered?.takeAll() ?? [];
