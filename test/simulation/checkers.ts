@@ -329,12 +329,22 @@ export class History {
     }
   }
 
-  /** A copy, live or not, has processed one more event. */
-  processed(ledger: Ledger, entry: number): void {
+  /** A copy has processed one more event. What a held one does a liar may have made up: it is looked at when that goes live. */
+  processed(ledger: Ledger): void {
+    if (!ledger.wasRestored || ledger.wasLive) this.judge(ledger);
+  }
+
+  /** What a copy has processed that is live, or was, and has not been looked at. */
+  judge(ledger: Ledger): void {
+    while (ledger.judged < ledger.entries.length) this.#judge(ledger, ledger.judged++);
+  }
+
+  #judge(ledger: Ledger, at: number): void {
+    const entry = ledger.entries[at]!;
     const publisher = publisherOf(entry);
     const sequence = sequenceOf(entry);
     const { excused, sent } = this.#account(publisher);
-    const last = lastOf(ledger.entries, publisher, ledger.entries.length - 1);
+    const last = lastOf(ledger.entries, publisher, at);
     const where = `daemon ${ledger.daemon} on node ${ledger.node}`;
     if (sequence > sent)
       this.#complain('nothing-twice', `${where} processed event ${sequence} of ${publisher}, which nobody sent`);

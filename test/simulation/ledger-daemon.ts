@@ -59,6 +59,8 @@ export class Ledger implements MeshDaemon {
   readonly daemon: number;
   readonly node: number;
   entries: number[] = [];
+  /** So many of them have been looked at. */
+  judged = 0;
   /** It took up a state from elsewhere; and it has been live. */
   wasRestored = false;
   wasLive = false;
@@ -149,6 +151,7 @@ export class Ledger implements MeshDaemon {
     this.#outputs = view.getUint32(0, true);
     const count = view.getUint32(4, true);
     this.entries = Array.from({ length: count }, (_, i) => view.getUint32(HEADER_BYTES + 4 * i, true));
+    this.judged = count;
     const from = HEADER_BYTES + 4 * count;
     if (bytes.length - from !== this.#traits.padding) throw new Error('a ledger of another length was restored');
     for (let i = from; i < bytes.length; i++)

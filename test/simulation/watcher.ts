@@ -34,6 +34,8 @@ export const HARD_CASES = {
   'not-ready-target': 'a target refuses because it has not started',
   'live-copies-differ': 'in live mode, the target did not put out what the source did',
   'old-snapshot-under-new-try': 'a liar sends an old snapshot as one of a new try',
+  'stranger-places-snapshot': 'a node that nobody trusts sends a snapshot that passed through a liar',
+  'log-made-up': 'a liar sends events as those of its source’s log: one changed, one more, or one left out',
   'trailers-stripped': 'a liar takes the trailers off a snapshot',
   'log-cut-short': 'a liar sends a log that lacks its last events',
   'fenced-copy-taken-up': 'a node that crashed with a daemon that stood still takes it up from its spool',
@@ -127,7 +129,8 @@ export class Watcher {
       if (book.chunks.has(message.chunkIndex)) this.visit('chunks-resent');
       book.chunks.add(message.chunkIndex);
     }
-    if (message.kind === 'BufferedEvents' && trailer?.logFrom !== undefined && message.events.length > 0) {
+    const isLogged = message.kind === 'BufferedEvents' && trailer?.logFrom !== undefined && flight.from !== LIAR;
+    if (isLogged && message.events.length > 0) {
       const book = this.#book(origin, trailer.try!, flight.from);
       if (Number(trailer.logFrom) <= book.sentThrough) this.visit('events-resent');
       book.sentThrough = Math.max(book.sentThrough, Number(trailer.logFrom) + message.events.length - 1);
@@ -155,7 +158,7 @@ export class Watcher {
         this.#courses.set(origin, { origin, source: to, target: Number(message.targetNode), orchestrator: from });
         break;
       case 'BufferedEvents': {
-        if (trailer?.logFrom === undefined || message.events.length === 0) break;
+        if (trailer?.logFrom === undefined || message.events.length === 0 || from === LIAR) break;
         const book = this.#book(origin, trailer.try!, from);
         if (Number(trailer.logFrom) <= book.arrivedThrough + 1)
           book.arrivedThrough = Math.max(book.arrivedThrough, Number(trailer.logFrom) + message.events.length - 1);

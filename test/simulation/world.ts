@@ -26,7 +26,7 @@ import { SimulatedEnvironment } from './environment.js';
 import { Ledger, type LedgerWitness } from './ledger-daemon.js';
 import { type Insight, Liar } from './liar.js';
 import { type Flight, Network, NO_NETWORK_FAULTS } from './network.js';
-import { type Deed, LIAR, type Part, type Plan, type Planned } from './plan.js';
+import { type Deed, LIAR, type Part, type Plan, type Planned, STRANGER } from './plan.js';
 import { eventOf, isThrowing, Publisher } from './publisher.js';
 import { Scheduler } from './scheduler.js';
 import { SimulatedDisk } from './simulated-disk.js';
@@ -103,6 +103,10 @@ function senderOf(originHash: bigint): number {
 
 function isSnapshot({ subprotocol, frame }: Flight): boolean {
   return subprotocol === SUBPROTOCOL_MIGRATION && frame[0] === MessageType.SnapshotReady;
+}
+
+function isRestored({ subprotocol, frame }: Flight): boolean {
+  return subprotocol === SUBPROTOCOL_MIGRATION && frame[0] === MessageType.RestoreComplete;
 }
 
 /** One run of a node, from its start to its crash. */
@@ -319,8 +323,11 @@ export class World {
     network.observer = {
       sent: (flight) => {
         watcher.sent(flight);
-        if (flight.to === LIAR && this.plan.liar === 'stranger' && isSnapshot(flight))
+        const isStranger = flight.to === STRANGER || (flight.to === LIAR && this.plan.liar === 'stranger');
+        if (isStranger && isSnapshot(flight))
           this.complain('stranger', `node ${flight.from} gives a snapshot to a node that nobody trusts`);
+        if (isStranger && isRestored(flight))
+          this.complain('stranger', `node ${flight.from} takes a snapshot from a node that nobody trusts`);
       },
       arrived: (flight) => watcher.arrived(flight),
       lost: (flight, why) => watcher.lost(flight, why),
@@ -371,13 +378,19 @@ export class World {
   }
 
   #startLiar(): void {
-    this.broker.members.add(LIAR);
-    const register = new NodeRegister(LIAR, this.register);
-    const mesh = new SimulatedMesh(LIAR, 1, this.network, register, this.broker);
-    this.network.join(mesh);
     const { seed, nodes } = this.plan;
     const visit = (hardCase: HardCase) => this.watcher.visit(hardCase);
-    this.#liar = new Liar({ mesh, seed, nodes, insight: (daemon) => this.#insight(daemon), visit });
+    const complain: Complain = (promise, text) => this.complain(promise, text);
+    const [mesh, stranger] = [this.#outsider(LIAR), this.#outsider(STRANGER)];
+    this.#liar = new Liar({ mesh, stranger, seed, nodes, insight: (daemon) => this.#insight(daemon), visit, complain });
+  }
+
+  /** A seat in the mesh that no runtime has. */
+  #outsider(number: number): SimulatedMesh {
+    this.broker.members.add(number);
+    const mesh = new SimulatedMesh(number, 1, this.network, new NodeRegister(number, this.register), this.broker);
+    this.network.join(mesh);
+    return mesh;
   }
 
   #insight(daemon: number): Insight | undefined {
@@ -386,7 +399,11 @@ export class World {
     if (!entry) return undefined;
     const owner = Number(entry.owner);
     const { source = owner, target = (owner % this.plan.nodes) + 1 } = this.watcher.course(origin) ?? {};
-    return { origin, owner, epoch: entry.epoch, try: entry.tries, source, target };
+    const publishers = this.#publishers.filter(({ options }) => options.daemonOrigin === origin);
+    const events = publishers.flatMap(({ options, accepted }) =>
+      [1, 2].map((further) => eventOf(options.originHash, accepted + further)),
+    );
+    return { origin, owner, epoch: entry.epoch, try: entry.tries, source, target, events };
   }
 
   #disk(node: number): SimulatedDisk {
@@ -412,7 +429,9 @@ export class World {
       mesh,
       environment,
       engine: plan.engine,
-      orchestrators: [...this.broker.members].filter((n) => n !== LIAR || plan.liar === 'trusted').map(BigInt),
+      orchestrators: [...this.broker.members]
+        .filter((n) => n < LIAR || (n === LIAR && plan.liar === 'trusted'))
+        .map(BigInt),
       nodeKeys: nodeKeysOf(number),
       ...(this.#disks.has(number) && { spool: this.#disks.get(number)!.storage() }),
       policy: POLICY,
@@ -447,9 +466,9 @@ export class World {
     const traits = plan.daemons[daemon]!;
     const witness: LedgerWitness = {
       publisherNumber: senderOf,
-      processed: (ledger, entry) => {
+      processed: (ledger) => {
         if (environment.isOver) return;
-        this.#history.processed(ledger, entry);
+        this.#history.processed(ledger);
       },
       wait: () => {
         if (!traits.isAsync) return undefined;
@@ -525,6 +544,7 @@ export class World {
     const gaveBack = this.register.table.read(this.origins[daemon]!)?.entry.owner === BigInt(node);
     if (!gaveBack)
       this.complain('never-two', `daemon ${daemon} is live on node ${node}, which the register does not name`);
+    this.#history.judge(ledger);
     // A source that goes on is live before it has processed what it logged.
     if (ledger.wasRestored && !ledger.wasLive) {
       const owed = this.#history.owed(daemon, this.#isChannel);
