@@ -44,8 +44,9 @@ const CONDUCTS = [
   'keeps-last-chunk',
   'early-orders',
   'hands-on-old',
-  'hands-on-old',
-  'hands-on-old',
+  'calls-off',
+  'calls-off',
+  'makes-events-up',
   'makes-events-up',
   'makes-events-up',
 ] as const;
@@ -55,7 +56,7 @@ type Conduct = (typeof CONDUCTS)[number];
  * What it puts under an old snapshot: what stood there, what stands under the new one, or nothing, as if the daemon had had no key
  * to sign with. The first two no target may restore; the last the register alone refuses.
  */
-const SEALS = ['as-then', 'as-now', 'none'] as const;
+const SEALS = ['none', 'as-then', 'as-now'] as const;
 type Seal = (typeof SEALS)[number];
 
 interface Led {
@@ -66,6 +67,10 @@ interface Led {
   readonly conduct: Conduct;
   readonly seal: Seal;
   try: bigint | undefined;
+  /** How many events the source says that it has logged; up to which number the target was given others in their place. */
+  logged: bigint;
+  madeUpThrough: bigint;
+  isReplayed: boolean;
 }
 
 interface Chunk {
@@ -109,6 +114,12 @@ export class Liar {
     if (!insight) return;
     this.#daemons.set(insight.origin, daemon);
     const snapshots = this.#snapshots.get(insight.origin);
+    const old = [...(snapshots?.values() ?? [])].find((kept) => kept.target !== insight.owner && isWhole(kept));
+    // The key in it is sealed to whom it was for.
+    if (old && this.#random.chance(0.5)) {
+      this.#begin(insight, 'hands-on-old', old.target);
+      return;
+    }
     const lies = [
       () => this.#begin(insight),
       () => this.#begin(insight),
@@ -126,17 +137,24 @@ export class Liar {
   }
 
   /** Forgets what it led, and begins anew. */
-  #begin({ origin, owner }: Insight): void {
-    const to = this.#node();
+  #begin(
+    { origin, owner }: Insight,
+    conduct = this.#random.pick(CONDUCTS),
+    to = this.#node(),
+    seal = this.#random.pick(SEALS),
+  ): void {
     const target = to === owner ? (to % this.#options.nodes) + 1 : to;
     const led: Led = {
       origin,
       source: owner,
       target,
       requestId: this.#random.bytes(16),
-      conduct: this.#random.pick(CONDUCTS),
-      seal: this.#random.pick(SEALS),
+      conduct,
+      seal,
       try: undefined,
+      logged: 0n,
+      madeUpThrough: 0n,
+      isReplayed: false,
     };
     this.#led.set(origin, led);
     const { requestId } = led;
@@ -167,8 +185,16 @@ export class Liar {
         if (conduct === 'makes-events-up') this.#makeEventsUp(led, from);
         this.#send(from, { kind: 'BufferedEvents', daemonOrigin: origin, events: [] }, tried);
         break;
+      case 'SourceStatus':
+        led.logged = trailer?.logCount ?? 0n;
+        if (led.isReplayed) this.#notifyWhenLogged(led);
+        break;
+      case 'MigrationFailed':
+        this.#failed(led, from);
+        break;
       case 'ReplayComplete':
-        this.#send(source, { kind: 'CutoverNotify', daemonOrigin: origin, targetNode: BigInt(target) }, tried);
+        led.isReplayed = true;
+        this.#notifyWhenLogged(led);
         if (conduct === 'early-orders') this.#send(from, { kind: 'ActivateTarget', daemonOrigin: origin }, tried);
         break;
       case 'CleanupComplete':
@@ -180,6 +206,24 @@ export class Liar {
     }
   }
 
+  /** With the cutover it waits until the source has logged as many events as the target was given: it offers so many. */
+  #notifyWhenLogged({ origin, source, target, try: number, logged, madeUpThrough }: Led): void {
+    if (logged < madeUpThrough) return;
+    const tried = number === undefined ? undefined : { try: number };
+    this.#send(source, { kind: 'CutoverNotify', daemonOrigin: origin, targetNode: BigInt(target) }, tried);
+  }
+
+  /** What a target refuses under one seal may be taken under another: the source is to begin again. */
+  #failed({ origin, source, target, conduct, seal, try: number }: Led, from: number): void {
+    const again = conduct === 'calls-off' ? SEALS[0] : SEALS[SEALS.indexOf(seal) + 1];
+    if (conduct === 'hands-on-old' && from === target && number !== undefined)
+      this.#send(source, failed(origin), { try: number });
+    if ((conduct !== 'hands-on-old' && conduct !== 'calls-off') || from !== source || number === undefined || !again)
+      return;
+    const insight = this.#options.insight(this.#daemons.get(origin)!);
+    if (insight?.owner === source) this.#begin(insight, 'hands-on-old', target, again);
+  }
+
   #forward(led: Led, message: SnapshotReady, trailer: Trailer | undefined): void {
     const { origin, target, conduct } = led;
     if (trailer?.try !== undefined) this.#keep(led, { message, trailer });
@@ -187,6 +231,11 @@ export class Liar {
     const old = conduct === 'hands-on-old' && trailer && this.#olderThan(led, trailer);
     if (old) {
       if (isLast) this.#handOnOld(led, old, trailer);
+      return;
+    }
+    if (conduct === 'calls-off') {
+      // It has what it wanted.
+      if (isLast) this.#send(led.source, failed(origin), trailer?.try === undefined ? undefined : { try: trailer.try });
       return;
     }
     this.#truthful.add(`${origin} ${trailer?.try}`);
@@ -209,10 +258,10 @@ export class Liar {
   }
 
   /** The oldest snapshot that it has whole, where this chunk is of a further try, and of the one that it has begun. */
-  #olderThan({ origin, requestId }: Led, trailer: Trailer): Kept | undefined {
+  #olderThan({ origin, target, requestId }: Led, trailer: Trailer): Kept | undefined {
     if (!sameBytes(trailer.requestId, requestId) || this.#truthful.has(`${origin} ${trailer.try}`)) return undefined;
-    for (const kept of this.#snapshots.get(origin)!.values()) if (kept.try < trailer.try! && isWhole(kept)) return kept;
-    return undefined;
+    const older = [...this.#snapshots.get(origin)!.values()].filter((kept) => kept.try < trailer.try! && isWhole(kept));
+    return older.find((kept) => kept.target === target) ?? older[0];
   }
 
   /** An old snapshot in the place of the new one, of which the last chunk has come. */
@@ -250,8 +299,9 @@ export class Liar {
     }
   }
 
-  /** Events as those of the source's log, before that sends its own, or behind them: one changed, one more, or one left out. */
-  #makeEventsUp({ origin, try: number }: Led, to: number): void {
+  /** Events as those of the source's log, where its next ones belong: one changed, one more, or one left out. */
+  #makeEventsUp(led: Led, to: number): void {
+    const { origin, try: number, logged } = led;
     const { events = [] } = this.#options.insight(this.#daemons.get(origin)!) ?? {};
     if (events.length === 0 || number === undefined) return;
     this.#options.visit('log-made-up');
@@ -265,9 +315,9 @@ export class Liar {
       () => events.toSpliced(at, 0, foreign),
       () => events.toSpliced(at, 1),
     ])();
-    const logFrom = BigInt(this.#random.pick([1, 1, 1, 2, 3]));
-    // As many as the source can have logged, or else its offer names fewer than are here.
+    const logFrom = logged + 1n;
     const sent = madeUp.slice(0, this.#random.between(1, 2));
+    led.madeUpThrough = logged + BigInt(sent.length);
     this.#send(to, { kind: 'BufferedEvents', daemonOrigin: origin, events: sent }, { try: number, logFrom });
   }
 
@@ -286,6 +336,9 @@ export class Liar {
       conduct: 'honest',
       seal: 'as-then',
       try: number,
+      logged: 0n,
+      madeUpThrough: 0n,
+      isReplayed: false,
     };
     this.#led.set(origin, { ...led, source: Number(chunks[0]!.trailer.source ?? 0n) });
     for (const { message, trailer } of chunks) this.#send(to, message, { ...trailer, try: number });
@@ -306,16 +359,11 @@ export class Liar {
   #order({ origin, try: number, epoch, source, target }: Insight): void {
     this.#options.visit('liar-orders');
     const tried = { try: number };
-    const failed = {
-      kind: 'MigrationFailed',
-      daemonOrigin: origin,
-      reason: MigrationFailureReason.stateFailed('a lie'),
-    };
     const orders: ReadonlyArray<() => void> = [
       () => this.#send(source, { kind: 'CutoverNotify', daemonOrigin: origin, targetNode: BigInt(target) }, tried),
       () => this.#send(target, { kind: 'ActivateTarget', daemonOrigin: origin }, tried),
-      () => this.#send(source, failed as MigrationFrame['message'], tried),
-      () => this.#send(target, failed as MigrationFrame['message'], tried),
+      () => this.#send(source, failed(origin), tried),
+      () => this.#send(target, failed(origin), tried),
       () => {
         const trailer = { try: number, epoch: epoch + 1n };
         this.#send(source, { kind: 'ActivationConfirmed', daemonOrigin: origin }, trailer);
@@ -330,6 +378,10 @@ export class Liar {
     if (to === LIAR || to === STRANGER || !mesh.peer(BigInt(to))) return;
     mesh.send(BigInt(to), SUBPROTOCOL_MIGRATION, encodeMigrationFrame(typescriptCodec, message, trailer));
   }
+}
+
+function failed(daemonOrigin: bigint): MigrationFrame['message'] {
+  return { kind: 'MigrationFailed', daemonOrigin, reason: MigrationFailureReason.stateFailed('a lie') };
 }
 
 function isWhole({ chunks }: Kept): boolean {

@@ -2,6 +2,8 @@ import { DaemonHost } from '../../lib/daemon/host.js';
 import type { Acceptance, CausalEvent } from '../../lib/index.js';
 import { MigrationSourceHandler, MigrationTargetHandler } from '../../lib/index.js';
 import { type MaybePromise, whenReady } from '../../lib/maybe-promise.js';
+import { DaemonServices } from '../../lib/migration/daemon-services.js';
+import type { Offer } from '../../lib/migration/offer.js';
 import { FencedSpool } from '../../lib/runtime/fenced-spool.js';
 import { Ownership } from '../../lib/runtime/ownership.js';
 import { TakeUp } from '../../lib/runtime/take-up.js';
@@ -49,6 +51,24 @@ const claimAnyhow = () =>
         return this.recover(origin, undefined);
       },
   );
+
+/** A claim of whatever the register says that was offered, as far as these fields go. */
+const claimWith = (fields: ReadonlyArray<keyof Offer>) =>
+  replace(
+    Ownership.prototype,
+    'claim',
+    (original) =>
+      async function (this: Ownership, origin: bigint, offer: Offer) {
+        const offered = (await this.entry(origin))?.offer;
+        const same = offered && Object.fromEntries(fields.map((field) => [field, offered[field]]));
+        return original.call(this, origin, { ...offer, ...same });
+      },
+  );
+
+const both = (undo: () => void, undoToo: () => void) => () => {
+  undo();
+  undoToo();
+};
 
 export const SABOTAGES: readonly Sabotage[] = [
   {
@@ -240,6 +260,72 @@ export const SABOTAGES: readonly Sabotage[] = [
             const id = record.awaiting;
             this.answer({ kind: 'authorize', id, role: 'source', origin, value: undefined });
           },
+      ),
+  },
+  {
+    name: 'admits-whoever-asks',
+    what: 'a target takes a snapshot from whoever sends one',
+    near: 1,
+    commit: () =>
+      replace(
+        MigrationTargetHandler.prototype,
+        'snapshotReady',
+        (original) =>
+          function (this: Any, message: Any, ...rest: Any[]) {
+            const { daemonOrigin: origin } = message;
+            original.call(this, message, ...rest);
+            const record = recordOf(this, origin);
+            if (record?.phase !== 'authorising') return;
+            this.answer({ kind: 'admit', id: record.awaiting, role: 'target', origin, value: undefined });
+          },
+      ),
+  },
+  {
+    name: 'verifies-no-attestation',
+    what: 'a target restores a snapshot whatever its daemon has signed',
+    near: 1,
+    commit: () =>
+      replace(
+        DaemonServices.prototype,
+        'restore',
+        (original) =>
+          function (this: DaemonServices, ask: Any) {
+            return original.call(this, { ...ask, attestation: undefined });
+          },
+      ),
+  },
+  {
+    name: 'compares-no-snapshot-digest',
+    what: 'neither a target nor the register compares the snapshot with the one that was offered',
+    near: 1,
+    commit: () =>
+      both(
+        claimWith(['snapshotDigest']),
+        replace(
+          MigrationTargetHandler.prototype,
+          'snapshotReady',
+          (original) =>
+            function (this: Any, message: Any, from: bigint, trailer: Any) {
+              return original.call(this, message, from, trailer && { ...trailer, snapshotDigest: undefined });
+            },
+        ),
+      ),
+  },
+  {
+    name: 'compares-no-log-digest',
+    what: 'neither a target nor the register compares the events with those that were offered, but for their number',
+    near: 1,
+    commit: () =>
+      both(
+        claimWith(['logDigest']),
+        replace(
+          MigrationTargetHandler.prototype,
+          'bufferedEvents',
+          (original) =>
+            function (this: Any, message: Any, from: bigint, trailer: Any) {
+              return original.call(this, message, from, trailer && { ...trailer, logDigest: undefined });
+            },
+        ),
       ),
   },
   {
