@@ -43,6 +43,7 @@ const CONDUCTS = [
   'other-target',
   'keeps-last-chunk',
   'early-orders',
+  'confirms',
   'hands-on-old',
   'calls-off',
   'calls-off',
@@ -116,7 +117,7 @@ export class Liar {
     const snapshots = this.#snapshots.get(insight.origin);
     const old = [...(snapshots?.values() ?? [])].find((kept) => kept.target !== insight.owner && isWhole(kept));
     // The key in it is sealed to whom it was for.
-    if (old && this.#random.chance(0.5)) {
+    if (old && this.#random.chance(0.2)) {
       this.#begin(insight, 'hands-on-old', old.target);
       return;
     }
@@ -198,6 +199,10 @@ export class Liar {
         if (conduct === 'early-orders') this.#send(from, { kind: 'ActivateTarget', daemonOrigin: origin }, tried);
         break;
       case 'CleanupComplete':
+        if (conduct === 'confirms') {
+          this.#confirm(led);
+          break;
+        }
         this.#send(target, { kind: 'ActivateTarget', daemonOrigin: origin }, tried);
         if (conduct === 'other-target')
           this.#send(this.#node(), { kind: 'ActivateTarget', daemonOrigin: origin }, tried);
@@ -211,6 +216,15 @@ export class Liar {
     if (logged < madeUpThrough) return;
     const tried = number === undefined ? undefined : { try: number };
     this.#send(source, { kind: 'CutoverNotify', daemonOrigin: origin, targetNode: BigInt(target) }, tried);
+  }
+
+  /** As if the target were live, which is told to drop its copy. */
+  #confirm({ origin, source, target, try: number }: Led): void {
+    const insight = this.#options.insight(this.#daemons.get(origin)!);
+    if (!insight || number === undefined) return;
+    const confirmed = { kind: 'ActivationConfirmed', daemonOrigin: origin } as const;
+    this.#send(target, failed(origin), { try: number });
+    this.#send(source, confirmed, { try: number, epoch: insight.epoch + 1n });
   }
 
   /** What a target refuses under one seal may be taken under another: the source is to begin again. */

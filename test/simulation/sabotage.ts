@@ -80,7 +80,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'forgets-the-horizon',
     what: 'what a daemon has seen does not travel with it',
-    near: 19,
+    near: 11,
     commit: () => replace(Horizon, 'decode', () => () => new Horizon()),
   },
   {
@@ -120,7 +120,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'resumes-without-its-log',
     what: 'the source goes on without the events that it has logged',
-    near: 10,
+    near: 8,
     commit: () =>
       replace(
         DaemonHost.prototype,
@@ -135,7 +135,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'forgets-at-acknowledgement',
     what: 'the source lets an event go when the target has acknowledged it',
-    near: 11,
+    near: 3,
     commit: () =>
       replace(
         MigrationSourceHandler.prototype,
@@ -168,7 +168,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'is-confirmed-by-anybody',
     what: 'the source lets go at a confirmation that is not its target’s',
-    near: 23,
+    near: 11,
     commit: () =>
       replace(
         MigrationSourceHandler.prototype,
@@ -184,7 +184,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'higher-try-ends-a-source',
     what: 'a second TakeSnapshot makes the source forget the migration that is under way',
-    near: 7,
+    near: 1,
     commit: () =>
       replace(
         MigrationSourceHandler.prototype,
@@ -218,7 +218,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'drops-while-it-claims',
     what: 'a target that is told of a failure while its claim is in the air drops its copy',
-    near: 14,
+    near: 15,
     commit: () =>
       replace(
         MigrationTargetHandler.prototype,
@@ -246,7 +246,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'trusts-strangers',
     what: 'whoever asks is given a daemon',
-    near: 14,
+    near: 1,
     commit: () =>
       replace(
         MigrationSourceHandler.prototype,
@@ -265,7 +265,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'admits-whoever-asks',
     what: 'a target takes a snapshot from whoever sends one',
-    near: 1,
+    near: 56,
     commit: () =>
       replace(
         MigrationTargetHandler.prototype,
@@ -283,7 +283,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'verifies-no-attestation',
     what: 'a target restores a snapshot whatever its daemon has signed',
-    near: 1,
+    near: 23,
     commit: () =>
       replace(
         DaemonServices.prototype,
@@ -297,7 +297,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'compares-no-snapshot-digest',
     what: 'neither a target nor the register compares the snapshot with the one that was offered',
-    near: 1,
+    near: 23,
     commit: () =>
       both(
         claimWith(['snapshotDigest']),
@@ -314,7 +314,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'compares-no-log-digest',
     what: 'neither a target nor the register compares the events with those that were offered, but for their number',
-    near: 1,
+    near: 56,
     commit: () =>
       both(
         claimWith(['logDigest']),
@@ -373,7 +373,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'calls-an-older-copy-whole',
     what: 'a copy that was live after its file was written is brought back as if nothing were missing',
-    near: 9,
+    near: 3,
     commit: () =>
       replace(
         TakeUp.prototype,
@@ -387,7 +387,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'leaves-no-mark',
     what: 'a daemon goes on at its source, and its file does not say so',
-    near: 104,
+    near: 3,
     commit: () =>
       replace(
         SimulatedDisk.prototype,
