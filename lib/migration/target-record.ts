@@ -70,6 +70,8 @@ export interface TargetRecord extends RoleRecord<TargetPhase> {
   asked: number;
   askedAt: number;
   chunksSeen: number;
+  /** When a chunk came, new or not. */
+  chunkAt: number;
   /** ActivateTarget has come. */
   isActivationWanted: boolean;
   /** What the source itself says that it has offered: it has stopped. A peer without extensions says nothing. */
@@ -124,6 +126,7 @@ export function newTargetRecord(
     asked: 0,
     askedAt: now,
     chunksSeen: -1,
+    chunkAt: now,
     isActivationWanted: false,
     offered: undefined,
     epoch: 0n,

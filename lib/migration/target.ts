@@ -214,7 +214,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     if (record.file === 'wanted') return from;
     // A row that is refused is where it stopped: taken by itself, it is refused again, and answered.
     const { next, snapshot } = this.#reassembler!.feedBatch(batch, columns, from, to, this.ctx.now);
-    record.progressAt = this.ctx.now;
+    record.chunkAt = this.ctx.now;
     if (snapshot) this.#assembled(record, snapshot);
     return next;
   }
@@ -599,7 +599,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
         message.snapshotBytes,
         this.ctx.now,
       );
-      record.progressAt = this.ctx.now;
+      record.chunkAt = this.ctx.now;
       record.heldBytes += message.snapshotBytes.length;
       if (snapshot) this.#assembled(record, snapshot);
       else this.#askForFile(record);
@@ -683,6 +683,8 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     const seen = this.#reassembler!.progress(record.origin)?.receivedChunks ?? 0;
     const isStill = seen === record.chunksSeen;
     record.chunksSeen = seen;
+    // By what is here, and not by each chunk: one that comes again and again is no progress.
+    if (!isStill) record.progressAt = Math.max(record.progressAt, record.chunkAt);
     // While a file is being taken up, nobody knows what is missing.
     if (isStill && !record.snapshot && record.awaiting === undefined) this.#nameMissing(record);
   }

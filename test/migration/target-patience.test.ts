@@ -4,7 +4,7 @@ import type { Trailer } from '../../lib/wire/trailer.js';
 import { events, suite } from '../support.js';
 import { chunkFrames, Node, ORCHESTRATOR, ORIGIN, SOURCE, TRY, turns } from './harness.js';
 
-const patience = suite('the patience of a target that holds a copy');
+const patience = suite('the patience of a target');
 const PUBLISHER = 77n;
 const STEP_MS = 5_000;
 
@@ -74,3 +74,12 @@ for (const [what, trailer] of [
     assert.is(node.handler.list()[0]?.phase, 'holding');
   });
 }
+
+patience('ends where a chunk comes again and again, and no other', async () => {
+  const node = new Node();
+  const [first, second] = chunkFrames(20_000);
+  node.takesFrame(ORCHESTRATOR, first!);
+  const ms = await heldFor(node, (round) => void node.takesFrame(ORCHESTRATOR, round === 4 ? second! : first!));
+  assert.ok(ms !== undefined && ms <= DEFAULT_PATIENCE_MS + 5 * STEP_MS, `it went after ${ms} ms`);
+  assert.is(node.asks('restore').length, 0);
+});
