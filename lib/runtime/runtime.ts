@@ -37,6 +37,7 @@ import { checkEvents } from '../wire/typescript/frame.js';
 import { type CanMigrateOptions, livesNowhere, notRunning } from './can-migrate.js';
 import { DeliveryEndpoint } from './delivery-endpoint.js';
 import { DrainThrottle } from './drain.js';
+import { Endings } from './endings.js';
 import { type Environment, systemEnvironment } from './environment.js';
 import { FencedSpool } from './fenced-spool.js';
 import { MigrationHandle } from './handle.js';
@@ -88,6 +89,7 @@ export class DaemonRuntime {
   readonly #lastHandles = new BoundedMemory<MigrationHandle>(REMEMBERED_HANDLES);
   readonly #subscriptions: Subscriptions;
   readonly #services: RuntimeServices;
+  readonly #endings = new Endings();
   readonly #spool: RuntimeSpool | undefined;
   readonly #onError: (error: MigrationError) => void;
   /** Nodes to which frames have been sent while the current batch was handled. */
@@ -373,6 +375,7 @@ export class DaemonRuntime {
         this.#disposeOf(host);
         return left;
       },
+      endings: this.#endings,
       stopReceiving: () => {
         this.#isDeaf = true;
       },
@@ -398,7 +401,7 @@ export class DaemonRuntime {
   /** Whatever one key's memory refuses, the others are wiped. */
   #disposeOf(host: DaemonHost): void {
     try {
-      this.#registry.remove(host.origin)?.dispose();
+      void this.#registry.remove(host.origin)?.dispose();
     } catch (error) {
       this.#complain(asMigrationError(error));
     }
@@ -454,7 +457,7 @@ export class DaemonRuntime {
     try {
       await host.restore(decoded);
     } catch (error) {
-      host.free();
+      await host.free();
       throw error;
     }
     return this.#bringToLife('spawnFromSnapshot', host);
@@ -472,7 +475,7 @@ export class DaemonRuntime {
       this.#subscriptions.revived(host);
       return origin;
     } catch (error) {
-      host.free();
+      await host.free();
       throw error;
     }
   }
@@ -578,8 +581,9 @@ export class DaemonRuntime {
     const isOver = !refused || refused.kind === 'daemon-not-found' || refused.kind === 'ownership-lost';
     if (!isOver) throw refused;
     this.#mesh.forget(origin);
-    this.#registry.remove(origin)?.dispose();
+    const ended = this.#registry.remove(origin)?.dispose();
     this.#spool?.fenced.drop(origin);
+    await ended;
     if (refused?.kind === 'ownership-lost') throw refused;
   }
 
@@ -950,6 +954,8 @@ export class DaemonRuntime {
           ),
         );
       },
+      onEndError: (error) => this.#complain(error),
+      onEnding: (ended) => this.#endings.add({ origin, name: daemon.name }, ended),
     };
   }
 }

@@ -7,6 +7,7 @@ import type { Mesh } from '../mesh/mesh.js';
 import type { MigrationStatus } from '../migration/core.js';
 import { asMigrationError } from '../migration/failure.js';
 import type { MigrationSubprotocolHandler } from '../migration/handler.js';
+import type { Endings } from './endings.js';
 import type { Environment } from './environment.js';
 import type { Ownership } from './ownership.js';
 
@@ -42,6 +43,8 @@ export interface EndingNode {
   readonly cancelWaiting: () => void;
   /** Wipes the key of a copy here, and frees it, at once. @returns a promise while it lets go of its channels */
   readonly dispose: (host: DaemonHost) => MaybePromise<void>;
+  /** Daemons that are being told of their end, of these copies and of earlier ones. */
+  readonly endings: Endings;
   /** What comes in from here on is lost. */
   readonly stopReceiving: () => void;
   /** Ends everything else that waits or ticks. */
@@ -105,6 +108,8 @@ export class Shutdown {
       () => this.#leaveRegister(),
       () => this.#leaveMesh(),
       () => this.#leaveSpool(),
+      // Last, so that one that hangs takes nothing else's time.
+      () => this.#endDaemons(),
     ];
     // What goes wrong in one keeps no other from its turn. The first begins before this call returns.
     for (const step of steps) {
@@ -220,6 +225,11 @@ export class Shutdown {
 
   async #leaveSpool(): Promise<void> {
     if (this.#spoolLetGo && !(await this.#settles(this.#spoolLetGo, 1))) throw spoolHangs(this.#node.mesh.nodeId);
+  }
+
+  async #endDaemons(): Promise<void> {
+    const { endings } = this.#node;
+    if (!(await this.#settles(endings.whenOver(), 1))) this.#left.push(...endings.unfinished());
   }
 
   /**

@@ -5,7 +5,7 @@ import { type Ledger, outputsOf, publisherOf, sequenceOf } from './ledger-daemon
 
 /** A promise that was broken, and how. */
 export interface Violation {
-  /** `never-two`, `never-none`, `nothing-lost`, `nothing-twice`, `order`, `chain`, `it-ends`, `custody`, `bounded`, `error` */
+  /** `never-two`, `never-none`, `nothing-lost`, `nothing-twice`, `order`, `chain`, `it-ends`, `custody`, `bounded`, `disposal`, `error` */
   readonly promise: string;
   readonly text: string;
 }

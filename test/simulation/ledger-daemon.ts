@@ -1,6 +1,6 @@
 import type { StreamedState } from '../../lib/daemon/daemon.js';
 import type { CausalEvent, MeshDaemon } from '../../lib/index.js';
-import type { MaybePromise } from '../../lib/maybe-promise.js';
+import { isPromise, type MaybePromise } from '../../lib/maybe-promise.js';
 
 /** What a ledger's daemons differ in. */
 export interface LedgerTraits {
@@ -46,6 +46,8 @@ export function outputsOf(entry: number, throws: boolean): number {
 export interface LedgerWitness {
   readonly publisherNumber: (originHash: bigint) => number;
   processed(ledger: Ledger, entry: number, throws: boolean): void;
+  /** It was called when it should not have been. */
+  readonly wrongly: (text: string) => void;
   /** Resolves after some milliseconds; undefined: at once. */
   readonly wait: (call: 'process' | 'snapshot' | 'restore') => MaybePromise<void>;
   /** Whether that call throws this time. */
@@ -64,6 +66,9 @@ export class Ledger implements MeshDaemon {
   wasLive = false;
   /** It was taken up from a disk, standing still. */
   hasStood = false;
+  /** It was told that its copy here is over. */
+  isOver = false;
+  #running = 0;
   readonly #traits: LedgerTraits;
   readonly #witness: LedgerWitness;
   #outputs = 0;
@@ -76,7 +81,32 @@ export class Ledger implements MeshDaemon {
     this.#witness = witness;
   }
 
-  process({ link, payload }: CausalEvent): MaybePromise<Uint8Array[]> {
+  /** Nothing is asked of it behind its end, nor is it ended while something runs. */
+  #watched<T>(call: string, run: () => MaybePromise<T>): MaybePromise<T> {
+    if (this.isOver) this.#witness.wrongly(`${call} behind its end`);
+    this.#running++;
+    let result: MaybePromise<T>;
+    try {
+      result = run();
+    } catch (error) {
+      this.#running--;
+      throw error;
+    }
+    if (!isPromise(result)) this.#running--;
+    return isPromise(result) ? result.finally(() => this.#running--) : result;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.isOver) this.#witness.wrongly('its end, twice');
+    if (this.#running > 0) this.#witness.wrongly('its end, while a call of it runs');
+    this.isOver = true;
+  }
+
+  process(event: CausalEvent): MaybePromise<Uint8Array[]> {
+    return this.#watched('process', () => this.#process(event));
+  }
+
+  #process({ link, payload }: CausalEvent): MaybePromise<Uint8Array[]> {
     const kind = payload[0]!;
     const entry = entryOf(this.#witness.publisherNumber(link.originHash), Number(link.sequence));
     const done = () => {
@@ -99,6 +129,10 @@ export class Ledger implements MeshDaemon {
   }
 
   snapshot(): MaybePromise<Uint8Array | StreamedState> {
+    return this.#watched('snapshot', () => this.#snapshot());
+  }
+
+  #snapshot(): MaybePromise<Uint8Array | StreamedState> {
     const done = () => {
       if (this.#witness.throws('snapshot')) throw new Error('this ledger gives no snapshot now');
       const state = this.#encode();
@@ -134,6 +168,10 @@ export class Ledger implements MeshDaemon {
   }
 
   restore(state: Uint8Array): MaybePromise<void> {
+    return this.#watched('restore', () => this.#restore(state));
+  }
+
+  #restore(state: Uint8Array): MaybePromise<void> {
     const bytes = state.slice();
     const done = () => {
       if (this.#witness.throws('restore')) throw new Error('this ledger takes up no state now');

@@ -176,6 +176,7 @@ export class World {
   /** Feeds to which a daemon is known to be subscribed. */
   readonly #subscribed: Array<Set<number>>;
   /** The newest ledger of each daemon on each node, as `daemon * 64 + node`. */
+  readonly #made: Array<{ readonly ledger: Ledger; readonly environment: SimulatedEnvironment }> = [];
   readonly #ledgers = new Map<number, Ledger>();
   /** Where somebody brings one back, in the same way. */
   readonly #recovering = new Set<number>();
@@ -451,6 +452,7 @@ export class World {
         if (environment.isOver) return;
         this.#history.processed(ledger, entry);
       },
+      wrongly: (text) => this.complain('disposal', `daemon ${daemon} on node ${node}: ${text}`),
       wait: () => {
         if (!traits.isAsync) return undefined;
         const ms = 3 * this.chances.measure(node, 90 + daemon, ++this.#calls);
@@ -461,6 +463,7 @@ export class World {
     };
     const ledger = new Ledger(daemon, node, traits, witness);
     this.#ledgers.set(daemon * 64 + node, ledger);
+    this.#made.push({ ledger, environment });
     this.#copies.made(daemon, { number: node, incarnation });
     return ledger;
   }
@@ -989,12 +992,25 @@ export class World {
         this.#history.end(ledger, this.#sendersNow(daemon, this.lives.get(live!)!));
         this.#chains[daemon]!.end(ledger, (entry) => this.#history.throwsAt(entry));
       });
+      this.#checkDisposal();
       for (const { environment, number } of this.lives.values()) {
         if (environment.timers > MOST_TIMERS)
           this.complain('bounded', `node ${number} has ${environment.timers} timers`);
       }
       this.#isOver = true;
     });
+  }
+
+  /** Each daemon that was made has been told of its end, but those that live, and the backups for peers that confirm nothing. */
+  #checkDisposal(): void {
+    const left = this.#made.filter(({ ledger, environment }) => !environment.isOver && !ledger.isOver);
+    for (const { ledger } of left) {
+      const { daemon, node } = ledger;
+      const isCurrent = this.#ledgers.get(daemon * 64 + node) === ledger;
+      const [live] = this.#copies.live(daemon);
+      if (live !== node || !isCurrent)
+        this.complain('disposal', `daemon ${daemon} on node ${node} was not told of its end`);
+    }
   }
 
   /** Who must have been heard by a daemon: its publishers, and the channels that it is subscribed to. */

@@ -1,5 +1,6 @@
 import * as assert from 'uvu/assert';
 import { DaemonRuntime, EntityKeypair, InProcessMesh, NodeKeys } from '../../lib/index.js';
+import { Closing } from '../runtime/closing.js';
 import { events, Recorder, refusal, suite } from '../support.js';
 import { inSpoolWorld, ORCHESTRATOR, SOURCE, type SpoolWorld, TARGET } from './spool-world.js';
 
@@ -89,6 +90,40 @@ restart('brings a daemon that had gone on back only when it is told to, and says
     await refusal('daemon-not-found', () => world.runtime(SOURCE).recover(world.origin));
   }),
 );
+
+restart('tells each daemon that could not be brought back of its end, and the one that could when it has ended', () => {
+  let fails = false;
+  const daemon = () => {
+    const made = new Closing();
+    if (fails) made.restore = () => assert.unreachable('it takes up nothing');
+    return made;
+  };
+  return inSpoolWorld({ daemon }, async (world) => {
+    await failAfterOffer(world);
+    const [stayed] = world.lives.get(SOURCE)!.made as Closing[];
+    assert.is(stayed!.told, 0, 'it went on');
+    world.crash(SOURCE, 'kept');
+    await world.boot(SOURCE);
+    await world.elapse(3_000);
+    fails = true;
+    await refusal('state-failed', () => world.runtime(SOURCE).recover(world.origin));
+    fails = false;
+    await world.runtime(SOURCE).recover(world.origin);
+    const made = world.lives.get(SOURCE)!.made as Closing[];
+    assert.equal(
+      made.map(({ told }) => told),
+      [1, 0],
+    );
+    await world.outcome(world.runtime(SOURCE).stop(world.origin));
+    assert.equal(
+      made.map(({ told, wrong }) => [told, wrong]),
+      [
+        [1, []],
+        [1, []],
+      ],
+    );
+  });
+});
 
 restart('goes on by itself where it had taken the daemon back and died before that was live', () =>
   inSpoolWorld({}, async (world) => {
