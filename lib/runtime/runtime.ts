@@ -492,7 +492,7 @@ export class DaemonRuntime {
   }
 
   /**
-   * Ends a daemon that lives here.
+   * Ends a daemon that lives here. Resolves when its `[Symbol.asyncDispose]` has, where it has one.
    *
    * @throws MigrationError `daemon-not-found`, `already-migrating`, `ownership-lost` where it lives elsewhere by now;
    * `register-unavailable`: to be called again

@@ -27,7 +27,7 @@ export interface ShutdownOptions {
   /**
    * Milliseconds within which everything ends, whatever hangs: 0 to 2^31 - 1. Until eight tenths of it the migrations that are
    * decided are waited for, then offers that nobody has taken up are taken back, and from nine tenths on nothing is waited
-   * for but the register and the mesh. Default: 10,000.
+   * for but the register, the mesh and daemons that are being disposed of. Default: 10,000.
    */
   readonly deadlineMs?: number;
 }
