@@ -9,6 +9,8 @@ const WINDOW_BYTES = 2 * 1024 * 1024;
 const QUEUE_BYTES = 1024 * 1024;
 /** Batches whose memory is kept for the next ones, at the most: as many as are queued and on their way in a large transfer. */
 const MAX_SPARES = (WINDOW_BYTES + QUEUE_BYTES) / BATCH_BYTES;
+/** The same while the link rests: as many as it takes to forward what comes batch by batch. */
+const RESTING_SPARES = 2;
 /** Batches written before the event loop gets its turn. */
 const BATCHES_PER_TURN = 4;
 
@@ -76,6 +78,8 @@ export class OutgoingLink {
   credit(bytes: number, memory?: Uint8Array): void {
     this.#inFlight -= bytes;
     if (memory) this.#spare(memory);
+    const isResting = this.#inFlight === 0 && this.#backlog() === 0 && this.#streams.length === 0;
+    if (isResting) this.#spares.length = Math.min(this.#spares.length, RESTING_SPARES);
     this.#schedule();
   }
 

@@ -48,7 +48,7 @@ const EVENT_FRAME_COUNT = 1_000;
 /** Logged events on their way to the target, at the most. */
 const EVENTS_IN_FLIGHT = 20_000n;
 /** The source stops when no more than this many events are left to replay… */
-const CUTOVER_GAP = 1_000n;
+export const CUTOVER_GAP = 1_000;
 /** …or when it has waited this long for that. */
 const CUTOVER_PATIENCE_MS = 10_000;
 /** How often the orchestrator is told how far things are. */
@@ -822,7 +822,7 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
     if (record.phase !== 'draining' || this.#cannotBeCarried(record)) return;
     const gap = this.ctx.log(record.origin).nextNumber - 1n - record.ackThrough;
     // A target without extensions acknowledges nothing: all goes to it at the end.
-    const isLarge = gap > CUTOVER_GAP || record.fragments?.isSending(record.sentThrough + 1n);
+    const isLarge = gap > BigInt(CUTOVER_GAP) || record.fragments?.isSending(record.sentThrough + 1n);
     if (record.byOffer && isLarge && this.ctx.now - record.phaseSince < CUTOVER_PATIENCE_MS) return;
     this.ctx.report({ kind: 'cutover', origin: record.origin });
     const { origin, target } = record;

@@ -24,6 +24,8 @@ const FIRST_WAIT_MS = 1_000;
 const LONGEST_WAIT_MS = 16_000;
 /** Publishers whose place is remembered; one that is not begins a new round. */
 const REMEMBERED_STREAMS = 65_536;
+/** A link on which so many bytes have come that are not answered is crowded: half of what its sender may have on its way. */
+const CROWDED_BYTES = 1024 * 1024;
 type Delivery = Exclude<DeliveryFrame, { readonly kind: 'answer' }>;
 
 interface Waiting {
@@ -52,23 +54,31 @@ export class DeliveryEndpoint {
   /** Per publisher, what is being served and not answered yet. */
   readonly #serving = new Map<bigint, Promise<void>>();
   readonly #onRefused: (error: MigrationError) => void;
+  readonly #onCrowded: () => void;
+  /** Per node, bytes of its deliveries that wait here. */
+  readonly #waitingBytes = new Map<bigint, number>();
   readonly #environment: Pick<Environment, 'after' | 'randomBytes'>;
   /** Neither from 1: peers may answer, and remember, what an earlier run of this node sent. */
   #nextId: bigint;
   #nextStream: number;
 
-  /** @param onRefused a frame of a peer's was refused; nothing has changed */
+  /**
+   * @param onRefused a frame of a peer's was refused; nothing has changed
+   * @param onCrowded a peer's frames stand behind deliveries that wait: those that may be refused should be
+   */
   constructor(
     codec: MigrationCodec,
     mesh: Mesh,
     deliver: (origin: bigint, events: readonly CausalEvent[]) => MaybePromise<Acceptance>,
     onRefused: (error: MigrationError) => void,
+    onCrowded: () => void,
     environment: Pick<Environment, 'after' | 'randomBytes'> = systemEnvironment,
   ) {
     this.#environment = environment;
     this.#nextId = Buffer.from(environment.randomBytes(8)).readBigUInt64LE();
     this.#nextStream = Buffer.from(environment.randomBytes(4)).readUInt32LE();
     this.#onRefused = onRefused;
+    this.#onCrowded = onCrowded;
     this.#codec = codec;
     this.#mesh = mesh;
     this.#deliver = deliver;
@@ -141,7 +151,18 @@ export class DeliveryEndpoint {
         this.#onRefused(asMigrationError(error));
       }
     });
-    return pending.length === 0 ? undefined : Promise.all(pending).then(() => {});
+    return pending.length === 0 ? undefined : this.#crowding(from, batch.length, Promise.all(pending));
+  }
+
+  /** Counts what waits: what comes behind it on the link may be what it waits for. */
+  async #crowding(from: bigint, bytes: number, served: Promise<unknown>): Promise<void> {
+    const waiting = (this.#waitingBytes.get(from) ?? 0) + bytes;
+    this.#waitingBytes.set(from, waiting);
+    if (waiting > CROWDED_BYTES) this.#onCrowded();
+    await served;
+    const left = this.#waitingBytes.get(from)! - bytes;
+    if (left > 0) this.#waitingBytes.set(from, left);
+    else this.#waitingBytes.delete(from);
   }
 
   #take(from: bigint, frame: DeliveryFrame): MaybePromise<void> {

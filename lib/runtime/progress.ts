@@ -1,4 +1,5 @@
 import type { MigrationMode, MigrationPhase, MigrationProgress } from '../migration/core.js';
+import { CUTOVER_GAP } from '../migration/source.js';
 
 /**
  * What became of a migration: `queued` while as many as are allowed are under way; `cancelling` until it is known whether
@@ -19,7 +20,10 @@ export interface HandleProgress extends MigrationProgress {
   readonly remainingMs: number | undefined;
   /** For how long events have been waiting to be processed. */
   readonly pauseMs: number;
-  /** Estimate of that time at the end. */
+  /**
+   * Estimate of that time at the end, undefined while nothing is known to estimate by. In `live` mode it is what the target takes to
+   * replay what may be left when the source stops (1,000 events); the messages of the hand-over come on top.
+   */
   readonly expectedPauseMs: number | undefined;
 }
 
@@ -92,8 +96,17 @@ export class ProgressMeter {
       eventsPerSecond: this.#events.perSecond,
       remainingMs,
       pauseMs,
-      expectedPauseMs: remainingMs === undefined || this.#mode === 'live' ? undefined : pauseMs + remainingMs,
+      expectedPauseMs: this.#expectedPause(progress, pauseMs, remainingMs),
     };
+  }
+
+  #expectedPause({ phase, eventsWaiting }: MigrationProgress, pauseMs: number, remainingMs: number | undefined) {
+    if (phase === 'Complete') return pauseMs;
+    if (this.#mode === 'pause') return remainingMs === undefined ? undefined : pauseMs + remainingMs;
+    const { perSecond } = this.#events;
+    const left = Math.min(eventsWaiting, CUTOVER_GAP);
+    if (left > 0 && perSecond === 0) return undefined;
+    return pauseMs + (left > 0 ? (left / perSecond) * 1_000 : 0);
   }
 
   #notePause(phase: MigrationPhase, now: number): void {

@@ -7,6 +7,9 @@ import type { Environment } from './environment.js';
 /** Batches on their way at once. */
 const MAX_OUTSTANDING = 8;
 const RETRY_MS = 2;
+/** How long a node that is gone may stay the owner, and how often the register is asked. */
+const GONE_MS = 10_000;
+const ASK_WHERE_MS = 50;
 
 interface Batch {
   /** Of those sent, in order. */
@@ -25,11 +28,13 @@ export type DeliverFn = (node: bigint, round: number, events: readonly CausalEve
 /**
  * Sends a stream of events to one daemon, wherever it lives: in order, some batches ahead, and again where they were
  * refused for now. One that was refused because the daemon moves goes to the node that was named, after every answer
- * that is outstanding, so that the order holds.
+ * that is outstanding, so that the order holds. Where its node is gone it asks the register where the daemon is now, and gives up
+ * when that has named the node that is gone for 10 s.
  */
 export class EventPublisher {
   readonly #deliver: DeliverFn;
   readonly #environment: Pick<Environment, 'nowMs' | 'after'>;
+  readonly #where: () => Promise<bigint | undefined>;
   #node: bigint;
   #outstanding = new Set<Promise<void>>();
   /** Batches that were refused; nothing new is sent before them. */
@@ -38,15 +43,25 @@ export class EventPublisher {
   #moved: bigint | undefined;
   /** Sent on to another node, and nothing accepted since. */
   #isSentOn = false;
+  /** The node is gone; and when that was first heard, with nothing accepted since. */
+  #gone: MigrationError | undefined;
+  #goneAt: number | undefined;
   #round = 0;
   #batches = 0;
   #longestWaitMs = 0;
   #accepted = 0;
 
-  constructor(node: bigint, deliver: DeliverFn, environment: Pick<Environment, 'nowMs' | 'after'>) {
+  /** @param where node of whom the daemon is, as the register says; undefined where it is nobody's */
+  constructor(
+    node: bigint,
+    deliver: DeliverFn,
+    environment: Pick<Environment, 'nowMs' | 'after'>,
+    where: () => Promise<bigint | undefined> = () => Promise.resolve(undefined),
+  ) {
     this.#node = node;
     this.#deliver = deliver;
     this.#environment = environment;
+    this.#where = where;
   }
 
   /** Where the daemon was last seen. */
@@ -103,20 +118,36 @@ export class EventPublisher {
     this.#accepted += accepted;
     if (!refusal) {
       this.#isSentOn = false;
+      this.#goneAt = undefined;
       this.#longestWaitMs = Math.max(this.#longestWaitMs, this.#environment.nowMs() - batch.sentAt);
       return;
     }
+    const isGone = refusal.kind === 'target-unavailable' && refusal.details.node === this.#node;
     // Without an answer nobody knows what was taken: sent again, that is dropped as seen.
-    if (!refusal.retriable && refusal.kind !== 'timed-out') this.#failure ??= refusal;
+    if (isGone) this.#gone = refusal;
+    else if (!refusal.retriable && refusal.kind !== 'timed-out') this.#failure ??= refusal;
     this.#refused.push({ ...batch, events: batch.events.slice(accepted) });
     const target = refusal.details.target;
     if (refusal.kind === 'moving' && typeof target === 'bigint') this.#moved = target;
+  }
+
+  /** The daemon may have gone on elsewhere: a target that ends before its claim leaves it to its source, and a source may take it back. */
+  async #lookFor(gone: MigrationError): Promise<void> {
+    this.#gone = undefined;
+    this.#goneAt ??= this.#environment.nowMs();
+    const isLate = this.#environment.nowMs() - this.#goneAt >= GONE_MS;
+    const owner = await this.#where().catch(() => this.#node);
+    if (owner === undefined || (owner === this.#node && isLate)) this.#failure ??= gone;
+    else if (owner !== this.#node) this.#moved = owner;
+    else await new Promise<void>((resolve) => this.#environment.after(ASK_WHERE_MS, resolve));
   }
 
   /** Sends again what was refused, after all answers are in. */
   async #settleRefused(): Promise<void> {
     while (this.#refused.length > 0 && this.#failure === undefined) {
       await Promise.all(this.#outstanding);
+      if (this.#gone) await this.#lookFor(this.#gone);
+      if (this.#failure !== undefined) break;
       // At once to where the daemon has gone; but two nodes that send to each other are not asked in circles.
       const isSentOn = this.#moved !== undefined && this.#moved !== this.#node && !this.#isSentOn;
       if (isSentOn) this.#isSentOn = true;

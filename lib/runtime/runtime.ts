@@ -194,6 +194,7 @@ export class DaemonRuntime {
       () => {
         this.#refusedFrames++;
       },
+      () => this.#held.releaseAll(),
       environment,
     );
   }
@@ -750,7 +751,8 @@ export class DaemonRuntime {
     checkU64(origin, 'origin');
     checkU64(node, 'node');
     const deliver = this.#delivery.stream(origin);
-    return new EventPublisher(node, deliver, this.#environment);
+    const where = async () => (await this.#ownership.holder(origin))?.node;
+    return new EventPublisher(node, deliver, this.#environment, where);
   }
 
   /**

@@ -172,6 +172,23 @@ link('small batches take no new memory, and a large transfer that of the batches
   );
 });
 
+link('keeps little memory while it rests', async () => {
+  const sent: Batch[] = [];
+  const out = new OutgoingLink((batch) => sent.push(batch));
+  const transfer = async () => {
+    const stream = producer(1_000, 7_000);
+    out.stream(1, stream);
+    while (!stream.done || sent.length > 0) {
+      await turns(2);
+      for (const { bytes } of sent.splice(0)) out.credit(bytes.length, bytes);
+    }
+  };
+  await transfer();
+  const again = countingBatches(transfer);
+  const made = await again;
+  assert.ok(made >= 4 && made <= 24, `${made} batches had to be made anew`);
+});
+
 link('takes back no memory that is none of its batches', async () => {
   const sent: Batch[] = [];
   const out = new OutgoingLink((batch) => sent.push(batch));

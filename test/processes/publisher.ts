@@ -23,7 +23,13 @@ export function eventOf(originHash: bigint, publisher: number, sequence: number)
 /** What carries events to nodes, from the publisher's own. */
 export function deliveryFrom(mesh: LinkedMesh): DeliveryEndpoint {
   const refuse = () => Promise.resolve({ accepted: 0, duplicates: 0, refusal: undefined });
-  const endpoint = new DeliveryEndpoint(typescriptCodec, mesh, refuse, () => {});
+  const endpoint = new DeliveryEndpoint(
+    typescriptCodec,
+    mesh,
+    refuse,
+    () => {},
+    () => {},
+  );
   endpoint.listen();
   mesh.onPeerGone((node) => endpoint.peerGone(node));
   return endpoint;

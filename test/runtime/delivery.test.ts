@@ -7,7 +7,7 @@ import { DeliveryEndpoint } from '../../lib/runtime/delivery-endpoint.js';
 import { systemEnvironment } from '../../lib/runtime/environment.js';
 import { EventPublisher } from '../../lib/runtime/publisher.js';
 import { Horizon } from '../../lib/state/horizon.js';
-import { events, refusal, suite } from '../support.js';
+import { events, eventually, refusal, suite } from '../support.js';
 
 const delivery = suite('delivery between nodes');
 const DAEMON = 100n;
@@ -43,8 +43,16 @@ function inPair(meet = (pass: () => void, _frame: DeliveryFrame) => pass(), envi
     stream,
     deliverTo: () => publisher.stream(DAEMON),
     lose: () => {},
+    onCrowded: () => {},
   };
-  const publisher = new DeliveryEndpoint(codec, seat, () => accept([]), unexpected, environment);
+  const publisher = new DeliveryEndpoint(
+    codec,
+    seat,
+    () => accept([]),
+    unexpected,
+    () => {},
+    environment,
+  );
   const daemon = new DeliveryEndpoint(
     codec,
     mesh.join(2n),
@@ -53,6 +61,7 @@ function inPair(meet = (pass: () => void, _frame: DeliveryFrame) => pass(), envi
       return world.deliver(batch);
     },
     unexpected,
+    () => world.onCrowded(),
   );
   publisher.listen();
   daemon.listen();
@@ -254,6 +263,36 @@ delivery('an event that no log takes is refused by `send`, and the publisher goe
   assert.equal(world.reached, [1n, 2n]);
   assert.is(publisher.accepted, 2);
 });
+
+delivery(
+  'tells that a link is crowded, once more than half of what it carries waits, and again only behind what is answered',
+  async () => {
+    const world = inPair();
+    let crowded = 0;
+    let answerAll: Array<() => void> = [];
+    world.onCrowded = () => crowded++;
+    world.deliver = (batch) =>
+      new Promise((resolve) => {
+        answerAll.push(() => resolve(accept(batch)));
+      });
+    const deliver = [0, 1, 2].map(() => world.deliverTo());
+    const large = (n: number) => [{ ...events(PUBLISHER, n + 1, 1)[0]!, payload: new Uint8Array(400_000) }];
+    const first = deliver.slice(0, 2).map((send, n) => send(2n, 0, large(n)));
+    await eventually('two wait', () => answerAll.length === 2);
+    assert.is(crowded, 0);
+    const third = deliver[2]!(2n, 0, large(2));
+    await eventually('the third waits', () => answerAll.length === 3);
+    assert.is(crowded, 1);
+    for (const answer of answerAll.splice(0)) answer();
+    await Promise.all([...first, third]);
+    answerAll = [];
+    const fourth = deliver[0]!(2n, 0, large(3));
+    await eventually('the fourth waits', () => answerAll.length === 1);
+    assert.is(crowded, 1);
+    answerAll[0]!();
+    assert.is((await fourth).accepted, 1);
+  },
+);
 
 delivery('what is no event is refused by `send`, by its name, and the publisher goes on', async () => {
   const world = inPair();

@@ -273,3 +273,16 @@ meter('estimates rate, time left and pause', () => {
   assert.is(done.pauseMs, 4_000, 'over with the migration');
   assert.is(it.measure({ ...base, phase: 'Complete', bytesDone: 10_000 }, 'completed', 1, 9_000).pauseMs, 4_000);
 });
+
+meter('expects of a live migration the pause that the last events take', () => {
+  const base = { origin: 1n, source: 2n, target: 3n, phase: 'Replay', bytesTotal: 10, bytesDone: 10 } as const;
+  const it = new ProgressMeter(0, 'live');
+  assert.is(it.measure({ ...base, eventsWaiting: 5_000 }, 'running', 1, 0).expectedPauseMs, undefined);
+  const some = it.measure({ ...base, eventsWaiting: 3_000 }, 'running', 1, 1_000);
+  assert.equal([some.eventsPerSecond, some.pauseMs, some.expectedPauseMs], [2_000, 0, 500]);
+  assert.is(it.measure({ ...base, eventsWaiting: 100 }, 'running', 1, 1_050).expectedPauseMs, 50);
+  assert.is(it.measure({ ...base, eventsWaiting: 0 }, 'running', 1, 1_060).expectedPauseMs, 0);
+  it.measure({ ...base, phase: 'Cutover', eventsWaiting: 0 }, 'running', 1, 1_070);
+  const done = it.measure({ ...base, phase: 'Complete', eventsWaiting: 0 }, 'completed', 1, 1_075);
+  assert.equal([done.pauseMs, done.expectedPauseMs], [5, 5]);
+});
