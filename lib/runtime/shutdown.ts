@@ -7,6 +7,7 @@ import type { Mesh } from '../mesh/mesh.js';
 import type { MigrationStatus } from '../migration/core.js';
 import { asMigrationError } from '../migration/failure.js';
 import type { MigrationSubprotocolHandler } from '../migration/handler.js';
+import { checkOptions } from '../options.js';
 import type { Endings } from './endings.js';
 import type { Environment } from './environment.js';
 import type { Ownership } from './ownership.js';
@@ -65,10 +66,15 @@ export interface EndingSpool {
   readonly letGo: () => Promise<void>;
 }
 
-/** @throws RangeError */
-export function deadlineOf({ deadlineMs = DEFAULT_DEADLINE_MS }: ShutdownOptions): number {
-  if (typeof deadlineMs === 'number' && deadlineMs >= 0 && deadlineMs <= MAX_DEADLINE_MS) return deadlineMs;
-  throw new RangeError(`deadlineMs must be a number of milliseconds from 0 to 2^31 - 1, got ${String(deadlineMs)}`);
+/** @throws TypeError, RangeError */
+export function deadlineOf(options: ShutdownOptions): number {
+  checkOptions(options, 'options', { deadlineMs: checkDeadline }, '{ deadlineMs: 5_000 }');
+  return options.deadlineMs ?? DEFAULT_DEADLINE_MS;
+}
+
+function checkDeadline(value: number, name: string): void {
+  if (typeof value === 'number' && value >= 0 && value <= MAX_DEADLINE_MS) return;
+  throw new RangeError(`${name} must be a number of milliseconds from 0 to 2^31 - 1, got ${String(value)}`);
 }
 
 /** Ends a node: its migrations first, in each role as ARCHITECTURE.md says, and its daemons with it. */

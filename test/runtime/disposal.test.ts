@@ -238,7 +238,7 @@ disposal('one that throws is reported, and stops nothing', async () => {
 });
 
 disposal('one that lets go at once', async () => {
-  const { source } = await world();
+  const { source, end } = await world();
   let told = 0;
   source.runtime.registerFactory('plain', () => ({
     name: 'plain',
@@ -250,7 +250,7 @@ disposal('one that lets go at once', async () => {
   const origin = await source.runtime.spawn('plain', EntityKeypair.generate());
   await source.runtime.stop(origin);
   assert.is(told, 1);
-  await source.runtime.shutdown();
+  await end();
   assert.is(told, 1);
 });
 
