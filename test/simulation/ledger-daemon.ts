@@ -1,4 +1,4 @@
-import type { StreamedState } from '../../lib/daemon/daemon.js';
+import type { DaemonHealth, StreamedState } from '../../lib/daemon/daemon.js';
 import type { CausalEvent, MeshDaemon } from '../../lib/index.js';
 import { isPromise, type MaybePromise } from '../../lib/maybe-promise.js';
 
@@ -60,12 +60,9 @@ export class Ledger implements MeshDaemon {
   readonly channel: string;
   readonly daemon: number;
   readonly node: number;
+  /** Which of all that were made. */
+  readonly number: number;
   entries: number[] = [];
-  /** It took up a state from elsewhere; and it has been live. */
-  wasRestored = false;
-  wasLive = false;
-  /** It was taken up from a disk, standing still. */
-  hasStood = false;
   /** It was told that its copy here is over. */
   isOver = false;
   #running = 0;
@@ -73,9 +70,10 @@ export class Ledger implements MeshDaemon {
   readonly #witness: LedgerWitness;
   #outputs = 0;
 
-  constructor(daemon: number, node: number, traits: LedgerTraits, witness: LedgerWitness) {
+  constructor(daemon: number, node: number, number: number, traits: LedgerTraits, witness: LedgerWitness) {
     this.daemon = daemon;
     this.node = node;
+    this.number = number;
     this.channel = `ledger/${daemon}`;
     this.#traits = traits;
     this.#witness = witness;
@@ -167,6 +165,11 @@ export class Ledger implements MeshDaemon {
     return state;
   }
 
+  /** It says which it is. */
+  health(): DaemonHealth {
+    return { status: 'degraded', reason: String(this.number) };
+  }
+
   restore(state: Uint8Array): MaybePromise<void> {
     return this.#watched('restore', () => this.#restore(state));
   }
@@ -176,7 +179,6 @@ export class Ledger implements MeshDaemon {
     const done = () => {
       if (this.#witness.throws('restore')) throw new Error('this ledger takes up no state now');
       this.#decode(bytes);
-      this.wasRestored = true;
     };
     const wait = this.#witness.wait('restore');
     return wait ? wait.then(done) : done();
