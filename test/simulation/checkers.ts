@@ -5,7 +5,7 @@ import { type Ledger, outputsOf, publisherOf, sequenceOf } from './ledger-daemon
 
 /** A promise that was broken, and how. */
 export interface Violation {
-  /** `never-two`, `never-none`, `nothing-lost`, `nothing-twice`, `order`, `chain`, `it-ends`, `custody`, `bounded`, `error` */
+  /** `never-two`, `never-none`, `nothing-lost`, `nothing-twice`, `order`, `chain`, `it-ends`, `custody`, `bounded`, `disposal`, `error` */
   readonly promise: string;
   readonly text: string;
 }
@@ -43,6 +43,8 @@ export interface CopiesWitness {
   hasConfirmed(daemon: number, node: number): boolean;
   /** An offer of that node's was written since it had the daemon live: its copy is whole on its disk, if it has one. */
   hasOffered(daemon: number, node: number): boolean;
+  /** Whether the disk of that node has a copy. */
+  hasFile(daemon: number, node: number): boolean;
   /** In the register. */
   epoch(daemon: number): bigint;
   /** A node has taken a copy up from its disk. */
@@ -136,6 +138,8 @@ export class Copies {
       this.#isBorn[daemon] = true;
       this.#isExcused[daemon] = false;
       this.#liveLast[daemon] = node;
+      this.#olderAt[daemon]!.delete(node);
+      this.#stored[daemon]!.delete(node);
       seat.since = this.#witness.epoch(daemon);
       this.#witness.wentLive(daemon, node);
     }
@@ -145,16 +149,15 @@ export class Copies {
     if (becomesLive || hadCopy !== seat.hasCopy) this.#check(daemon);
   }
 
-  /** A copy from a disk is one that stood still: it is the daemon, or its backup. */
+  /** A copy from a disk is one that stood still: it is the daemon, or its backup. One that moves in leaves what the disk has there. */
   #appeared(daemon: number, node: number, seat: Seat, runtime: DaemonRuntime): void {
-    const isOlder = this.#olderAt[daemon]!.delete(node);
-    const since = this.#stored[daemon]!.get(node) ?? this.#stoppedIn(daemon, node);
-    this.#stored[daemon]!.delete(node);
     const origin = this.#origins[daemon]!;
     if (!runtime.migrations().some((one) => one.role === 'source' && one.origin === origin)) return;
+    const isOlder = this.#olderAt[daemon]!.delete(node);
+    seat.since = this.#stored[daemon]!.get(node) ?? this.#stoppedIn(daemon, node);
+    this.#stored[daemon]!.delete(node);
     this.#lostIn[daemon]!.delete(node);
     seat.wasLive = true;
-    seat.since = since;
     this.#witness.tookUp(daemon, node);
     if (isOlder)
       this.#complain('never-two', `node ${node} had daemon ${daemon} live, and takes up an older copy by itself`);
@@ -244,7 +247,8 @@ export class Copies {
     const all = this.all(daemon);
     if (all.length > this.#witness.mayHave(daemon))
       this.#complain('custody', `copies of daemon ${daemon} are on nodes ${all.join(', ')}`);
-    const isSomewhere = all.length > 0 || this.#stored[daemon]!.size > 0;
+    const isStored = [...this.#stored[daemon]!.keys()].some((node) => this.#witness.hasFile(daemon, node));
+    const isSomewhere = all.length > 0 || isStored;
     if (this.#isBorn[daemon] && !isSomewhere && !this.#isExcused[daemon])
       this.#complain('never-none', `no copy of daemon ${daemon} is left anywhere`);
   }
@@ -329,14 +333,17 @@ export class History {
     }
   }
 
-  /** A copy has processed one more event. What a held one does a liar may have made up: it is looked at when that goes live. */
+  /** A copy has processed one more event; what a held one processes is looked at when that goes live. */
   processed(ledger: Ledger): void {
-    if (!ledger.wasRestored || ledger.wasLive) this.judge(ledger);
+    if (ledger.isHeld) return;
+    while (ledger.judged < ledger.entries.length) this.#judge(ledger, ledger.judged++);
   }
 
-  /** What a copy has processed that is live, or was, and has not been looked at. */
-  judge(ledger: Ledger): void {
-    while (ledger.judged < ledger.entries.length) this.#judge(ledger, ledger.judged++);
+  /** A copy is live, and has processed what was logged for it: all that is owed is in it. */
+  wentLive(ledger: Ledger, owed: ReadonlyMap<number, number>): void {
+    ledger.isHeld = false;
+    this.processed(ledger);
+    for (const [publisher, through] of owed) this.#requireAll(ledger, publisher, through);
   }
 
   #judge(ledger: Ledger, at: number): void {
@@ -358,11 +365,6 @@ export class History {
   owed(daemon: number, isChannel: (publisher: number) => boolean): ReadonlyMap<number, number> {
     const publishers = this.#publishers[daemon]!.filter((publisher) => !isChannel(publisher));
     return new Map(publishers.map((publisher) => [publisher, this.#account(publisher).accepted]));
-  }
-
-  /** A copy is live, and has processed what was logged for it: all that is owed is in it. */
-  settled(ledger: Ledger, owed: ReadonlyMap<number, number>): void {
-    for (const [publisher, through] of owed) this.#requireAll(ledger, publisher, through);
   }
 
   /** Nothing is under way any more: all that these have sent is in the copy that is left. */

@@ -1,5 +1,7 @@
 import * as assert from 'uvu/assert';
 import { DaemonRuntime, EntityKeypair, InProcessMesh, NodeKeys } from '../../lib/index.js';
+import { parseFencedName } from '../../lib/spool/fenced-name.js';
+import { Closing } from '../runtime/closing.js';
 import { events, Recorder, refusal, suite } from '../support.js';
 import { inSpoolWorld, ORCHESTRATOR, SOURCE, type SpoolWorld, TARGET } from './spool-world.js';
 
@@ -89,6 +91,40 @@ restart('brings a daemon that had gone on back only when it is told to, and says
     await refusal('daemon-not-found', () => world.runtime(SOURCE).recover(world.origin));
   }),
 );
+
+restart('tells each daemon that could not be brought back of its end, and the one that could when it has ended', () => {
+  let fails = false;
+  const daemon = () => {
+    const made = new Closing();
+    if (fails) made.restore = () => assert.unreachable('it takes up nothing');
+    return made;
+  };
+  return inSpoolWorld({ daemon }, async (world) => {
+    await failAfterOffer(world);
+    const [stayed] = world.lives.get(SOURCE)!.made as Closing[];
+    assert.is(stayed!.told, 0, 'it went on');
+    world.crash(SOURCE, 'kept');
+    await world.boot(SOURCE);
+    await world.elapse(3_000);
+    fails = true;
+    await refusal('state-failed', () => world.runtime(SOURCE).recover(world.origin));
+    fails = false;
+    await world.runtime(SOURCE).recover(world.origin);
+    const made = world.lives.get(SOURCE)!.made as Closing[];
+    assert.equal(
+      made.map(({ told }) => told),
+      [1, 0],
+    );
+    await world.outcome(world.runtime(SOURCE).stop(world.origin));
+    assert.equal(
+      made.map(({ told, wrong }) => [told, wrong]),
+      [
+        [1, []],
+        [1, []],
+      ],
+    );
+  });
+});
 
 restart('goes on by itself where it had taken the daemon back and died before that was live', () =>
   inSpoolWorld({}, async (world) => {
@@ -219,6 +255,92 @@ restart('drops what lives elsewhere in a further epoch', () =>
     await world.elapse(1_000);
     assert.is(world.disk(SOURCE).contents().size, 0);
     assert.is(world.whole(), ORCHESTRATOR);
+  }),
+);
+
+/** It lives at the target; its source is started again while nobody can ask the register, and asks within a second. */
+async function bootUndecided(world: SpoolWorld): Promise<void> {
+  await crashBehindTheClaim(world, SOURCE);
+  assert.is(world.whole(), TARGET);
+  world.isRegisterAway = true;
+  await world.boot(SOURCE);
+  world.isRegisterAway = false;
+}
+
+function moveBetween(world: SpoolWorld, source: bigint, target: bigint): Promise<void> {
+  const moved = world.runtime(ORCHESTRATOR).startMigration(world.origin, source, target).wait();
+  moved.catch(() => {});
+  return moved;
+}
+
+restart('lets go of a file whose daemon has come back and moves on by the time that it is read', () => {
+  let restored: (() => void) | undefined;
+  let isSlow = false;
+  const daemon = () => {
+    const made = new Recorder();
+    const waits = isSlow ? new Promise<void>((resolve) => (restored = resolve)) : undefined;
+    isSlow = false;
+    made.before = (call) => (call === 'restore' ? waits : undefined);
+    return made;
+  };
+  return inSpoolWorld({ daemon }, async (world) => {
+    await bootUndecided(world);
+    isSlow = true;
+    await world.elapse(1_100);
+    assert.is(isSlow, false, 'the file is read');
+    await world.outcome(moveBetween(world, TARGET, SOURCE));
+    await world.publish(3);
+    assert.is(world.whole(), SOURCE);
+    world.point = (node, what) => {
+      // Onwards: what is written now is all that is left where both sides die.
+      if (node === SOURCE && what === 'write fenced') restored!();
+      if (node === SOURCE && what === 'written' && world.entry?.offer)
+        for (const id of [SOURCE, TARGET]) world.crash(id);
+    };
+    void moveBetween(world, SOURCE, TARGET);
+    await world.elapse(1_000);
+    world.point = () => {};
+    assert.equal(world.live, []);
+    const files = [...world.disk(SOURCE).contents().keys()].map((name) => parseFencedName(name)!);
+    assert.ok(
+      files.some(({ try: attempt }) => attempt === world.entry!.tries),
+      'the offered copy is on the disk',
+    );
+    await world.boot(SOURCE);
+    await world.elapse(3_000);
+    assert.is(world.whole(), SOURCE);
+    assert.equal(
+      world.errors.filter(({ message }) => /stays where it is/.test(message)),
+      [],
+    );
+  });
+});
+
+restart('keeps a file while its daemon moves in, and takes it up where that comes to nothing', () =>
+  inSpoolWorld({ isGoneKnown: false }, async (world) => {
+    await bootUndecided(world);
+    world.point = (node, what) => {
+      // It has been restored here, and its source is gone.
+      if (node === SOURCE && what.startsWith('send')) world.crash(TARGET);
+    };
+    void moveBetween(world, TARGET, SOURCE);
+    await world.elapse(1_500);
+    world.point = () => {};
+    const roles = () =>
+      world
+        .runtime(SOURCE)
+        .migrations()
+        .map(({ role }) => role);
+    assert.equal(roles(), ['target']);
+    await world.elapse(4_000);
+    assert.equal(roles(), ['source']);
+    assert.equal(
+      world.errors.filter(({ kind }) => kind === 'already-exists'),
+      [],
+    );
+    await world.runtime(SOURCE).recover(world.origin, { force: true });
+    await world.elapse(100);
+    assert.is(world.whole(), SOURCE);
   }),
 );
 
