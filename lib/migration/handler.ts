@@ -5,13 +5,14 @@ import { isPromise, type MaybePromise } from '../maybe-promise.js';
 import { checkBytes, checkBytesOfLength, checkObject, checkU64, wrongType } from '../wire/arguments.js';
 import { forEachFrame } from '../wire/batch.js';
 import type { MigrationCodec } from '../wire/codec.js';
+import type { FrameColumns } from '../wire/columns.js';
 import { createCodec } from '../wire/engine.js';
 import type { EventLog } from '../wire/event-log.js';
 import { decodeMigrationFrame, type ExtensionMessage, encodeMigrationFrame, isExtension } from '../wire/extension.js';
 import { type FrameProducer, readyFrames } from '../wire/frame-producer.js';
 import type { CausalEvent, CausalLink } from '../wire/link.js';
 import type { MigrationFailed, MigrationMessage } from '../wire/message.js';
-import { appendTrailer, type Trailer } from '../wire/trailer.js';
+import { appendTrailer, decodeTrailer, type Trailer } from '../wire/trailer.js';
 import { type CandidateRank, chooseTarget, type MigrationCandidate } from './auto-target.js';
 import { ChunkRuns } from './chunk-runs.js';
 import type {
@@ -241,8 +242,10 @@ export class MigrationSubprotocolHandler {
       this.#chunkRuns.forEach(batch, {
         each,
         run: (origin, columns, from, to) => {
-          const role = this.#orchestrator.forwards(origin, fromNode) ? this.#orchestrator : this.#target;
-          const next = role.takeRun(origin, batch, columns, from, to);
+          const trailer = this.#extensions ? rowTrailer(batch, columns, from) : undefined;
+          const next = this.#orchestrator.forwards(origin, fromNode, trailer)
+            ? this.#orchestrator.takeRun(origin, batch, columns, from, to, trailer)
+            : this.#target.takeRun(origin, batch, columns, from, to);
           this.#settle();
           return next;
         },
@@ -544,7 +547,8 @@ export class MigrationSubprotocolHandler {
         this.#source.takeSnapshot(origin, message.targetNode, from, trailer);
         break;
       case 'SnapshotReady':
-        if (this.#orchestrator.forwards(origin, from)) this.#orchestrator.snapshotReady(message, frame, from, trailer);
+        if (this.#orchestrator.forwards(origin, from, trailer))
+          this.#orchestrator.snapshotReady(message, frame, from, trailer);
         else this.#target.snapshotReady(message, from, trailer);
         break;
       case 'RestoreComplete':
@@ -786,6 +790,11 @@ export class MigrationSubprotocolHandler {
       },
     };
   }
+}
+
+function rowTrailer(batch: Uint8Array, columns: FrameColumns, row: number): Trailer | undefined {
+  const start = columns.frameOffset[row]!;
+  return decodeTrailer(batch.subarray(start, start + columns.frameLength[row]!), columns.baseLength[row]!);
 }
 
 /** @throws TypeError where one is there and cannot be called */

@@ -2,7 +2,7 @@ import { MigrationError } from '../errors.js';
 import type { FrameColumns } from '../wire/columns.js';
 import type { MigrationFailureReason } from '../wire/failure.js';
 import { MAX_SNAPSHOT_CHUNK_SIZE, type SnapshotReady } from '../wire/message.js';
-import { decodeTrailer, sameBytes, type Trailer } from '../wire/trailer.js';
+import { sameBytes, type Trailer } from '../wire/trailer.js';
 import { checkForwardedChunk } from './chunk-check.js';
 import type { MigrationPhase, MigrationProgress, MigrationStatus } from './core.js';
 import { errorOf, nodeGone, toItself, told } from './failure.js';
@@ -56,6 +56,8 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
   protected readonly table: OrchestratorTable = this.#rules();
   readonly policy: MigrationOrchestratorPolicy;
   readonly #completedTries = new BoundedMemory<Pick<OrchestratorRecord, 'target' | 'try'>>(REMEMBERED);
+  /** The last try of a daemon that was led from here, however it ended. */
+  readonly #ledTries = new BoundedMemory<bigint>(REMEMBERED);
 
   constructor(policy: OrchestratorPolicyOptions = {}) {
     super();
@@ -111,10 +113,11 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
     return this.inTheWay(origin, [source, target], this.policy);
   }
 
-  /** Whether chunks from that node pass through here. */
-  forwards(origin: bigint, from: bigint): boolean {
+  /** Whether a chunk from that node passes through here. */
+  forwards(origin: bigint, from: bigint, trailer: Trailer | undefined): boolean {
     const record = this.records.get(origin);
     if (record === undefined || record.source === this.ctx.localNode) return false;
+    if (this.#isOfAnother(record, trailer)) return false;
     // On a node that is orchestrator and target, what comes from itself is the target's.
     return record.source === from || record.target !== this.ctx.localNode;
   }
@@ -126,18 +129,24 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
   }
 
   /**
-   * The SnapshotReady rows `from .. to` of a decoded batch, as one run: all of them of the daemon and with the trailer of a
-   * chunk that has just been taken from the same node. The first and the last chunk of a snapshot are no part of one.
+   * The SnapshotReady rows `from .. to` of a decoded batch, as one run: all of them of the daemon and with this trailer, that of
+   * a chunk that has just been taken from the same node. The first and the last chunk of a snapshot are no part of one.
    *
    * @returns the row at which it stopped, which is not forwarded
    */
-  takeRun(origin: bigint, batch: Uint8Array, columns: FrameColumns, from: number, to: number): number {
+  takeRun(
+    origin: bigint,
+    batch: Uint8Array,
+    columns: FrameColumns,
+    from: number,
+    to: number,
+    trailer: Trailer | undefined,
+  ): number {
     const record = this.records.get(origin);
     if (record?.phase !== 'Transfer') return from;
-    const { frameOffset, frameLength, baseLength, index, total, payloadLength } = columns;
-    const frameOf = (row: number) => batch.subarray(frameOffset[row]!, frameOffset[row]! + frameLength[row]!);
-    const trailer = decodeTrailer(frameOf(from), baseLength[from]!);
     if (!this.#fromSourcesTry(record, trailer)) return from;
+    const { frameOffset, frameLength, index, total, payloadLength } = columns;
+    const frameOf = (row: number) => batch.subarray(frameOffset[row]!, frameOffset[row]! + frameLength[row]!);
     let row = from;
     let bytes = 0;
     for (; row < to && index[row] !== 0 && index[row] !== total[row]! - 1; row++) {
@@ -262,6 +271,11 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
     return Math.min(this.#interval(record.phase), record.progressAt + deadlineMs - now);
   }
 
+  protected override remove(record: OrchestratorRecord): void {
+    super.remove(record);
+    if (record.try !== undefined) this.#ledTries.set(record.origin, record.try);
+  }
+
   protected peers({ source, target }: OrchestratorRecord): readonly bigint[] {
     return [source, target];
   }
@@ -343,6 +357,15 @@ export class MigrationOrchestrator extends RoleHandler<MigrationPhase, Orchestra
     const record = this.records.get(origin);
     if (record) return record;
     throw noMigration(origin, what, 'is led from this node');
+  }
+
+  /**
+   * Whether a chunk is of a migration that another leads, to here: it may be under way while the source's refusal of this one is
+   * on its way. One of an earlier try is over, and so is what was led from here.
+   */
+  #isOfAnother(record: OrchestratorRecord, trailer: Trailer | undefined): boolean {
+    if (trailer?.try === undefined || sameBytes(trailer.requestId, record.request.requestId)) return false;
+    return trailer.try > (record.try ?? this.#ledTries.get(record.origin) ?? 0n);
   }
 
   /** Only the source tells the try, beside the request that it answers: what else comes must be of that try. */

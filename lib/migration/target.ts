@@ -156,9 +156,13 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   /** What keeps this half from taking that daemon from that orchestrator now. */
   obstacles(origin: bigint, orchestrator: bigint): MigrationError[] {
     const obstacles = this.inTheWay(origin, [orchestrator], this.#policy);
-    const expected = this.ctx.expectedOrchestrator(origin);
-    if (expected !== undefined && expected !== orchestrator) obstacles.push(boundElsewhere(origin, orchestrator));
+    if (this.#isBoundElsewhere(origin, orchestrator)) obstacles.push(boundElsewhere(origin, orchestrator));
     return obstacles;
+  }
+
+  #isBoundElsewhere(origin: bigint, orchestrator: bigint): boolean {
+    const expected = this.ctx.expectedOrchestrator(origin);
+    return expected !== undefined && expected !== orchestrator;
   }
 
   /** What is here of the snapshot of a daemon that is received in a file; undefined where none is, or not any more. */
@@ -543,16 +547,16 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     if (next?.phase === 'assembling' && next.snapshot) this.#restore(next);
   }
 
-  /** @returns the new record; undefined where it was refused, which was answered */
+  /** @returns the new record; undefined where it is refused, which is answered */
   #open(message: SnapshotReady, from: bigint, trailer: Trailer | undefined): TargetRecord | undefined {
     const origin = message.daemonOrigin;
-    const expected = this.ctx.expectedOrchestrator(origin);
-    if (expected !== undefined) requirePeer(origin, 'SnapshotReady', from, expected);
     try {
       if (trailer === undefined && this.ctx.speaks(from) === true)
         throw extensionsRequired('SnapshotReady', origin, from);
       requireSuccessors(origin, trailer);
       this.requireRoom(origin, [from], this.#policy);
+      // Told as `authorize` refuses anybody: whom it would not allow does not learn of the binding.
+      if (this.#isBoundElsewhere(origin, from)) throw boundElsewhere(origin, from);
     } catch (error) {
       this.#refuseAtOnce(origin, from, trailer, told(error));
       return undefined;

@@ -22,6 +22,8 @@ export class Ownership implements DaemonOwnership {
   /** Daemons that were to begin here, and it is not known whether they do: the numbers below their first tries. */
   readonly #unheard = new Map<bigint, Set<bigint>>();
   #lastBeginning = -1n;
+  /** Tries that have not got their numbers yet: the newest of each daemon. */
+  readonly #beginnings = new Map<bigint, object>();
   /** What stood there a moment ago, for the next offer or claim: where that has changed, the write is refused, and it reads. */
   readonly #ahead = new BoundedMemory<RegisteredOwnership>(READ_AHEAD);
 
@@ -73,13 +75,22 @@ export class Ownership implements DaemonOwnership {
     });
   }
 
-  /** An attempt to migrate begins: it gets a number higher than any before. */
+  /**
+   * An attempt to migrate begins: it gets a number higher than any before. One that has not got it when the next begins was given
+   * up, and must not count on: what stands here belongs to the newest number.
+   */
   async beginTry(origin: bigint): Promise<{ try: bigint; epoch: bigint }> {
-    const { epoch, tries } = await this.#change(origin, (entry) => ({
-      ...this.#requireOwner(origin, entry),
-      tries: entry.tries + 1n,
-    }));
-    return { try: tries, epoch };
+    const beginning = {};
+    this.#beginnings.set(origin, beginning);
+    try {
+      const { epoch, tries } = await this.#change(origin, (entry) => {
+        if (this.#beginnings.get(origin) !== beginning) throw givenUp(origin);
+        return { ...this.#requireOwner(origin, entry), tries: entry.tries + 1n };
+      });
+      return { try: tries, epoch };
+    } finally {
+      if (this.#beginnings.get(origin) === beginning) this.#beginnings.delete(origin);
+    }
   }
 
   async readAhead(origin: bigint): Promise<void> {
@@ -236,6 +247,12 @@ function unlessRefused<T>(decide: () => T): T | undefined {
   } catch {
     return undefined;
   }
+}
+
+function givenUp(origin: bigint): MigrationError {
+  return new MigrationError('cancelled', `the try of daemon ${origin} was given up: a further one has begun`, {
+    details: { origin },
+  });
 }
 
 function notTaken(origin: bigint, rounds = 1): MigrationError {

@@ -292,10 +292,9 @@ export class DaemonRuntime {
       ownership: this.#ownership,
       environment: this.#environment,
       hostOptions: (keypair, kind, daemon) => this.#hostOptions(keypair, kind, daemon),
-      adopt: (host, migration, back) => {
-        this.#stand(host);
-        this.#handler.adopt(migration, back);
-      },
+      isHere: (origin) => this.#registry.get(origin) !== undefined,
+      stand: (host) => this.#stand(host),
+      adopt: (migration, back) => this.#handler.adopt(migration, back),
       goOn: (host, epoch) => this.#goOn(host, epoch),
     });
     return { storage, fenced, takeUp, arrivals: this.#makeArrivals(storage, policy) };
@@ -309,7 +308,6 @@ export class DaemonRuntime {
 
   async #goOn(host: DaemonHost, epoch: bigint): Promise<void> {
     const { origin } = host;
-    this.#stand(host);
     try {
       await this.#services.resume({ origin, epoch });
     } catch (error) {

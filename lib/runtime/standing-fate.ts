@@ -38,12 +38,13 @@ export function fateOf(
     if (entry.epoch === epoch + 1n && (target === undefined || entry.owner === target)) return STANDS;
     return entry.epoch > epoch ? GONE : UNKNOWN;
   }
-  if (isOlder || entry.tries !== attempt) return OLDER;
+  if (isOlder) return OLDER;
   const { offer } = entry;
-  if (entry.epoch === epoch) {
-    // Let go without an offer: whether the target is live only it can say.
-    return !offer || offer.try === attempt ? STANDS : UNKNOWN;
-  }
+  // Behind its offer a daemon is live again in a further epoch only, whatever else has counted tries.
+  if (entry.epoch === epoch && offer?.try === attempt) return STANDS;
+  if (entry.tries !== attempt) return OLDER;
+  // Let go without an offer: whether the target is live only it can say.
+  if (entry.epoch === epoch) return offer ? UNKNOWN : STANDS;
   // Withdrawn, or claimed and then recovered; whatever was live since has begun a further try, or left the mark.
   const wasTakenBack = entry.epoch === epoch + 1n || entry.epoch === epoch + 2n;
   return wasTakenBack && !offer ? { kind: 'goes-on', epoch: entry.epoch } : OLDER;

@@ -22,7 +22,7 @@ import type { FencedSpool } from './fenced-spool.js';
 import type { Ownership } from './ownership.js';
 import { fateOf, type StandingFate } from './standing-fate.js';
 
-/** How often a register that was out of reach is asked again. */
+/** How often what could not be decided is looked at again. */
 const ASK_AGAIN_MS = 1_000;
 
 /** What `recover` brought back. */
@@ -50,9 +50,13 @@ export interface TakeUpOptions {
     kind: string,
     daemon: DaemonHostOptions['daemon'],
   ) => DaemonHostOptions;
-  /** A copy stands here, fenced; the migration goes on, or back where `back` says why. */
-  readonly adopt: (host: DaemonHost, migration: SourceMigration, back: MigrationError | undefined) => void;
-  /** A fenced copy is the daemon: it goes on here. */
+  /** Whether a copy is on this node already. */
+  readonly isHere: (origin: bigint) => boolean;
+  /** A copy stands here from now on, fenced. @throws MigrationError `already-exists`, `not-ready` */
+  readonly stand: (host: DaemonHost) => void;
+  /** The migration of a copy that stands here goes on, or back where `back` says why. */
+  readonly adopt: (migration: SourceMigration, back: MigrationError | undefined) => void;
+  /** A copy that stands here is the daemon: it goes on. Where it cannot, it stands here no more. */
   readonly goOn: (host: DaemonHost, epoch: bigint) => Promise<void>;
   readonly report: (error: MigrationError) => void;
 }
@@ -75,7 +79,7 @@ export class TakeUp {
   readonly #options: TakeUpOptions;
   /** What only `recover` brings back, the newest first. */
   readonly #waiting = new Map<bigint, Waiting[]>();
-  /** Of which the register could not be asked yet. */
+  /** Of which the register could not be asked yet, or a copy is moving in. */
   readonly #undecided = new Map<bigint, readonly FoundFile[]>();
   #stopAsking: (() => void) | undefined;
   /** Of copies that have their time. */
@@ -155,12 +159,13 @@ export class TakeUp {
     isSealed: boolean,
     owner: LostOwner | undefined,
   ): Promise<Recovery> {
-    const { ownership, spool, environment, goOn } = this.#options;
+    const { ownership, spool, environment, stand, goOn } = this.#options;
     const { origin } = file;
     try {
       // Beyond any epoch in which it can have lived, as far as is known here.
       const beyond = { epoch: (file.resumedIn ?? file.epoch + 1n) + 1n, tries: environment.wallNs() };
       const epoch = owner ? (await ownership.recover(origin, owner)).epoch : await ownership.create(origin, beyond);
+      stand(host);
       spool.adopt(file);
       await goOn(host, epoch);
       this.#waiting.delete(origin);
@@ -213,13 +218,14 @@ export class TakeUp {
     try {
       entry = await this.#options.ownership.entry(origin);
     } catch {
-      this.#undecided.set(origin, files);
-      this.#askAgain();
+      this.#decideLater(origin, files);
       return;
     }
     this.#undecided.delete(origin);
     const waiting: Waiting[] = [];
-    for (const [index, found] of files.entries()) {
+    // It may have lived here since they were found, and they are gone.
+    const kept = files.filter(({ file }) => this.#options.spool.keeps(file));
+    for (const [index, found] of kept.entries()) {
       const fate = fateOf(found.file, found.target, entry, this.#options.localNode);
       if (fate.kind === 'gone') this.#options.spool.remove(found.file);
       else if (fate.kind === 'waits') waiting.push({ ...found, isOlder: fate.isOlder });
@@ -227,7 +233,8 @@ export class TakeUp {
       else if (index > 0) waiting.push({ ...found, isOlder: true });
       else {
         const outcome = await this.#stand(found, fate, entry!);
-        if (outcome === 'stands') return;
+        if (outcome === 'later') this.#decideLater(origin, kept);
+        if (outcome === 'stands' || outcome === 'later') return;
         if (outcome !== 'lost') waiting.push({ ...found, isOlder: outcome === 'older' });
       }
     }
@@ -251,14 +258,17 @@ export class TakeUp {
 
   /**
    * @returns `stands`: it is in this node's hands again; `whole`: it could not be made, and waits in its file; `older`: it was
-   * live when the node ended; `lost`: the file is damaged and set aside, or holds nothing
+   * live when the node ended; `lost`: the file is damaged and set aside, holds nothing, or is needed no more; `later`: a copy is
+   * on this node, which moves in, and makes the file old or comes to nothing
    */
   async #stand(
     found: FoundFile,
     fate: StandingFate & { readonly kind: 'stands' | 'goes-on' },
     entry: OwnershipEntry,
-  ): Promise<'stands' | 'whole' | 'older' | 'lost'> {
+  ): Promise<'stands' | 'whole' | 'older' | 'lost' | 'later'> {
     const { file } = found;
+    const { spool, isHere, stand, adopt } = this.#options;
+    if (isHere(file.origin)) return 'later';
     // What was offered, or went further, was whole on disk before that.
     const wasWhole = fate.kind === 'goes-on' || entry.owner !== this.#options.localNode || entry.offer !== undefined;
     try {
@@ -266,15 +276,22 @@ export class TakeUp {
       if (!record.state && wasWhole) throw record.damage ?? unsealed(file.name);
       if (!record.state) return 'older';
       const host = await this.#make(record);
+      // It may be moving in by now, or live here, with a file of its own: that would go for this one's.
+      if (!spool.keeps(file) || isHere(file.origin)) {
+        host.dispose();
+        return spool.keeps(file) ? 'later' : 'lost';
+      }
       try {
-        this.#options.spool.adopt(file);
-        this.#options.adopt(host, ...this.#goingOn(record.migration, fate));
+        stand(host);
+        spool.adopt(file);
+        adopt(...this.#goingOn(record.migration, fate));
       } catch (error) {
         host.dispose();
         throw error;
       }
       return 'stands';
     } catch (error) {
+      if (!spool.keeps(file)) return 'lost';
       // A crash while the daemon was live cut it short: nobody has relied on it.
       if (isDamage(error) && !wasWhole) this.#options.spool.remove(file);
       else await this.#complain(file, error);
@@ -354,6 +371,11 @@ export class TakeUp {
     if (!envelope) return EntityKeypair.fromEntityId(entityId.slice());
     const link = codec.encodeLink(sealLink(migration));
     return IdentityEnvelope.fromBytes(envelope).open(nodeKeys.staticKeypair, link, EntityId.fromBytes(entityId));
+  }
+
+  #decideLater(origin: bigint, files: readonly FoundFile[]): void {
+    this.#undecided.set(origin, files);
+    this.#askAgain();
   }
 
   #askAgain(): void {

@@ -1,5 +1,5 @@
 import * as assert from 'uvu/assert';
-import type { MigrationErrorKind } from '../../lib/errors.js';
+import { MigrationError, type MigrationErrorKind } from '../../lib/errors.js';
 import type { ExtensionMessage } from '../../lib/wire/extension.js';
 import { MigrationFailureReason } from '../../lib/wire/failure.js';
 import type { MigrationMessage } from '../../lib/wire/message.js';
@@ -13,10 +13,13 @@ import {
   Node,
   ORCHESTRATOR,
   ORIGIN,
+  OTHER_REQUEST_ID,
+  packed,
   REQUEST,
   SOURCE,
   START,
   STRANGER,
+  sent,
   TARGET,
   TRY,
 } from './harness.js';
@@ -407,6 +410,72 @@ opening("an orchestrator forwards its source's chunks as they came, and nobody e
     assert.equal(node.traces, before);
   }
   assert.equal(node.handler.handleMessage(chunk!, SOURCE), [{ destNode: TARGET, payload: chunk }]);
+});
+
+/** A node that has asked the source for a daemon which the source is giving to another orchestrator. */
+function latecomer(): Node {
+  const node = new Node();
+  node.handler.startMigration(ORIGIN, SOURCE, TARGET, START);
+  return node;
+}
+
+/** The halves that have a migration, and where it stands there. */
+function standings(node: Node): string[] {
+  return node.handler.list().map(({ role, phase }) => `${role} ${phase}`);
+}
+
+// By its source, which sends its chunks itself, or by somebody else.
+for (const from of [SOURCE, ORCHESTRATOR]) {
+  opening(
+    `another's migration to here goes on while an attempt to lead one waits for its refusal: led by ${from}`,
+    () => {
+      const node = latecomer();
+      const [first, second] = chunkFrames(10_000, TRY, OTHER_REQUEST_ID);
+      assert.equal(node.takesFrame(from, first!), []);
+      assert.equal(kinds(node.takesFrame(from, second!)), [`RestoreComplete to ${from}`, `EventAck to ${SOURCE}`]);
+      const reason = MigrationFailureReason.alreadyMigrating();
+      const { requestId } = REQUEST;
+      node.takes(SOURCE, { kind: 'MigrationFailed', daemonOrigin, reason }, { requestId: requestId! });
+      assert.equal(standings(node), ['target holding']);
+    },
+  );
+}
+
+opening("another's migration to here is taken in a batch too", () => {
+  const node = latecomer();
+  const told = sent(node.handler.handleBatch(packed(chunkFrames(45_000, TRY, OTHER_REQUEST_ID)), SOURCE));
+  assert.equal(kinds(told).slice(-2), [`RestoreComplete to ${SOURCE}`, `EventAck to ${SOURCE}`]);
+  assert.equal(node.refused, []);
+});
+
+opening("another's migration to here is authorised by itself, whatever is led from here", async () => {
+  const node = latecomer();
+  node.answers.admit = () => {
+    throw new MigrationError('not-authorised', 'as the test wants it');
+  };
+  const [chunk] = chunkFrames(100, TRY, OTHER_REQUEST_ID);
+  for (const from of [SOURCE, STRANGER])
+    assert.equal(kinds(node.takesFrame(from, chunk!)), [`MigrationFailed to ${from}`]);
+  assert.equal(standings(node), ['orchestrator Snapshot']);
+});
+
+opening('a chunk of a try that is over is nobody else’s migration to here', () => {
+  const node = leadingNode();
+  const isPassedOver = (chunk: Uint8Array) => {
+    const before = standings(node);
+    assert.equal(node.takesFrame(SOURCE, chunk), []);
+    assert.equal(standings(node), before);
+  };
+  // Before the one that is led from here: that has ended, or the source would not have begun this one.
+  isPassedOver(chunkFrames(100, TRY - 1n, OTHER_REQUEST_ID)[0]!);
+  node.handler.cancelMigration(ORIGIN);
+  node.takes(SOURCE, FAILED, { try: TRY });
+  assert.equal(standings(node), []);
+  node.handler.startMigration(ORIGIN, SOURCE, TARGET, { ...START, requestId: OTHER_REQUEST_ID });
+  // What was led from here, come once more.
+  isPassedOver(chunkFrames(100)[0]!);
+  const [later] = chunkFrames(100, TRY + 1n, new Uint8Array(16).fill(3));
+  assert.equal(kinds(node.takesFrame(SOURCE, later!)), [`RestoreComplete to ${SOURCE}`, `EventAck to ${SOURCE}`]);
 });
 
 opening('ActivateTarget that comes again is answered again, for whom led the migration', async () => {

@@ -5,7 +5,19 @@ import type { OutboundMigrationMessage } from '../../lib/migration/handler.js';
 import { createCodec } from '../../lib/wire/engine.js';
 import { MigrationFailureReason } from '../../lib/wire/failure.js';
 import { suite } from '../support.js';
-import { chunkFrames, frame, Node, ORIGIN, packed, SOURCE, START, STRANGER, TARGET, TRY } from './harness.js';
+import {
+  chunkFrames,
+  frame,
+  Node,
+  ORIGIN,
+  OTHER_REQUEST_ID,
+  packed,
+  SOURCE,
+  START,
+  STRANGER,
+  TARGET,
+  TRY,
+} from './harness.js';
 
 const forwarding = suite('a batch that an orchestrator forwards');
 
@@ -14,6 +26,8 @@ const HEADER_SIZE = 29;
 /** 45,000 bytes of state: seven chunks, of which the first six have the same trailer. */
 const CHUNKS = chunkFrames(45_000);
 const OTHER_TRY = chunkFrames(45_000, TRY + 1n);
+/** Of another orchestrator's migration, to here. */
+const RIVALS = chunkFrames(45_000, TRY + 2n, OTHER_REQUEST_ID);
 
 /** The first chunk of what is no snapshot. */
 const NO_SNAPSHOT = CHUNKS[0]!.slice();
@@ -30,7 +44,7 @@ const OTHERS = [
 ];
 /** As from a peer without extensions: all in one run, but for the first and the last. */
 const BARE = CHUNKS.map((chunk) => chunk.subarray(0, HEADER_SIZE + Buffer.from(chunk).readUInt32LE(HEADER_SIZE - 4)));
-const SERIES = { chunks: CHUNKS, otherTry: OTHER_TRY, others: OTHERS, bare: BARE } as const;
+const SERIES = { chunks: CHUNKS, otherTry: OTHER_TRY, rivals: RIVALS, others: OTHERS, bare: BARE } as const;
 
 /** A stretch of one of the series. */
 interface Piece {
@@ -45,7 +59,7 @@ interface Batch {
 }
 
 const piece: fc.Arbitrary<Piece> = fc.record({
-  series: fc.constantFrom('chunks', 'chunks', 'chunks', 'bare', 'otherTry', 'others'),
+  series: fc.constantFrom('chunks', 'chunks', 'chunks', 'bare', 'otherTry', 'rivals', 'others'),
   first: fc.nat(CHUNKS.length - 1),
   count: fc.integer({ min: 1, max: CHUNKS.length }),
 });

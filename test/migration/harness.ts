@@ -31,6 +31,8 @@ export const STRANGER = 9n;
 export const TRY = 4n;
 export const EPOCH = 6n;
 const requestId = new Uint8Array(16).fill(1);
+/** What another orchestrator asks with. */
+export const OTHER_REQUEST_ID = new Uint8Array(16).fill(2);
 /** What an orchestrator's TakeSnapshot bears, and with what a migration is started here. */
 export const REQUEST: Trailer = { requestId, transportIdentity: 0n };
 export const START = { requestId, transportIdentity: false };
@@ -45,8 +47,8 @@ export function frame(message: MigrationMessage | ExtensionMessage, trailer?: Tr
 }
 
 /** Frames of a snapshot with that much state: chunks as a source writes them. */
-export function chunkFrames(stateLength: number, attempt = TRY): Uint8Array[] {
-  const trailer: Trailer = { try: attempt, requestId, source: SOURCE, daemonKind: 'recorder' };
+export function chunkFrames(stateLength: number, attempt = TRY, request = requestId): Uint8Array[] {
+  const trailer: Trailer = { try: attempt, requestId: request, source: SOURCE, daemonKind: 'recorder' };
   const { seqThrough, bytes } = snapshotOf(stateLength);
   return [
     ...readyFrames(
@@ -91,13 +93,14 @@ export class Node {
   readonly answers: { [K in RequestKind]?: (ask: RequestTypes[K]['ask']) => MaybePromise<RequestTypes[K]['answer']> } =
     {};
   readonly registry = new DaemonRegistry();
+  readonly factories = new DaemonFactoryRegistry();
   readonly handler: MigrationSubprotocolHandler;
 
   constructor(options: MigrationHandlerOptions = {}) {
     this.handler = new MigrationSubprotocolHandler(
       new MigrationOrchestrator(),
       new MigrationSourceHandler(this.registry),
-      new MigrationTargetHandler(this.registry, new DaemonFactoryRegistry()),
+      new MigrationTargetHandler(this.registry, this.factories),
       HERE,
       {
         codec,

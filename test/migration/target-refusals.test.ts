@@ -119,3 +119,28 @@ refusals('of an old try is looked into once at a time, and of no more than some'
     Array.from({ length: 256 }, (_, i) => `MigrationFailed to ${100 + i}`),
   );
 });
+
+/** A node that takes the daemon from one orchestrator alone; `authorize` has its own opinion. */
+function bound(node: Node): Node {
+  node.factories.expect('recorder', ORIGIN, undefined, { orchestrator: ORCHESTRATOR });
+  return node;
+}
+
+refusals('of a daemon that is bound to another orchestrator is answered, and leaves nothing behind', () => {
+  const node = bound(new Node());
+  for (let times = 1; times <= 2; times++) {
+    const [answer, ...more] = node.takesFrame(ANOTHER, chunkFrames(100, TRY + 1n)[0]!);
+    assert.equal(more, []);
+    assert.ok(answer!.message.kind === 'MigrationFailed' && answer!.message.reason.kind === 'StateFailed');
+    assert.is(answer!.message.reason.message, 'not authorised');
+    assert.equal([answer!.to, answer!.trailer], [ANOTHER, { try: TRY + 1n, failureKind: 'not-authorised' }]);
+    assert.equal([node.handler.list(), node.reports, node.asks('restore')], [[], [], []]);
+  }
+  node.takesFrame(ORCHESTRATOR, chunkFrames(100)[0]!);
+  assert.is(node.asks('restore').length, 1);
+});
+
+refusals('tells a stranger nothing of a binding', () => {
+  for (const [chunk] of [chunkFrames(100), chunkFrames(100, HIGHEST_TRY), chunkFrames(15_000)])
+    assert.equal(bound(guarded()).takesFrame(STRANGER, chunk!), guarded().takesFrame(STRANGER, chunk!));
+});

@@ -196,9 +196,12 @@ expected('is placed by that one alone', () =>
   inPair(async ({ a, b }) => {
     const origin = await a.spawn('recorder', EntityKeypair.generate());
     b.expectMigration('recorder', origin, undefined, { orchestrator: 2n });
-    const refused = a.startMigration(origin, 1n, 2n, keyless);
-    await eventually('the target refuses', () => b.refusedFrames > 0);
-    await refused.cancel();
+    const asked = await a.canMigrate(origin, 2n, keyless);
+    assert.equal(
+      asked.map(({ kind, where }) => [kind, where]),
+      [['not-authorised', 'target']],
+    );
+    await refusal('not-authorised', () => a.startMigration(origin, 1n, 2n, keyless).wait({ timeout: 5_000 }));
     assert.ok(a.has(origin));
     await b.startMigration(origin, 1n, 2n, keyless).wait({ timeout: 5_000 });
     assert.ok(b.has(origin));

@@ -131,6 +131,20 @@ ownership('no two tries get one number, though their writes cross', async () => 
   assert.is((await source.beginTry(DAEMON)).try, 8n);
 });
 
+ownership('a try that was given up before it had its number counts no further, once the next has begun', async () => {
+  const { register, source } = standing(OWNED);
+  let next: Promise<{ try: bigint }> | undefined;
+  register.between = () => {
+    next = source.beginTry(DAEMON);
+  };
+  // Read before the next one wrote: its own write is refused, and it does not try again.
+  const first = source.beginTry(DAEMON);
+  await refusal('cancelled', () => first);
+  assert.is((await next!).try, 2n);
+  assert.equal(register.entry, { ...OWNED, tries: 2n });
+  assert.is((await source.beginTry(DAEMON)).try, 3n);
+});
+
 ownership('only the owner begins a try, also where it lost the daemon between read and write', async () => {
   const { register, source, target } = standing(OWNED);
   await refusal('ownership-lost', () => target.beginTry(DAEMON));

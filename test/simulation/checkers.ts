@@ -43,6 +43,8 @@ export interface CopiesWitness {
   hasConfirmed(daemon: number, node: number): boolean;
   /** An offer of that node's was written since it had the daemon live: its copy is whole on its disk, if it has one. */
   hasOffered(daemon: number, node: number): boolean;
+  /** Whether the disk of that node has a copy. */
+  hasFile(daemon: number, node: number): boolean;
   /** In the register. */
   epoch(daemon: number): bigint;
   /** A node has taken a copy up from its disk. */
@@ -136,6 +138,8 @@ export class Copies {
       this.#isBorn[daemon] = true;
       this.#isExcused[daemon] = false;
       this.#liveLast[daemon] = node;
+      this.#olderAt[daemon]!.delete(node);
+      this.#stored[daemon]!.delete(node);
       seat.since = this.#witness.epoch(daemon);
       this.#witness.wentLive(daemon, node);
     }
@@ -145,16 +149,15 @@ export class Copies {
     if (becomesLive || hadCopy !== seat.hasCopy) this.#check(daemon);
   }
 
-  /** A copy from a disk is one that stood still: it is the daemon, or its backup. */
+  /** A copy from a disk is one that stood still: it is the daemon, or its backup. One that moves in leaves what the disk has there. */
   #appeared(daemon: number, node: number, seat: Seat, runtime: DaemonRuntime): void {
-    const isOlder = this.#olderAt[daemon]!.delete(node);
-    const since = this.#stored[daemon]!.get(node) ?? this.#stoppedIn(daemon, node);
-    this.#stored[daemon]!.delete(node);
     const origin = this.#origins[daemon]!;
     if (!runtime.migrations().some((one) => one.role === 'source' && one.origin === origin)) return;
+    const isOlder = this.#olderAt[daemon]!.delete(node);
+    seat.since = this.#stored[daemon]!.get(node) ?? this.#stoppedIn(daemon, node);
+    this.#stored[daemon]!.delete(node);
     this.#lostIn[daemon]!.delete(node);
     seat.wasLive = true;
-    seat.since = since;
     this.#witness.tookUp(daemon, node);
     if (isOlder)
       this.#complain('never-two', `node ${node} had daemon ${daemon} live, and takes up an older copy by itself`);
@@ -244,7 +247,8 @@ export class Copies {
     const all = this.all(daemon);
     if (all.length > this.#witness.mayHave(daemon))
       this.#complain('custody', `copies of daemon ${daemon} are on nodes ${all.join(', ')}`);
-    const isSomewhere = all.length > 0 || this.#stored[daemon]!.size > 0;
+    const isStored = [...this.#stored[daemon]!.keys()].some((node) => this.#witness.hasFile(daemon, node));
+    const isSomewhere = all.length > 0 || isStored;
     if (this.#isBorn[daemon] && !isSomewhere && !this.#isExcused[daemon])
       this.#complain('never-none', `no copy of daemon ${daemon} is left anywhere`);
   }

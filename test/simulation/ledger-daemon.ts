@@ -1,4 +1,4 @@
-import type { StreamedState } from '../../lib/daemon/daemon.js';
+import type { DaemonHealth, StreamedState } from '../../lib/daemon/daemon.js';
 import type { CausalEvent, MeshDaemon } from '../../lib/index.js';
 import type { MaybePromise } from '../../lib/maybe-promise.js';
 
@@ -58,19 +58,17 @@ export class Ledger implements MeshDaemon {
   readonly channel: string;
   readonly daemon: number;
   readonly node: number;
+  /** Which of all that were made. */
+  readonly number: number;
   entries: number[] = [];
-  /** It took up a state from elsewhere; and it has been live. */
-  wasRestored = false;
-  wasLive = false;
-  /** It was taken up from a disk, standing still. */
-  hasStood = false;
   readonly #traits: LedgerTraits;
   readonly #witness: LedgerWitness;
   #outputs = 0;
 
-  constructor(daemon: number, node: number, traits: LedgerTraits, witness: LedgerWitness) {
+  constructor(daemon: number, node: number, number: number, traits: LedgerTraits, witness: LedgerWitness) {
     this.daemon = daemon;
     this.node = node;
+    this.number = number;
     this.channel = `ledger/${daemon}`;
     this.#traits = traits;
     this.#witness = witness;
@@ -133,12 +131,16 @@ export class Ledger implements MeshDaemon {
     return state;
   }
 
+  /** It says which it is. */
+  health(): DaemonHealth {
+    return { status: 'degraded', reason: String(this.number) };
+  }
+
   restore(state: Uint8Array): MaybePromise<void> {
     const bytes = state.slice();
     const done = () => {
       if (this.#witness.throws('restore')) throw new Error('this ledger takes up no state now');
       this.#decode(bytes);
-      this.wasRestored = true;
     };
     const wait = this.#witness.wait('restore');
     return wait ? wait.then(done) : done();

@@ -55,8 +55,6 @@ const RECOVER_MS = 3_000;
 /** What a spool holds of a daemon whose register could not be asked is asked for again within so long. */
 const UNDECIDED_MS = 1_300;
 const LOOK_AGAIN_MS = 500;
-/** In which a copy from a disk has processed what was logged for it. */
-const REPLAY_MS = 400;
 /** Migrations that nothing disturbs, but what is left of earlier ones until a target loses patience. */
 const UNDISTURBED_MS = 6_000;
 const MOST_STEPS = 400_000;
@@ -175,9 +173,9 @@ export class World {
   readonly #lostIfRecovered = new Map<number, { readonly node: number; readonly sent: ReadonlyMap<number, number> }>();
   /** Feeds to which a daemon is known to be subscribed. */
   readonly #subscribed: Array<Set<number>>;
-  /** The newest ledger of each daemon on each node, as `daemon * 64 + node`. */
-  readonly #ledgers = new Map<number, Ledger>();
-  /** Where somebody brings one back, in the same way. */
+  /** Every ledger that was made, by its number. Which of them a node hosts, the node is asked: some are never let in. */
+  readonly #ledgers: Ledger[] = [];
+  /** Where somebody brings a daemon back, as `daemon * 64 + node`. */
   readonly #recovering = new Set<number>();
   readonly #moments = new Map<string, number>();
   readonly #waitingFor = new Map<string, Planned[]>();
@@ -210,9 +208,9 @@ export class World {
         return owner === BigInt(node) && this.watcher.hasConfirmed(this.origins[daemon]!, node, epoch);
       },
       hasOffered: (daemon, node) => this.#offered.has(`${daemon} ${node}`),
+      hasFile: (daemon, node) => this.#onDisks(daemon).some((one) => one.node === node),
       epoch: (daemon) => this.register.table.read(this.origins[daemon]!)?.entry.epoch ?? 0n,
       tookUp: (daemon, node) => {
-        this.#ledgers.get(daemon * 64 + node)!.hasStood = true;
         // The newest copy is back, whole.
         if (this.#lostIfRecovered.get(daemon)?.node === node) this.#lostIfRecovered.delete(daemon);
         this.trace.note(() => `${node} takes up d${daemon} from its spool`);
@@ -459,8 +457,9 @@ export class World {
       throws: (call) =>
         this.chances.strikes(`${call}-throws`, this.plan.throws, node, daemon, ++this.#calls) && this.#hasFaults,
     };
-    const ledger = new Ledger(daemon, node, traits, witness);
-    this.#ledgers.set(daemon * 64 + node, ledger);
+    const ledger = new Ledger(daemon, node, this.#ledgers.length, traits, witness);
+    this.#ledgers.push(ledger);
+    this.trace.note(() => `${node} makes d${daemon}`);
     this.#copies.made(daemon, { number: node, incarnation });
     return ledger;
   }
@@ -518,29 +517,31 @@ export class World {
 
   #wentLive(daemon: number, node: number): void {
     this.trace.note(() => `${node} has d${daemon} live`);
-    const ledger = this.#ledgers.get(daemon * 64 + node)!;
     this.#offered.delete(`${daemon} ${node}`);
     // Whoever was not recovered must have all that the one had that had stopped.
     this.#lostIfRecovered.delete(daemon);
     const gaveBack = this.register.table.read(this.origins[daemon]!)?.entry.owner === BigInt(node);
     if (!gaveBack)
       this.complain('never-two', `daemon ${daemon} is live on node ${node}, which the register does not name`);
-    // A source that goes on is live before it has processed what it logged.
-    if (ledger.wasRestored && !ledger.wasLive) {
-      const owed = this.#history.owed(daemon, this.#isChannel);
-      if (ledger.hasStood || this.#recovering.has(daemon * 64 + node)) this.#owes(ledger, owed);
-      else this.#history.settled(ledger, owed);
-    }
-    ledger.wasLive = true;
+    const owed = this.#history.owed(daemon, this.#isChannel);
+    void this.#hosted(daemon, node).then((ledger) => ledger && this.#history.settled(ledger, owed));
   }
 
-  /** A copy that came from a disk has some time for what it logged, unless it has gone on by then. */
-  #owes(ledger: Ledger, owed: ReadonlyMap<number, number>): void {
-    const { daemon, node } = ledger;
-    this.scheduler.in(REPLAY_MS, 0, () => {
-      const isHere = this.#copies.live(daemon).includes(node) && this.#ledgers.get(daemon * 64 + node) === ledger;
-      if (isHere) this.#history.settled(ledger, owed);
-    });
+  /**
+   * The ledger that is the copy on a node, by that one's own word: which it gives in its turn, when it has processed what it
+   * had logged.
+   *
+   * @returns undefined where the node crashed meanwhile
+   */
+  async #hosted(daemon: number, node: number): Promise<Ledger | undefined> {
+    const life = this.lives.get(node)!;
+    try {
+      const health = await life.runtime.health(this.origins[daemon]!);
+      return life.environment.isOver ? undefined : this.#ledgers[Number((health as { reason: string }).reason)]!;
+    } catch (error) {
+      this.complain('error', `daemon ${daemon} on node ${node} does not say which it is: ${String(error)}`);
+      return undefined;
+    }
   }
 
   #moment(moment: string, origin: bigint): void {
@@ -854,7 +855,7 @@ export class World {
    * What somebody does who looks after the cluster: a backup whose owner is gone becomes the daemon; else the newest copy that
    * waits on a disk; and what is nowhere is given up, and begins anew.
    */
-  async #lookAfter(daemon: number): Promise<void> {
+  async #lookAfter(daemon: number, isLastLook = false): Promise<void> {
     const all = this.#copies.all(daemon);
     if (this.#copies.live(daemon).length > 0) return;
     const owner = this.#ownerOf(daemon)!;
@@ -866,13 +867,16 @@ export class World {
         this.scheduler.in(LOOK_AGAIN_MS, 0, () => void this.#lookAfter(daemon));
       return;
     }
-    for (const { node, name } of this.#onDisks(daemon)) {
+    const onDisks = this.#onDisks(daemon);
+    for (const { node, name } of onDisks) {
       const isWhole = await this.#recover(daemon, node);
       if (isWhole === undefined) continue;
       if (name.resumedIn !== undefined) this.watcher.visit('marked-copy-recovered');
       return;
     }
-    if (this.#copies.isGone(daemon)) await this.#spawnAnew(daemon);
+    // A node that could not decide about its file, since a copy was moving in, decides by then.
+    if (onDisks.length > 0 && !isLastLook) this.scheduler.in(UNDECIDED_MS, 0, () => void this.#lookAfter(daemon, true));
+    else if (this.#copies.isGone(daemon)) await this.#spawnAnew(daemon);
   }
 
   /** Copies of a daemon on disks, the newest first. */
@@ -979,22 +983,27 @@ export class World {
         this.#end();
         return;
       }
-      this.plan.daemons.forEach((_, daemon) => {
-        if (this.#copies.isGone(daemon)) return;
-        const [live] = this.#copies.live(daemon);
-        const keys = this.#copies.keys(daemon);
-        if (this.plan.daemons[daemon]!.transportIdentity && (keys.length !== 1 || keys[0] !== live))
-          this.complain('custody', `daemon ${daemon} is live on node ${live}, and its key is on nodes [${keys}]`);
-        const ledger = this.#ledgers.get(daemon * 64 + live!)!;
-        this.#history.end(ledger, this.#sendersNow(daemon, this.lives.get(live!)!));
-        this.#chains[daemon]!.end(ledger, (entry) => this.#history.throwsAt(entry));
-      });
       for (const { environment, number } of this.lives.values()) {
         if (environment.timers > MOST_TIMERS)
           this.complain('bounded', `node ${number} has ${environment.timers} timers`);
       }
-      this.#isOver = true;
+      void Promise.all(this.plan.daemons.map((_, daemon) => this.#close(daemon))).then(() => {
+        this.#isOver = true;
+      });
     });
+  }
+
+  /** The last account of a daemon. */
+  async #close(daemon: number): Promise<void> {
+    if (this.#copies.isGone(daemon)) return;
+    const [live] = this.#copies.live(daemon);
+    const keys = this.#copies.keys(daemon);
+    if (this.plan.daemons[daemon]!.transportIdentity && (keys.length !== 1 || keys[0] !== live))
+      this.complain('custody', `daemon ${daemon} is live on node ${live}, and its key is on nodes [${keys}]`);
+    const ledger = await this.#hosted(daemon, live!);
+    if (!ledger) return;
+    this.#history.end(ledger, this.#sendersNow(daemon, this.lives.get(live!)!));
+    this.#chains[daemon]!.end(ledger, (entry) => this.#history.throwsAt(entry));
   }
 
   /** Who must have been heard by a daemon: its publishers, and the channels that it is subscribed to. */

@@ -1,5 +1,6 @@
 import * as assert from 'uvu/assert';
 import { DaemonRuntime, EntityKeypair, InProcessMesh, NodeKeys } from '../../lib/index.js';
+import { parseFencedName } from '../../lib/spool/fenced-name.js';
 import { events, Recorder, refusal, suite } from '../support.js';
 import { inSpoolWorld, ORCHESTRATOR, SOURCE, type SpoolWorld, TARGET } from './spool-world.js';
 
@@ -276,6 +277,92 @@ restart('drops what lives elsewhere in a further epoch', () =>
     await world.elapse(1_000);
     assert.is(world.disk(SOURCE).contents().size, 0);
     assert.is(world.whole(), ORCHESTRATOR);
+  }),
+);
+
+/** It lives at the target; its source is started again while nobody can ask the register, and asks within a second. */
+async function bootUndecided(world: SpoolWorld): Promise<void> {
+  await crashBehindTheClaim(world, SOURCE);
+  assert.is(world.whole(), TARGET);
+  world.isRegisterAway = true;
+  await world.boot(SOURCE);
+  world.isRegisterAway = false;
+}
+
+function moveBetween(world: SpoolWorld, source: bigint, target: bigint): Promise<void> {
+  const moved = world.runtime(ORCHESTRATOR).startMigration(world.origin, source, target).wait();
+  moved.catch(() => {});
+  return moved;
+}
+
+restart('lets go of a file whose daemon has come back and moves on by the time that it is read', () => {
+  let restored: (() => void) | undefined;
+  let isSlow = false;
+  const daemon = () => {
+    const made = new Recorder();
+    const waits = isSlow ? new Promise<void>((resolve) => (restored = resolve)) : undefined;
+    isSlow = false;
+    made.before = (call) => (call === 'restore' ? waits : undefined);
+    return made;
+  };
+  return inSpoolWorld({ daemon }, async (world) => {
+    await bootUndecided(world);
+    isSlow = true;
+    await world.elapse(1_100);
+    assert.is(isSlow, false, 'the file is read');
+    await world.outcome(moveBetween(world, TARGET, SOURCE));
+    await world.publish(3);
+    assert.is(world.whole(), SOURCE);
+    world.point = (node, what) => {
+      // Onwards: what is written now is all that is left where both sides die.
+      if (node === SOURCE && what === 'write fenced') restored!();
+      if (node === SOURCE && what === 'written' && world.entry?.offer)
+        for (const id of [SOURCE, TARGET]) world.crash(id);
+    };
+    void moveBetween(world, SOURCE, TARGET);
+    await world.elapse(1_000);
+    world.point = () => {};
+    assert.equal(world.live, []);
+    const files = [...world.disk(SOURCE).contents().keys()].map((name) => parseFencedName(name)!);
+    assert.ok(
+      files.some(({ try: attempt }) => attempt === world.entry!.tries),
+      'the offered copy is on the disk',
+    );
+    await world.boot(SOURCE);
+    await world.elapse(3_000);
+    assert.is(world.whole(), SOURCE);
+    assert.equal(
+      world.errors.filter(({ message }) => /stays where it is/.test(message)),
+      [],
+    );
+  });
+});
+
+restart('keeps a file while its daemon moves in, and takes it up where that comes to nothing', () =>
+  inSpoolWorld({ isGoneKnown: false }, async (world) => {
+    await bootUndecided(world);
+    world.point = (node, what) => {
+      // It has been restored here, and its source is gone.
+      if (node === SOURCE && what.startsWith('send')) world.crash(TARGET);
+    };
+    void moveBetween(world, TARGET, SOURCE);
+    await world.elapse(1_500);
+    world.point = () => {};
+    const roles = () =>
+      world
+        .runtime(SOURCE)
+        .migrations()
+        .map(({ role }) => role);
+    assert.equal(roles(), ['target']);
+    await world.elapse(4_000);
+    assert.equal(roles(), ['source']);
+    assert.equal(
+      world.errors.filter(({ kind }) => kind === 'already-exists'),
+      [],
+    );
+    await world.runtime(SOURCE).recover(world.origin, { force: true });
+    await world.elapse(100);
+    assert.is(world.whole(), SOURCE);
   }),
 );
 

@@ -197,7 +197,7 @@ export class SpoolWorld {
 
   get entry() {
     const any = [...this.lives.values()][0]!.seat.register.read(this.origin) as
-      | { entry: { epoch: bigint; owner: bigint; offer?: unknown } }
+      | { entry: { epoch: bigint; owner: bigint; tries: bigint; offer?: unknown } }
       | undefined;
     return any?.entry;
   }
