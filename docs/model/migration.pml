@@ -73,7 +73,7 @@ bit aw[2] = 0;                                          /* that node is gone, an
 #else
 #define LOST_AWAY(n) (aw[n] && rTries == tr[1 - n])
 #endif
-#define STANDS_AGAIN(n) (rOwn == n -> (ISLATEST(n) && rEp <= se[n] + 2) : rEp == se[n] + 1)
+#define STANDS_AGAIN(n) (rOwn == n -> ((rEp == se[n] && oTry == str[n]) || (ISLATEST(n) && rEp <= se[n] + 2)) : rEp == se[n] + 1)
 #define RECOVERED(n) ((rc[n] || ((SPOOLED(n) || MARKED(n)) && ISLATEST(n))) && rOwn == n && rEp == ep[n] + 2)
 #else
 #define MAYLIVE(n) 1
