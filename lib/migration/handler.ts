@@ -752,7 +752,7 @@ export class MigrationSubprotocolHandler {
         return clock();
       },
       speaks: (node) => (this.#extensions ? speaksExtensions?.(node) : false),
-      isPeer: (node) => isPeer?.(node) ?? true,
+      isPeer: (node) => isPeer?.(node),
       send: (destNode, message, trailer) => {
         if (destNode === this.#localNode && (message.kind === 'MigrationFailed' || isExtension(message))) {
           this.#toSelf.push({ sender: half, message, trailer: withTrailer(trailer) });

@@ -126,6 +126,63 @@ restart('tells each daemon that could not be brought back of its end, and the on
   });
 });
 
+restart('is not live again before the mark is on its disk, so that it does not come back as it stood before', () =>
+  inSpoolWorld({}, async (world) => {
+    let [isMarking, mark] = [false, () => {}];
+    const marked = new Promise<void>((resolve) => {
+      mark = resolve;
+    });
+    world.disk(SOURCE).delay = async ({ kind }) => {
+      if (kind !== 'rename') return;
+      isMarking = true;
+      await marked;
+    };
+    world.point = (node, what) => {
+      if (node === SOURCE && written(what, world)) world.crash(TARGET);
+    };
+    await world.publish(10);
+    world.move();
+    await world.elapse(3_000);
+    world.point = () => {};
+    assert.ok(isMarking);
+    assert.equal(world.live, [], 'before the mark');
+    await world.publish(1);
+    assert.is(world.accepted.length, 10);
+    world.crash(SOURCE, 'kept');
+    mark();
+    world.disk(SOURCE).delay = () => Promise.resolve();
+    await world.boot(SOURCE);
+    await world.elapse(3_000);
+    assert.is(world.whole(), SOURCE);
+  }),
+);
+
+restart('does not take a daemon for its file that may be whole, though it was never offered', () =>
+  inSpoolWorld({}, async (world) => {
+    const { fault } = world.disk(SOURCE);
+    let isSealing = false;
+    // All of it is written when the disk fails to say so, and then it takes no removal.
+    world.disk(SOURCE).fault = (operation) => {
+      const { kind } = operation;
+      isSealing ||= kind === 'sync' && world.live.length === 0;
+      return isSealing && (kind === 'sync' || kind === 'remove') ? 'EIO' : fault(operation, 0);
+    };
+    await world.publish(10);
+    world.move();
+    await world.elapse(3_000);
+    assert.ok(isSealing);
+    assert.is(world.whole(), SOURCE);
+    await world.publish(4);
+    await world.elapse(100);
+    world.crash(SOURCE, 'kept');
+    world.disk(SOURCE).fault = fault;
+    await world.boot(SOURCE);
+    await world.elapse(3_000);
+    assert.equal(world.live, []);
+    assert.is((await world.runtime(SOURCE).recover(world.origin)).isWhole, false);
+  }),
+);
+
 restart('goes on by itself where it had taken the daemon back and died before that was live', () =>
   inSpoolWorld({}, async (world) => {
     world.point = (node, what) => {
