@@ -5,7 +5,10 @@
    rubbish, under any try and any place in the log.
    RDELAY: register operations take effect at any later time, answers get lost, a node learns only by reading.
    LIVE: live mode; NONDET with it: a replay may put out something else. CRASHLIVE: live copies crash too.
-   SPOOL (with RDELAY, CRASHLIVE): copies that have stopped are kept in a file; a file that was deleted may be back after a crash.
+   AHEAD (with RDELAY): a target may claim by what it read in the register at any time before.
+   SPOOL (with RDELAY): copies that have stopped are kept in a file; a file that was deleted may be back after a crash, and
+   a node may be away for a while, with the mesh knowing so, and come back with its file.
+   ENDLESS: faults never stop, so that what comes then is not asked.
    A copy's content is the number of events it has applied, so a snapshot's digest is that number.
    A switch with NO_ or a fault's name takes one rule away; README.md says where each rule stands in the code. */
 #ifndef TRIES
@@ -47,6 +50,8 @@ bit gn[2] = 0;                                          /* the mesh, or a person
 #endif
 #ifdef SPOOL
 mtype sf[2] = NONE; byte sb[2] = 0, sk[2] = 0, se[2] = 0, str[2] = 0;   /* the file: FEN as it stopped, RUN marked as resumed */
+bit aw[2] = 0;                                          /* that node is gone, and will be back with its file */
+#define HERE(n) (!aw[n])
 #define SPOOLED(n) (sf[n] == FEN && se[n] == ep[n] && str[n] == tr[n])
 #define MARKED(n) (sf[n] == RUN && se[n] == ep[n] && str[n] == tr[n])
 #if defined(NO_MARK) || defined(MARK_LATE)
@@ -62,11 +67,19 @@ mtype sf[2] = NONE; byte sb[2] = 0, sk[2] = 0, se[2] = 0, str[2] = 0;   /* the f
 #else
 #define ISLATEST(n) (rTries == str[n])
 #endif
-#define STANDS_AGAIN(n) (rOwn == n -> (ISLATEST(n) && rEp <= se[n] + 2) : rEp == se[n] + 1)
+/* The mesh knows that the owner's node is gone: where that has begun no further try, no file of it holds more than the backup. */
+#ifdef RECOVER_LIVED_ON
+#define LOST_AWAY(n) aw[n]
+#else
+#define LOST_AWAY(n) (aw[n] && rTries == tr[1 - n])
+#endif
+#define STANDS_AGAIN(n) (rOwn == n -> ((rEp == se[n] && oTry == str[n]) || (ISLATEST(n) && rEp <= se[n] + 2)) : rEp == se[n] + 1)
 #define RECOVERED(n) ((rc[n] || ((SPOOLED(n) || MARKED(n)) && ISLATEST(n))) && rOwn == n && rEp == ep[n] + 2)
 #else
 #define MAYLIVE(n) 1
 #define KEPT(n) 0
+#define HERE(n) 1
+#define LOST_AWAY(n) 0
 #define RECOVERED(n) (rc[n] && rOwn == n && rEp == ep[n] + 2)
 #endif
 #ifdef CRASHLIVE
@@ -83,8 +96,12 @@ bit dv[2] = 0;                                          /* the replay put out so
 #ifdef ACK_FORGETS
 bit fg[2] = 0;
 #endif
-#ifdef NO_WEPOCH
-byte pT = 0, pD = 0, pK = 0; bit pN = 0;                /* a delayed copy of an offer */
+#if defined(NO_WEPOCH) || defined(OFFER_BLIND)
+byte pT = 0, pD = 0, pK = 0, pE = 0; bit pN = 0;        /* a delayed copy of an offer */
+#endif
+#ifdef AHEAD
+byte aE[2] = 0, aT[2] = 0, aD[2] = 0, aK[2] = 0;        /* the epoch and the offer that a target has read ahead */
+#define NOTHINGAHEAD aE[me] = 0; aT[me] = 0; aD[me] = 0; aK[me] = 0
 #endif
 #ifdef CONFIRM_TRY                                      /* a confirmation names the try, not the epoch */
 #define CONF_OUT tt[me]
@@ -125,6 +142,9 @@ inline resume() { STALE;
 #define NO_RECOVERY skip
 #endif
 inline letgo() { st[me] = NONE; b[me] = 0; k[me] = 0; ep[me] = 0; tr[me] = 0; NO_RECOVERY }
+#ifdef SPOOL
+inline stand() { st[me] = FEN; b[me] = sb[me]; k[me] = sk[me]; ep[me] = se[me]; tr[me] = str[me] }
+#endif
 #ifdef NONDET
 #define SAME dv[n] = 0
 #else
@@ -155,9 +175,9 @@ inline restore(n, d) { forget(me); ts[me] = HOLD; tt[me] = n; td[me] = d; th[me]
 }
 /* A node with a copy of the daemon, in whatever state, takes no other. */
 #if defined(HIGHER_ENDS_SOURCE) || defined(BESIDE_FENCED)
-#define VACANT (!ALIVE(me))
+#define VACANT (!ALIVE(me) && HERE(me))
 #else
-#define VACANT (st[me] == NONE)
+#define VACANT (st[me] == NONE && HERE(me))
 #endif
 #ifdef LIAR
 #define SNAPSEEN(n,d) (seenD & (1 << d))
@@ -223,6 +243,7 @@ inline apply(e) { tn[me] = tn[me] + 1;
 #else
 #define MATCH (rOwn == you && oTry && M_TRY && M_DIG && M_CNT && M_LOG && M_HEAD)
 #endif
+#define AHEAD_MATCH (aT[me] == tt[me] && aD[me] == td[me] && aK[me] == tn[me] && M_LOG && M_HEAD)
 
 inline logged() { k[me] = k[me] + 1; acc = acc + 1;
 #ifdef LIVE
@@ -280,10 +301,13 @@ end: do
 #endif
 #ifndef NO_OFFER
   :: atomic { !quiet && st[me] == FEN && rOwn == me && rEp == ep[me] && !oTry -> oTry = tr[me]; oD = b[me]; oK = k[me]
-#ifdef NO_WEPOCH
-       ; pT = oTry; pD = oD; pK = oK; pN = me
+#if defined(NO_WEPOCH) || defined(OFFER_BLIND)
+       ; pT = oTry; pD = oD; pK = oK; pE = rEp; pN = me
 #endif
      }
+#endif
+#ifdef OFFER_BLIND                                        /* it lands, whatever stands there by now */
+  :: atomic { !quiet && pT && pN == me -> rOwn = me; rEp = pE; oTry = pT; oD = pD; oK = pK; pT = 0 }
 #endif
 #ifdef BLIND_WITHDRAW
   :: atomic { st[me] == FEN && rEp >= ep[me] -> rOwn = me; withdraw(); resume() }
@@ -324,15 +348,15 @@ end: do
 #endif
 #endif
 #ifndef NO_RECOVER
-  /* the owner's node is gone for certain, with its copy or its claim: the daemon is taken back */
+  /* the owner's node is gone for certain, with its copy or its claim: the daemon is taken back, by a person or by itself */
 #ifdef RDELAY
-  :: atomic { st[me] == FEN && MOVED(me) && ISGONE(you) && NOTHERE(you) && ts[you] != CLM -> rOwn = me; rEp++; tidy(); rc[me] = 1; REVIVED }
+  :: atomic { st[me] == FEN && MOVED(me) && (HERE(you) -> ISGONE(you) : LOST_AWAY(you)) && NOTHERE(you) && ts[you] != CLM -> rOwn = me; withdraw(); tidy(); rc[me] = 1; REVIVED }
   :: atomic { st[me] == FEN && RECOVERED(me) && MAYLIVE(me) -> resume() }
 #ifdef RECOVER_LITERAL
   :: atomic { st[me] == FEN && rc[me] && rOwn == me -> letgo() }             /* tried again, "lost" */
 #endif
 #else
-  :: atomic { st[me] == FEN && MOVED(me) && NOTHERE(you) -> rOwn = me; rEp++; REVIVED; resume() }
+  :: atomic { st[me] == FEN && MOVED(me) && NOTHERE(you) -> rOwn = me; withdraw(); REVIVED; resume() }
 #endif
 #endif
 #ifdef SPOOL
@@ -344,8 +368,10 @@ end: do
 #endif
 #endif
   /* crashes of a copy that has stopped: before the file is there it is a live one that crashes */
+#ifdef CRASHLIVE
   :: atomic { !quiet && (st[me] == STOP || st[me] == FEN) && MARKED(me) -> letgo(); waived = 1; dead = 1; GONE(me) }
   :: atomic { !quiet && st[me] == STOP && !SPOOLED(me) && !MARKED(me) -> letgo(); waived = 1; dead = 1; GONE(me) }
+#endif
   :: atomic { !quiet && (st[me] == STOP || st[me] == FEN) && SPOOLED(me) -> rc[me] = 0;
 #ifdef RESTART_LIVE
        st[me] = FEN; resume() }
@@ -357,13 +383,17 @@ end: do
 #ifdef SPOOL_LATE
   :: atomic { !quiet && st[me] == FEN && !SPOOLED(me) && !MARKED(me) -> letgo() }
 #endif
+  /* the restart takes longer, and others hear that the node is gone */
+  :: atomic { !quiet && (st[me] == STOP || st[me] == FEN) && SPOOLED(me) -> letgo(); aw[me] = 1 }
+  :: atomic { aw[me] -> aw[me] = 0;
+       if :: STANDS_AGAIN(me) -> stand() :: else fi }
   /* a restart finds a file: of a copy that is not here any more, or whose deletion did not last */
-  :: atomic { !quiet && st[me] == NONE && sf[me] == FEN && ts[me] == NO && STANDS_AGAIN(me) -> st[me] = FEN; b[me] = sb[me]; k[me] = sk[me]; ep[me] = se[me]; tr[me] = str[me] }
+  :: atomic { !quiet && HERE(me) && st[me] == NONE && sf[me] == FEN && ts[me] == NO && STANDS_AGAIN(me) -> stand() }
 #ifdef MARK_IGNORED
-  :: atomic { !quiet && st[me] == NONE && sf[me] == RUN && ts[me] == NO && STANDS_AGAIN(me) -> sf[me] = FEN; st[me] = FEN; b[me] = sb[me]; k[me] = sk[me]; ep[me] = se[me]; tr[me] = str[me] }
+  :: atomic { !quiet && st[me] == NONE && sf[me] == RUN && ts[me] == NO && STANDS_AGAIN(me) -> sf[me] = FEN; stand() }
 #endif
   /* `recover`, by a person, who knows that no other copy is left */
-  :: atomic { st[me] == NONE && sf[me] == RUN && ts[me] == NO && st[you] == NONE && ts[you] != CLM ->
+  :: atomic { st[me] == NONE && sf[me] == RUN && ts[me] == NO && st[you] == NONE && HERE(you) && ts[you] != CLM ->
        rOwn = me; rEp++; oTry = 0; oD = 0; oK = 0; tidy(); sf[me] = NONE; st[me] = RUN; b[me] = sb[me] + sk[me]; REVIVED }
 #endif
 #ifdef CRASHLIVE
@@ -395,10 +425,17 @@ end: do
 #ifdef RDELAY
   :: atomic { !quiet && ts[me] == CLM -> GHOST; forget(me); GONE(me) }       /* crash while claiming */
   :: atomic { !quiet && ts[me] == HOLD && MATCH -> ts[me] = CLM; tep[me] = rEp }
+#ifdef AHEAD
+  :: atomic { !quiet && ts[me] == HOLD && rOwn == you && oTry && aT[me] != oTry -> aE[me] = rEp; aT[me] = oTry; aD[me] = oD; aK[me] = oK }
+  :: atomic { !quiet && ts[me] == HOLD && AHEAD_MATCH -> ts[me] = CLM; tep[me] = aE[me]; NOTHINGAHEAD }
+#endif
 #ifdef NO_OFFER
 #define STANDS 1
 #else
 #define STANDS oTry
+#endif
+#ifdef CLAIM_BLIND                                        /* it lands, whatever stands there by now */
+  :: atomic { ts[me] == CLM -> rOwn = me; rEp = tep[me] + 1; oTry = 0; oD = 0; oK = 0; tidy() }
 #endif
   :: atomic { ts[me] == CLM && rEp == tep[me] && STANDS -> rOwn = me; rEp++; oTry = 0; oD = 0; oK = 0; tidy() }
   :: atomic { gh[me] && rEp + 1 == gh[me] && STANDS && rOwn == you -> rOwn = me; rEp++; oTry = 0; oD = 0; oK = 0; tidy() }
@@ -423,6 +460,10 @@ end: do
   :: atomic { dead && st[me] == NONE && sf[me] == RUN && sk[me] > 0 -> assert(covered) }      /* a live copy crashed, and its file is marked */
 #elif COVER == 6
   :: atomic { !dead && st[me] == FEN && !rc[me] && rOwn == me && rEp == ep[me] + 2 && rTries == 1 -> assert(covered) }   /* crashed in the middle of its own recovery, and back from its file */
+#elif COVER == 7
+  :: atomic { !waived && aw[you] && st[me] == FEN && MOVED(me) && sb[you] + sk[you] > b[me] + k[me] -> assert(covered) }   /* a node is gone, and more stands in its file than in the backup */
+#elif COVER == 8
+  :: atomic { ts[me] == CLM && tep[me] != rEp && st[you] == LOG && rTries == 2 -> assert(covered) }   /* a claim by what was read before a withdrawal */
 #endif
 #endif
   od }
@@ -432,7 +473,9 @@ end: do
   :: atomic { ALIVE(0) && ALIVE(1) -> assert(never_two) }
   :: atomic { !waived && ((ALIVE(0) && b[0] + k[0] != acc) || (ALIVE(1) && b[1] + k[1] != acc)) -> assert(nothing_lost) }
   :: atomic { !waived && (st[0] != NONE || st[1] != NONE || acc || rTries) && !GOOD(0) && !GOOD(1) -> assert(never_none) }
+#ifndef ENDLESS
   :: atomic { !quiet && (st[0] != NONE || rTries) -> quiet = 1 }             /* from here: no faults, no orchestrator */
+#endif
   :: atomic { quiet && !waived && timeout -> assert((st[0] == RUN) + (st[1] == RUN) == 1 || it_ends);
        assert(!(FORGOTTEN(0) || FORGOTTEN(1)) || it_ends); fin = 1; break }
   od }

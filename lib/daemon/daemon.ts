@@ -96,6 +96,21 @@ export interface MeshDaemon {
    * @returns what the caller gets
    */
   onControl?(message: unknown): MaybePromise<unknown>;
+
+  /**
+   * This copy is over on this node: a daemon on a file, a database or a timer lets go of it here. Called once for each daemon
+   * that a factory gave, whatever ended it: it has moved and its new home has confirmed that (until then this copy may be
+   * brought back), `stop`, `shutdown`, a migration to here or a `spawn` that failed. Never while another call of it runs, and
+   * nothing is called afterwards; its key is wiped already, and the iterators of what it streamed have been told to `return`. The
+   * daemon itself may live on elsewhere.
+   *
+   * What it throws is reported (`onError`, `state-failed`) and stops nothing. `stop` waits for it, and `shutdown` does within its
+   * deadline. Where a daemon has both this and `[Symbol.dispose]`, this one is called.
+   */
+  [Symbol.asyncDispose]?(): MaybePromise<void>;
+
+  /** The same, for a daemon that lets go at once. */
+  [Symbol.dispose]?(): void;
 }
 
 /** Makes a daemon in its first state; `restore` follows where it moves in from another node. */

@@ -1,5 +1,8 @@
 import { MigrationError } from '../errors.js';
-import type { EntityKeypair } from '../identity/entity-keypair.js';
+import { EntityKeypair } from '../identity/entity-keypair.js';
+import { isPromise } from '../maybe-promise.js';
+import { type Checks, checkOptions } from '../options.js';
+import { checkU64, describe, wrongType } from '../wire/arguments.js';
 import type { DaemonFactory, MeshDaemon } from './daemon.js';
 
 /** What a daemon that moves in is made of. */
@@ -17,13 +20,20 @@ export interface ExpectedDaemon {
 
 export type ExpectedDaemonOptions = Pick<ExpectedDaemon, 'keypair' | 'orchestrator'>;
 
+const EXPECTED: Checks<ExpectedDaemonOptions> = {
+  keypair: (value: unknown, name: string) => {
+    if (!(value instanceof EntityKeypair)) throw wrongType(name, 'an EntityKeypair', value);
+  },
+  orchestrator: checkU64,
+};
+
 /** How this node makes daemons: by kind, and which origins it expects to move in. */
 export class DaemonFactoryRegistry {
   readonly #kinds = new Map<string, DaemonFactory>();
   readonly #expected = new Map<bigint, ExpectedDaemon>();
 
   register(kind: string, factory: DaemonFactory): void {
-    if (typeof kind !== 'string' || kind === '') throw new TypeError('kind must be a string that is not empty');
+    checkKind(kind);
     if (typeof factory !== 'function') throw new TypeError('factory must be a function');
     this.#kinds.set(kind, factory);
   }
@@ -32,7 +42,7 @@ export class DaemonFactoryRegistry {
     return this.#kinds.has(kind);
   }
 
-  /** @throws MigrationError `factory-not-found` */
+  /** @throws MigrationError `factory-not-found`, `state-failed` where it gives no daemon; what the factory throws */
   create(kind: string, config: unknown): MeshDaemon {
     const factory = this.#kinds.get(kind);
     if (!factory) {
@@ -42,16 +52,22 @@ export class DaemonFactoryRegistry {
         { details: { kind } },
       );
     }
-    return factory(config);
+    const daemon = factory(config);
+    requireDaemon(daemon, kind);
+    return daemon;
   }
 
-  /** This origin may move in, as that kind. */
+  /** This origin may move in, as that kind. @throws TypeError, and then nothing is expected that was not before */
   expect(kind: string, origin: bigint, config?: unknown, options: ExpectedDaemonOptions = {}): void {
+    checkKind(kind);
+    checkU64(origin, 'origin');
+    checkOptions(options, 'options', EXPECTED);
     this.#expected.set(origin, { kind, config, ...options });
   }
 
   /** From now on only that node may place this daemon here. @returns false where the daemon is not expected */
   bindOrchestrator(origin: bigint, orchestrator: bigint): boolean {
+    checkU64(orchestrator, 'orchestrator');
     const expected = this.#expected.get(origin);
     if (expected) this.#expected.set(origin, { ...expected, orchestrator });
     return expected !== undefined;
@@ -78,4 +94,26 @@ export class DaemonFactoryRegistry {
   fulfil(origin: bigint): void {
     this.#expected.delete(origin);
   }
+}
+
+function checkKind(kind: unknown): void {
+  if (typeof kind !== 'string') throw wrongType('kind', 'a string that is not empty', kind);
+  if (kind === '') throw new TypeError('kind must be a string that is not empty');
+}
+
+/** What no event could be handed to must not come to life. */
+function requireDaemon(made: unknown, kind: string): void {
+  const isAsync = isPromise(made);
+  // Whatever becomes of it, nobody waits for it.
+  if (isAsync) made.catch(() => {});
+  const process = (made as MeshDaemon | null | undefined)?.process;
+  if (!isAsync && typeof process === 'function') return;
+  const isObject = typeof made === 'object' && made !== null;
+  const gave = isAsync
+    ? 'a promise: what it waits for belongs before registerFactory, or into restore and process'
+    : isObject
+      ? `an object whose process is ${describe(process)}`
+      : describe(made);
+  const message = `the factory of kind "${kind}" must give a daemon, an object with process(), snapshot() and restore(); it gave ${gave}`;
+  throw new MigrationError('state-failed', message, { details: { kind } });
 }

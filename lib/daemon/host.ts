@@ -89,6 +89,10 @@ export interface DaemonHostOptions {
   readonly turn?: () => Promise<void>;
   /** An event made the daemon throw: it is counted, reported and passed over. */
   readonly onDaemonError?: (error: unknown, event: CausalEvent) => void;
+  /** The daemon has thrown when it was told of its end. Default: a process warning. */
+  readonly onEndError?: (error: MigrationError) => void;
+  /** The daemon is told of its end; resolves when it is done, whatever it throws. */
+  readonly onEnding?: (ended: Promise<void>) => void;
 }
 
 function systemClock(): bigint {
@@ -130,6 +134,11 @@ export class DaemonHost {
   #snapshotLength: number | undefined;
   /** The reading of a streamed state into memory. */
   #reading: StateReader | undefined;
+  /** Calls of the daemon that have not come back. */
+  #calls = 0;
+  /** The last of them has come back, and the copy has ended. */
+  #onQuiet: (() => void) | undefined;
+  #ended: Promise<void> | undefined;
 
   constructor(options: DaemonHostOptions) {
     this.#options = options;
@@ -339,22 +348,56 @@ export class DaemonHost {
     this.#heldOutputs = [];
   }
 
-  /** Frees memory outside the heap, and wipes the private half of the key. */
-  dispose(): void {
+  /**
+   * Wipes the private half of the key and frees memory outside the heap, at once, and tells the daemon that its copy here is
+   * over, once.
+   *
+   * @returns a promise where the daemon wants to hear that: until it is done, whatever it throws
+   */
+  dispose(): MaybePromise<void> {
     try {
       this.keypair.wipeSecret();
     } finally {
       this.free();
     }
+    return this.#ended;
   }
 
-  /** Frees memory outside the heap, and leaves the key to whom it belongs: for a copy that never came to life. */
-  free(): void {
+  /** The same, but leaves the key to whom it belongs: for a copy that never came to life. */
+  free(): MaybePromise<void> {
+    if (this.#disposed) return this.#ended;
     this.#disposed = true;
     this.#gate = 'fenced';
     this.#reading?.close();
     this.log.dispose();
     this.ledger.dispose();
+    this.#ended = this.#tellEnd();
+    return this.#ended;
+  }
+
+  /** Behind the calls that still run, and never on the stack of whoever ends the copy: the daemon may call back. */
+  #tellEnd(): Promise<void> | undefined {
+    const { daemon, onEnding, onEndError } = this.#options;
+    if (!(Symbol.asyncDispose in daemon || Symbol.dispose in daemon)) return undefined;
+    const quiet = new Promise<void>((resolve) => {
+      if (this.#calls === 0) resolve();
+      else this.#onQuiet = resolve;
+    });
+    const told = quiet.then(() =>
+      daemon[Symbol.asyncDispose] ? daemon[Symbol.asyncDispose]!() : daemon[Symbol.dispose]?.(),
+    );
+    const ended = told.catch((cause: unknown) => {
+      const message = `${this.#name()} threw when it was disposed of: ${messageOf(cause)}; its copy here has ended all the same`;
+      const error = new MigrationError('state-failed', message, { details: { origin: this.origin }, cause });
+      if (onEndError) onEndError(error);
+      else process.emitWarning(error.message, { code: error.kind });
+    });
+    onEnding?.(ended);
+    return ended;
+  }
+
+  #callOver(): void {
+    if (--this.#calls === 0) this.#onQuiet?.();
   }
 
   /**
@@ -493,7 +536,7 @@ export class DaemonHost {
   }
 
   #takeUpCarried({ chainLink, bindings }: StateSnapshot, { carried, own }: SplitState): void {
-    if (this.#disposed) throw new MigrationError('disposed', `${this.#name()} was ended while it was restored`);
+    if (this.#disposed) throw this.#hasEnded();
     // Without what our host carries, the chain goes on with the state's bytes as the last payload, as in the reference.
     const { codec } = this.#options;
     const nextParent = carried?.nextParent ?? codec.parentHash(chainLink, own);
@@ -588,19 +631,26 @@ export class DaemonHost {
     return this.#emit(outputs);
   }
 
-  /** The event's outputs; none where the daemon throws, or gives anything but payloads. */
+  /** The event's outputs; none where the daemon throws, or gives anything but payloads, or has ended meanwhile. */
   #processOne(event: CausalEvent): MaybePromise<readonly Uint8Array[]> {
+    if (this.#disposed) return [];
     this.#processed++;
     const failed = (error: unknown): readonly Uint8Array[] => {
       this.#failures++;
       this.#complain(error, event);
       return [];
     };
+    const over = (payloads: readonly Uint8Array[]) => {
+      this.#callOver();
+      return payloads;
+    };
+    this.#calls++;
     try {
       const outputs = this.#options.daemon.process(event);
-      return isPromise(outputs) ? outputs.then(payloadsOf).catch(failed) : payloadsOf(outputs);
+      if (isPromise(outputs)) return outputs.then(payloadsOf).then(over, (error) => over(failed(error)));
+      return over(payloadsOf(outputs));
     } catch (error) {
-      return failed(error);
+      return over(failed(error));
     }
   }
 
@@ -641,16 +691,28 @@ export class DaemonHost {
   }
 
   #callDaemon<T>(call: string, run: (daemon: MeshDaemon) => MaybePromise<T>): MaybePromise<T> {
+    if (this.#disposed) throw this.#hasEnded();
+    const over = (result: T): T => {
+      this.#callOver();
+      return result;
+    };
     const fail = (cause: unknown): never => {
+      this.#callOver();
       const why = messageOf(cause);
       throw new MigrationError('state-failed', `${this.#name()} threw in ${call}(): ${why}`, { cause });
     };
+    this.#calls++;
+    let result: MaybePromise<T>;
     try {
-      const result = run(this.#options.daemon);
-      return isPromise(result) ? result.catch(fail) : result;
+      result = run(this.#options.daemon);
     } catch (cause) {
       return fail(cause);
     }
+    return isPromise(result) ? result.then(over, fail) : over(result);
+  }
+
+  #hasEnded(): MigrationError {
+    return new MigrationError('disposed', `${this.#name()} has ended here`, { details: { origin: this.origin } });
   }
 
   #name(): string {

@@ -1,4 +1,5 @@
 import { MigrationError } from '../errors.js';
+import { checkU64 } from '../wire/arguments.js';
 import type { DaemonHost } from './host.js';
 
 const REMEMBERED_DEPARTURES = 10_000;
@@ -69,6 +70,7 @@ export class DaemonRegistry {
   require(origin: bigint): DaemonHost {
     const host = this.#hosts.get(origin);
     if (!host) {
+      checkU64(origin, 'origin');
       throw new MigrationError('daemon-not-found', `daemon ${origin} is not on this node`, { details: { origin } });
     }
     return host;

@@ -258,8 +258,8 @@ export interface RoleContext {
   readonly extensions: boolean;
   /** Whether a node reads them, where the mesh says so; undefined where it does not know. */
   speaks(node: bigint): boolean | undefined;
-  /** Whether a node can be reached, as far as anybody knows. */
-  isPeer(node: bigint): boolean;
+  /** Whether a node can be reached; undefined where nobody knows. */
+  isPeer(node: bigint): boolean | undefined;
   /** Trailers, and messages that the base protocol lacks, stay here where this node speaks no extensions. */
   send(destNode: bigint, message: MigrationMessage | ExtensionMessage, trailer?: Trailer): void;
   /** Sends base fields that are bytes already, with a trailer. */

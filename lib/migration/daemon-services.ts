@@ -263,8 +263,8 @@ export class DaemonServices implements MigrationServices {
     if (!factories || !expected) throw noFactory(origin, daemonKind);
     const isSealed = snapshot.identityEnvelope !== undefined;
     if (ask.attestation) verifyAttestation(snapshot.entityId, ask.attestation, isSealed);
-    const daemon = factories.create(expected.kind, expected.config);
-    const host = this.#arrival(this.#keypair(snapshot, expected, ask.keyless), expected.kind, daemon);
+    const keypair = this.#keypair(snapshot, expected, ask.keyless);
+    const host = this.#arrival(keypair, expected, factories);
     host.cameFrom = source;
     const abandon = (error: unknown): never => {
       registry.abandon(host);
@@ -306,12 +306,15 @@ export class DaemonServices implements MigrationServices {
   }
 
   /** A copy to be restored; where that cannot be made, the key that was opened for it is wiped. */
-  #arrival(keypair: EntityKeypair, kind: string, daemon: MeshDaemon): DaemonHost {
+  #arrival(keypair: EntityKeypair, { kind, config }: ExpectedDaemon, factories: DaemonFactoryRegistry): DaemonHost {
+    let host: DaemonHost | undefined;
     try {
-      const host = new DaemonHost(this.#options.host(keypair, kind, daemon));
+      // Behind the key, so that no daemon is made where that does not open.
+      host = new DaemonHost(this.#options.host(keypair, kind, factories.create(kind, config)));
       this.#options.registry.arrive(host);
       return host;
     } catch (error) {
+      void host?.free();
       keypair.dispose();
       throw error;
     }

@@ -98,7 +98,7 @@ export interface MigrationHandlerOptions {
   /** Nodes that may take daemons from here and place them here, beside this node itself; for the default `authorize`. */
   readonly orchestrators?: readonly bigint[];
   /** Where outputs of daemons on this node go, and what else a copy that moves in needs. */
-  readonly host?: Pick<DaemonHostOptions, 'onDaemonError' | 'clock' | 'turn'> & {
+  readonly host?: Pick<DaemonHostOptions, 'onDaemonError' | 'onEndError' | 'onEnding' | 'clock' | 'turn'> & {
     readonly publish?: (origin: bigint, outputs: readonly CausalEvent[], epoch: bigint) => void;
   };
   /** Default: what the halves' registries hold. */
@@ -752,7 +752,7 @@ export class MigrationSubprotocolHandler {
         return clock();
       },
       speaks: (node) => (this.#extensions ? speaksExtensions?.(node) : false),
-      isPeer: (node) => isPeer?.(node) ?? true,
+      isPeer: (node) => isPeer?.(node),
       send: (destNode, message, trailer) => {
         if (destNode === this.#localNode && (message.kind === 'MigrationFailed' || isExtension(message))) {
           this.#toSelf.push({ sender: half, message, trailer: withTrailer(trailer) });

@@ -263,7 +263,7 @@ export class MigrationProber {
     if (node === this.#ctx.localNode) {
       check.awaiting = this.#ctx.request('probe', 'examine', this.#askBy(check));
       this.#lookAgain(check);
-    } else if (!this.#ctx.isPeer(node)) this.#apply(check, 'unanswered', this.#unavailable(check));
+    } else if (this.#ctx.isPeer(node) === false) this.#apply(check, 'unanswered', this.#unavailable(check));
     else if (this.#ctx.speaks(node) !== true) this.#apply(check, 'unanswered', this.#notAskable(check));
     else if (count >= MAX_ASKED_PER_PEER) this.#apply(check, 'unanswered', this.#crowded(check));
     else this.#send(check);

@@ -922,6 +922,8 @@ export class MigrationSourceHandler extends RoleHandler<SourcePhase, SourceInput
       this.#release(record);
       return;
     }
+    // A node that has come back may be live by that very claim: it says so, or that it has no copy.
+    record.isTargetGone &&= this.ctx.isPeer(record.target) !== true;
     if (outcome === 'claimed' && record.isTargetGone) {
       // A live daemon that crashed with its node: this copy is the newest that is left. Of one that has lived on somebody must say so.
       this.#recover(record, { node: record.target, epoch: record.epoch + 1n });

@@ -55,6 +55,8 @@ export interface TargetRecord extends RoleRecord<TargetPhase> {
   fragments: FragmentReceiver | undefined;
   /** Without extensions: events that wait for one of a lower number. */
   numbered: NumberedEvents | undefined;
+  /** Events came from another than the known source: that they are replayed is no sign of life. */
+  hasOthersEvents: boolean;
   /** Without extensions: who else than the orchestrator may send events, and what waits for the word on its sender. */
   readonly eventSenders: Set<bigint>;
   eventsWaiting: Array<{ readonly message: BufferedEvents; readonly from: bigint }>;
@@ -68,6 +70,8 @@ export interface TargetRecord extends RoleRecord<TargetPhase> {
   asked: number;
   askedAt: number;
   chunksSeen: number;
+  /** When a chunk came, new or not. */
+  chunkAt: number;
   /** ActivateTarget has come. */
   isActivationWanted: boolean;
   /** What the source itself says that it has offered: it has stopped. A peer without extensions says nothing. */
@@ -112,6 +116,7 @@ export function newTargetRecord(
     log: undefined,
     fragments: undefined,
     numbered: undefined,
+    hasOthersEvents: false,
     eventSenders: new Set(),
     eventsWaiting: [],
     appliedThrough: 0n,
@@ -121,6 +126,7 @@ export function newTargetRecord(
     asked: 0,
     askedAt: now,
     chunksSeen: -1,
+    chunkAt: now,
     isActivationWanted: false,
     offered: undefined,
     epoch: 0n,

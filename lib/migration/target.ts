@@ -214,7 +214,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     if (record.file === 'wanted') return from;
     // A row that is refused is where it stopped: taken by itself, it is refused again, and answered.
     const { next, snapshot } = this.#reassembler!.feedBatch(batch, columns, from, to, this.ctx.now);
-    record.progressAt = this.ctx.now;
+    record.chunkAt = this.ctx.now;
     if (snapshot) this.#assembled(record, snapshot);
     return next;
   }
@@ -599,7 +599,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
         message.snapshotBytes,
         this.ctx.now,
       );
-      record.progressAt = this.ctx.now;
+      record.chunkAt = this.ctx.now;
       record.heldBytes += message.snapshotBytes.length;
       if (snapshot) this.#assembled(record, snapshot);
       else this.#askForFile(record);
@@ -683,6 +683,8 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
     const seen = this.#reassembler!.progress(record.origin)?.receivedChunks ?? 0;
     const isStill = seen === record.chunksSeen;
     record.chunksSeen = seen;
+    // By what is here, and not by each chunk: one that comes again and again is no progress.
+    if (!isStill) record.progressAt = Math.max(record.progressAt, record.chunkAt);
     // While a file is being taken up, nobody knows what is missing.
     if (isStill && !record.snapshot && record.awaiting === undefined) this.#nameMissing(record);
   }
@@ -770,21 +772,33 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
       this.#askWhetherEventsAllowed(record, message, from);
       return;
     }
-    record.progressAt = this.ctx.now;
+    const isFromSource = from === record.source;
+    if (isFromSource) this.#livesOn(record);
     // Logged events from a node that is both are the source's: its orchestrator may not have heard of the restore yet.
     if (from === record.orchestrator && trailer?.logFrom === undefined) {
+      if (!record.restoreHeard) this.#livesOn(record);
       record.restoreHeard = true;
       record.reportReplayed = record.try === undefined || message.events.length === 0;
     }
     const isNew = record.numbered
       ? this.#takeNumbered(record, record.numbered, message)
       : this.#takeLogged(record, message, trailer);
+    if (isNew && record.source === undefined) this.#livesOn(record);
+    record.hasOthersEvents ||= isNew && record.source !== undefined && !isFromSource;
     // Nothing new: the acknowledgement was lost, or the source asks for it.
-    if (!isNew && from === record.source) this.#acknowledgeEvents(record);
-    if (from === record.source && trailer?.logCount !== undefined) this.#offerHeard(record, trailer);
+    if (!isNew && isFromSource) this.#acknowledgeEvents(record);
+    if (isFromSource && trailer?.logCount !== undefined) this.#offerHeard(record, trailer);
     this.#replayNext(record);
     this.#tellReplayedWhenWanted(record);
     this.#claimWhenWhole(record);
+  }
+
+  /**
+   * Patience begins anew. Where the source is known, by its own frames, reminders too, by the first of each that its orchestrator
+   * sends, and by what is done here: an orchestrator that repeats itself, or makes events up, keeps no copy and no key here.
+   */
+  #livesOn(record: TargetRecord): void {
+    record.progressAt = this.ctx.now;
   }
 
   #offerHeard(record: TargetRecord, offered: Trailer): void {
@@ -805,11 +819,13 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
 
   /** A part of the event that comes next; another is passed over, as events are. */
   #takeFragment(record: TargetRecord, fragment: EventFragment): void {
-    record.progressAt = this.ctx.now;
     record.fragments ??= new FragmentReceiver();
     const { fragments } = record;
     const log = this.#logOf(record);
+    const before = fragments.offset(fragment.number);
     const event = fragments.take(record.origin, fragment, log);
+    // Where the source is known, only it sends any.
+    if (record.source !== undefined || event || fragments.offset(fragment.number) > before) this.#livesOn(record);
     if (event) {
       log.append(event);
       this.#replayNext(record);
@@ -877,7 +893,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   }
 
   #replayed(record: TargetRecord): void {
-    record.progressAt = this.ctx.now;
+    if (!record.hasOthersEvents) this.#livesOn(record);
     record.appliedThrough = record.log!.firstNumber - 1n;
     this.#acknowledgeEvents(record);
     this.#replayNext(record);
@@ -894,6 +910,7 @@ export class MigrationTargetHandler extends RoleHandler<TargetPhase, TargetInput
   }
 
   #activationWanted(record: TargetRecord): void {
+    if (!record.isActivationWanted) this.#livesOn(record);
     record.isActivationWanted = true;
     if (record.try === undefined) record.offered = {};
     const rest = record.numbered?.takeAll() ?? [];

@@ -2,6 +2,7 @@ import { MigrationError } from '../errors.js';
 import { millisecondsFromZero } from '../limits.js';
 import type { MigrationMode, MigrationPhase, MigrationProgress } from '../migration/core.js';
 import { asMigrationError } from '../migration/failure.js';
+import { checkOptions } from '../options.js';
 import type { Environment } from './environment.js';
 import { Latest } from './latest.js';
 import { type HandleProgress, type MigrationState, ProgressMeter } from './progress.js';
@@ -104,12 +105,12 @@ export class MigrationHandle implements AsyncDisposable {
    * Resolves when the daemon is live on the target.
    *
    * @param options `timeout` in milliseconds; the migration goes on when it has passed
-   * @throws MigrationError why the migration failed, or `timed-out`; RangeError where that is no time
+   * @throws MigrationError why the migration failed, or `timed-out`; TypeError or RangeError where that is no time
    */
   async wait(options: { readonly timeout?: number } = {}): Promise<void> {
+    checkOptions(options, 'options', { timeout: millisecondsFromZero }, '{ timeout: 5_000 }');
     const { timeout } = options;
     if (timeout === undefined) return this.#settled;
-    millisecondsFromZero(timeout, 'timeout');
     let stop = () => {};
     const late = new Promise<never>((_, reject) => {
       stop = this.#options.environment.after(timeout, () => {

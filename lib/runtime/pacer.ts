@@ -14,6 +14,13 @@ export interface PacerOptions {
   readonly isPeer: (destNode: bigint) => boolean;
 }
 
+/** @throws RangeError where the rate is no number of at least 7,000: slower, and a migration would end at a deadline */
+export function checkRate(rate: number, name: string): void {
+  if (typeof rate === 'number' && rate >= MAX_SNAPSHOT_CHUNK_SIZE) return;
+  const least = `${MAX_SNAPSHOT_CHUNK_SIZE}, one chunk a second`;
+  throw new RangeError(`${name} must be a number of at least ${least}, got ${String(rate)}`);
+}
+
 interface Waiting {
   readonly destNode: bigint;
   readonly frames: FrameProducer;
@@ -33,14 +40,9 @@ export class Pacer {
   #allowance = 0;
   #filledAt: number;
 
-  /** @throws RangeError where the rate is no number of at least 7,000: one chunk a second */
+  /** @throws RangeError */
   constructor(options: PacerOptions) {
-    const { maxBytesPerSecond: rate } = options;
-    // Slower, and a migration would end at a deadline.
-    if (rate !== undefined && !(typeof rate === 'number' && rate >= MAX_SNAPSHOT_CHUNK_SIZE)) {
-      const least = `${MAX_SNAPSHOT_CHUNK_SIZE}, one chunk a second`;
-      throw new RangeError(`maxBytesPerSecond must be a number of at least ${least}, got ${String(rate)}`);
-    }
+    if (options.maxBytesPerSecond !== undefined) checkRate(options.maxBytesPerSecond, 'maxBytesPerSecond');
     this.#options = options;
     this.#filledAt = options.nowMs();
   }

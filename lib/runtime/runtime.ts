@@ -7,7 +7,6 @@ import { MigrationError } from '../errors.js';
 import { EntityKeypair } from '../identity/entity-keypair.js';
 import { createMigrationIdentityContext } from '../identity/identity-context.js';
 import { NodeKeys } from '../identity/node-keys.js';
-import { millisecondsFromZero } from '../limits.js';
 import type { MaybePromise } from '../maybe-promise.js';
 import { whenReady } from '../maybe-promise.js';
 import type { FrameBatch, Mesh } from '../mesh/mesh.js';
@@ -25,8 +24,7 @@ import { Arrivals } from '../spool/arrivals.js';
 import { SpoolFolder } from '../spool/folder.js';
 import { spoolError } from '../spool/spool-error.js';
 import type { SpoolStorage } from '../spool/storage.js';
-import { MAX_POSITION_BYTES } from '../state/channel-positions.js';
-import { checkBytes, checkU64 } from '../wire/arguments.js';
+import { checkU64 } from '../wire/arguments.js';
 import type { MigrationCodec } from '../wire/codec.js';
 import { createCodec } from '../wire/engine.js';
 import type { EventLogOptions } from '../wire/event-log.js';
@@ -35,8 +33,17 @@ import type { CausalEvent } from '../wire/link.js';
 import { SUBPROTOCOL_MIGRATION } from '../wire/message.js';
 import { checkEvents } from '../wire/typescript/frame.js';
 import { type CanMigrateOptions, livesNowhere, notRunning } from './can-migrate.js';
+import {
+  checkCanMigrateOptions,
+  checkExpectOptions,
+  checkForceOptions,
+  checkRuntimeOptions,
+  checkStartOptions,
+  checkSubscribeOptions,
+} from './check-options.js';
 import { DeliveryEndpoint } from './delivery-endpoint.js';
 import { DrainThrottle } from './drain.js';
+import { Endings } from './endings.js';
 import { type Environment, systemEnvironment } from './environment.js';
 import { FencedSpool } from './fenced-spool.js';
 import { MigrationHandle } from './handle.js';
@@ -88,6 +95,7 @@ export class DaemonRuntime {
   readonly #lastHandles = new BoundedMemory<MigrationHandle>(REMEMBERED_HANDLES);
   readonly #subscriptions: Subscriptions;
   readonly #services: RuntimeServices;
+  readonly #endings = new Endings();
   readonly #spool: RuntimeSpool | undefined;
   readonly #onError: (error: MigrationError) => void;
   /** Nodes to which frames have been sent while the current batch was handled. */
@@ -104,7 +112,9 @@ export class DaemonRuntime {
   #ended: Promise<void> | undefined;
 
   constructor(options: DaemonRuntimeOptions) {
+    checkRuntimeOptions(options);
     const { mesh, environment = systemEnvironment } = options;
+    requireFree(mesh);
     const storage = spoolStorage(options);
     this.#mesh = mesh;
     this.#environment = environment;
@@ -195,6 +205,7 @@ export class DaemonRuntime {
       () => this.#held.releaseAll(),
       environment,
     );
+    taken.add(mesh);
   }
 
   get nodeId(): bigint {
@@ -372,13 +383,14 @@ export class DaemonRuntime {
         this.#disposeOf(host);
         return left;
       },
+      endings: this.#endings,
       stopReceiving: () => {
         this.#isDeaf = true;
       },
       stop: () => this.#stop(),
       spool: this.#spool && endingSpool(this.#spool, starting),
     };
-    return new Shutdown(node, deadlineMs).run();
+    return new Shutdown(node, deadlineMs).run().finally(() => taken.delete(this.#mesh));
   }
 
   /** Whoever still waits for something of this node gets an answer. */
@@ -397,7 +409,7 @@ export class DaemonRuntime {
   /** Whatever one key's memory refuses, the others are wiped. */
   #disposeOf(host: DaemonHost): void {
     try {
-      this.#registry.remove(host.origin)?.dispose();
+      void this.#registry.remove(host.origin)?.dispose();
     } catch (error) {
       this.#complain(asMigrationError(error));
     }
@@ -453,7 +465,7 @@ export class DaemonRuntime {
     try {
       await host.restore(decoded);
     } catch (error) {
-      host.free();
+      await host.free();
       throw error;
     }
     return this.#bringToLife('spawnFromSnapshot', host);
@@ -471,7 +483,7 @@ export class DaemonRuntime {
       this.#subscriptions.revived(host);
       return origin;
     } catch (error) {
-      host.free();
+      await host.free();
       throw error;
     }
   }
@@ -488,7 +500,7 @@ export class DaemonRuntime {
   }
 
   /**
-   * Ends a daemon that lives here.
+   * Ends a daemon that lives here. Resolves when its `[Symbol.asyncDispose]` has, where it has one.
    *
    * @throws MigrationError `daemon-not-found`, `already-migrating`, `ownership-lost` where it lives elsewhere by now;
    * `register-unavailable`: to be called again
@@ -509,6 +521,8 @@ export class DaemonRuntime {
    * `ownership-lost` where it lives on elsewhere; of one in the spool also `spool-damaged`, `factory-not-found`, `state-failed`
    */
   async recover(origin: bigint, options: { readonly force?: boolean } = {}): Promise<Recovery> {
+    checkU64(origin, 'origin');
+    checkForceOptions(options);
     this.#requireReady('recover');
     const owner = await this.#ownership.holder(origin);
     if (!options.force) this.#requireGone(origin, owner, 'nothing is recovered');
@@ -546,6 +560,8 @@ export class DaemonRuntime {
    * is another node in the mesh, `already-migrating`, `ownership-lost` where it has got another owner meanwhile
    */
   async forget(origin: bigint, options: { readonly force?: boolean } = {}): Promise<void> {
+    checkU64(origin, 'origin');
+    checkForceOptions(options);
     this.#requireReady('forget');
     if (this.#registry.get(origin) || this.#spool?.takeUp.waits(origin)) throw copyIsHere(origin, this.nodeId);
     if (this.#handler.isMigrating(origin)) throw alreadyMigrating(origin);
@@ -577,8 +593,9 @@ export class DaemonRuntime {
     const isOver = !refused || refused.kind === 'daemon-not-found' || refused.kind === 'ownership-lost';
     if (!isOver) throw refused;
     this.#mesh.forget(origin);
-    this.#registry.remove(origin)?.dispose();
+    const ended = this.#registry.remove(origin)?.dispose();
     this.#spool?.fenced.drop(origin);
+    await ended;
     if (refused?.kind === 'ownership-lost') throw refused;
   }
 
@@ -594,6 +611,7 @@ export class DaemonRuntime {
 
   /** Whether a live copy is here. */
   has(origin: bigint): boolean {
+    checkU64(origin, 'origin');
     const host = this.#registry.get(origin);
     return host?.isLive === true;
   }
@@ -698,11 +716,9 @@ export class DaemonRuntime {
     channel: string,
     options: SubscribeChannelOptions = {},
   ): Promise<void> {
+    checkSubscribeOptions(options);
     this.#requireReady('subscribeChannel');
     const { token, after } = options;
-    if (after !== undefined) checkBytes(after, 'after');
-    if (after && after.length > MAX_POSITION_BYTES)
-      throw new TypeError(`after must be at most ${MAX_POSITION_BYTES} bytes, got ${after.length}`);
     const host = this.#hostHere(origin);
     // What cannot be recorded is refused before the mesh is asked.
     const trial = this.#codec.createLedger();
@@ -754,8 +770,10 @@ export class DaemonRuntime {
    * For each origin the last call stands, of this and of `registerMigrationTargetIdentity`.
    *
    * @param config handed to the factory
+   * @throws TypeError where an argument is none: nothing is bound then, nor expected that was not before
    */
   expectMigration(kind: string, origin: bigint, config?: unknown, options: ExpectMigrationOptions = {}): void {
+    checkExpectOptions(options);
     this.#factories.expect(kind, origin, config, options);
   }
 
@@ -773,6 +791,7 @@ export class DaemonRuntime {
     options: ExpectMigrationOptions = {},
   ): void {
     requireKeypair(keypair);
+    checkExpectOptions(options);
     this.#factories.expect(kind, keypair.originHash, config, { ...options, keypair });
   }
 
@@ -785,6 +804,7 @@ export class DaemonRuntime {
     checkU64(origin, 'origin');
     checkU64(source, 'source');
     checkU64(target, 'target');
+    checkStartOptions(options);
     this.#requireReady('startMigration');
     this.#requirePeers(source, target);
     if (this.#handles.has(origin)) throw alreadyMigrating(origin);
@@ -812,11 +832,10 @@ export class DaemonRuntime {
     target: bigint,
     options: CanMigrateOptions = {},
   ): Promise<readonly MigrationObstacle[]> {
-    const { transportIdentity = true, timeout: deadlineMs } = options;
-    if (deadlineMs !== undefined) millisecondsFromZero(deadlineMs, 'timeout');
     checkU64(origin, 'origin');
     checkU64(target, 'target');
-    if (options.source !== undefined) checkU64(options.source, 'source');
+    checkCanMigrateOptions(options);
+    const { transportIdentity = true, timeout: deadlineMs } = options;
     if (!this.#ready) return [notRunning(this.nodeId)];
     const source = options.source ?? (await this.#livesOn(origin));
     if (source === undefined) return [livesNowhere(origin)];
@@ -837,10 +856,6 @@ export class DaemonRuntime {
 
   #handle(origin: bigint, source: bigint, target: bigint, options: StartMigrationOptions): MigrationHandle {
     const { transportIdentity = true, retryNotReady = true, mode = 'pause', signal, onProgress } = options;
-    if (mode !== 'pause' && mode !== 'live') throw new TypeError(`mode must be 'pause' or 'live', got ${String(mode)}`);
-    if (signal !== undefined && !(signal instanceof AbortSignal)) throw new TypeError('signal must be an AbortSignal');
-    if (onProgress !== undefined && typeof onProgress !== 'function')
-      throw new TypeError(`onProgress must be a function, got a ${typeof onProgress}`);
     const begin = () => {
       this.#requireReady('startMigration');
       // One that was there before may be gone when it is tried again.
@@ -950,6 +965,8 @@ export class DaemonRuntime {
           ),
         );
       },
+      onEndError: (error) => this.#complain(error),
+      onEnding: (ended) => this.#endings.add({ origin, name: daemon.name }, ended),
     };
   }
 }
@@ -999,6 +1016,17 @@ function spoolStorage({ spool, nodeKeys }: DaemonRuntimeOptions): SpoolStorage |
     );
   }
   return typeof spool === 'string' ? new SpoolFolder(spool) : spool;
+}
+
+/** Places in a mesh that a runtime of this thread is on: a mesh has one listener per subprotocol, so a second one would take its frames. */
+const taken = new WeakSet<Mesh>();
+
+/** @throws TypeError */
+function requireFree(mesh: Mesh): void {
+  if (!taken.has(mesh)) return;
+  throw new TypeError(
+    `mesh must be of this runtime alone, and another one is node ${mesh.nodeId} on it; join() gives each its own, and shutdown() ends the other`,
+  );
 }
 
 /** Full key pairs that a daemon of this thread lives by: a runtime wipes its daemons' keys, so none may have two. */

@@ -7,6 +7,8 @@ import type { Mesh } from '../mesh/mesh.js';
 import type { MigrationStatus } from '../migration/core.js';
 import { asMigrationError } from '../migration/failure.js';
 import type { MigrationSubprotocolHandler } from '../migration/handler.js';
+import { checkOptions } from '../options.js';
+import type { Endings } from './endings.js';
 import type { Environment } from './environment.js';
 import type { Ownership } from './ownership.js';
 
@@ -26,7 +28,7 @@ export interface ShutdownOptions {
   /**
    * Milliseconds within which everything ends, whatever hangs: 0 to 2^31 - 1. Until eight tenths of it the migrations that are
    * decided are waited for, then offers that nobody has taken up are taken back, and from nine tenths on nothing is waited
-   * for but the register and the mesh. Default: 10,000.
+   * for but the register, the mesh and daemons that are being disposed of. Default: 10,000.
    */
   readonly deadlineMs?: number;
 }
@@ -42,6 +44,8 @@ export interface EndingNode {
   readonly cancelWaiting: () => void;
   /** Wipes the key of a copy here, and frees it, at once. @returns a promise while it lets go of its channels */
   readonly dispose: (host: DaemonHost) => MaybePromise<void>;
+  /** Daemons that are being told of their end, of these copies and of earlier ones. */
+  readonly endings: Endings;
   /** What comes in from here on is lost. */
   readonly stopReceiving: () => void;
   /** Ends everything else that waits or ticks. */
@@ -62,10 +66,15 @@ export interface EndingSpool {
   readonly letGo: () => Promise<void>;
 }
 
-/** @throws RangeError */
-export function deadlineOf({ deadlineMs = DEFAULT_DEADLINE_MS }: ShutdownOptions): number {
-  if (typeof deadlineMs === 'number' && deadlineMs >= 0 && deadlineMs <= MAX_DEADLINE_MS) return deadlineMs;
-  throw new RangeError(`deadlineMs must be a number of milliseconds from 0 to 2^31 - 1, got ${String(deadlineMs)}`);
+/** @throws TypeError, RangeError */
+export function deadlineOf(options: ShutdownOptions): number {
+  checkOptions(options, 'options', { deadlineMs: checkDeadline }, '{ deadlineMs: 5_000 }');
+  return options.deadlineMs ?? DEFAULT_DEADLINE_MS;
+}
+
+function checkDeadline(value: number, name: string): void {
+  if (typeof value === 'number' && value >= 0 && value <= MAX_DEADLINE_MS) return;
+  throw new RangeError(`${name} must be a number of milliseconds from 0 to 2^31 - 1, got ${String(value)}`);
 }
 
 /** Ends a node: its migrations first, in each role as ARCHITECTURE.md says, and its daemons with it. */
@@ -105,6 +114,8 @@ export class Shutdown {
       () => this.#leaveRegister(),
       () => this.#leaveMesh(),
       () => this.#leaveSpool(),
+      // Last, so that one that hangs takes nothing else's time.
+      () => this.#endDaemons(),
     ];
     // What goes wrong in one keeps no other from its turn. The first begins before this call returns.
     for (const step of steps) {
@@ -220,6 +231,11 @@ export class Shutdown {
 
   async #leaveSpool(): Promise<void> {
     if (this.#spoolLetGo && !(await this.#settles(this.#spoolLetGo, 1))) throw spoolHangs(this.#node.mesh.nodeId);
+  }
+
+  async #endDaemons(): Promise<void> {
+    const { endings } = this.#node;
+    if (!(await this.#settles(endings.whenOver(), 1))) this.#left.push(...endings.unfinished());
   }
 
   /**

@@ -348,10 +348,12 @@ export class TakeUp {
     const { migration, state } = record;
     const carried = state && (await splitState(state.carried[0]!, () => environment.turn())).carried;
     const expected = factories.expected(migration.origin, migration.daemonKind);
-    const daemon = factories.create(expected?.kind ?? migration.daemonKind, expected?.config);
     const keypair = this.#openKey(migration);
-    const host = new DaemonHost(hostOptions(keypair, migration.daemonKind, daemon));
+    let host: DaemonHost | undefined;
     try {
+      // Behind the key, so that no daemon is made where that does not open.
+      const daemon = factories.create(expected?.kind ?? migration.daemonKind, expected?.config);
+      host = new DaemonHost(hostOptions(keypair, migration.daemonKind, daemon));
       await host.restore(codec.decodeSnapshot(record.snapshot));
       const stood = state && carried && { head: state.head, carried };
       const led = await host.standWhere(stood, record.events, migration.mode === 'live');
@@ -360,7 +362,8 @@ export class TakeUp {
       host.movingTo = migration.target;
       return host;
     } catch (error) {
-      host.dispose();
+      if (host) void host.dispose();
+      else keypair.dispose();
       throw error;
     }
   }

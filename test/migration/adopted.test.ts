@@ -1,8 +1,9 @@
 import * as assert from 'uvu/assert';
 import { MigrationError } from '../../lib/index.js';
+import type { MigrationHandlerOptions } from '../../lib/migration/handler.js';
 import type { WithdrawalOutcome } from '../../lib/migration/ownership.js';
 import { events, refusal, suite } from '../support.js';
-import { EPOCH, Node, ORCHESTRATOR, ORIGIN, STRANGER, sent, TARGET } from './harness.js';
+import { EPOCH, Node, ORCHESTRATOR, ORIGIN, STRANGER, sent, TARGET, turns } from './harness.js';
 
 const ATTEMPT = 7n;
 const MIGRATION = {
@@ -17,8 +18,8 @@ const MIGRATION = {
 } as const;
 
 /** A source that was started again, with a log of three events, and what it sent. */
-function adopted(back?: MigrationError) {
-  const node = new Node();
+function adopted(back?: MigrationError, options: MigrationHandlerOptions = {}) {
+  const node = new Node(options);
   const log = node.own();
   for (const event of events(77n, 1, 3)) log.append(event);
   node.handler.tick(0);
@@ -98,6 +99,24 @@ for (const outcome of ['claimed', 'lived-on'] as const) {
     assert.is(node.handler.isMigrating(ORIGIN), outcome === 'lived-on');
   });
 }
+
+adoption('whose target was gone, and has come back when the register answers, waits for its word', async () => {
+  let isBack = false;
+  const node = adopted(undefined, { isPeer: () => isBack });
+  let answer = (_: 'claimed') => {};
+  node.answers.withdraw = () =>
+    new Promise((resolve) => {
+      answer = resolve;
+    });
+  node.handler.peerGone(TARGET);
+  isBack = true;
+  answer('claimed');
+  await turns();
+  assert.equal([node.asks('recover').length, node.handler.isMigrating(ORIGIN)], [0, true]);
+  node.answers.recover = () => ({ epoch: EPOCH + 2n });
+  node.takes(TARGET, message('CopyMissing'), { try: ATTEMPT, epoch: EPOCH + 1n });
+  assert.is(node.asks('recover').length, 1);
+});
 
 const OUTCOMES: ReadonlyArray<readonly [WithdrawalOutcome, { resumed?: bigint; released?: true }]> = [
   ['withdrawn', { resumed: EPOCH + 1n }],

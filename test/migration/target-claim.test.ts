@@ -116,6 +116,19 @@ claims('does not count what came behind a gap, and takes what comes twice once',
   assert.equal(node.asks('claim')[0]?.offer.logDigest, logOf(events(PUBLISHER, 1, 4)));
 });
 
+claims(
+  'is not made for other events than the source says that it has logged: without a register nobody else would notice',
+  () => {
+    const node = holding();
+    feed(node, 1, 2);
+    const word = { kind: 'BufferedEvents', daemonOrigin: ORIGIN, events: [] } as const;
+    node.takes(SOURCE, word, { try: TRY, logFrom: 3n, logCount: 2n, logDigest: logOf(events(PUBLISHER, 2, 2)) });
+    node.takes(ORCHESTRATOR, ACTIVATE, { try: TRY });
+    assert.is(node.asks('claim').length, 0);
+    assert.is(node.asks('discard').length, 1);
+  },
+);
+
 /** What would end a copy that is not being claimed. */
 const ENDS: Readonly<Record<string, (node: Node) => void>> = {
   'a failure that its source tells': (node) => fails(node, SOURCE),

@@ -33,6 +33,19 @@ mapping('every rule has its row, and every setting', () => {
     assert.ok(readme.includes(`| \`${model} ${flags.join(' ')}\` |`), `${flags}`);
 });
 
+mapping('a row has as many cells as its table, and those that name code or tests name nothing else', () => {
+  const tables = readme.split('\n\n').filter((block) => block.startsWith('| '));
+  assert.ok(tables.length > 6);
+  const cellsOf = (row: string) => row.slice(2, -2).split(' | ');
+  for (const [head, , ...rows] of tables.map((table) => table.trimEnd().split('\n'))) {
+    for (const row of rows) {
+      assert.is(cellsOf(row).length, cellsOf(head!).length, row);
+      const [, , ...places] = cellsOf(row).filter((_, at) => at < 2 || /^(where|tests)/.test(cellsOf(head!)[at]!));
+      for (const cell of places) assert.match(cell, /^`(lib|test)\/[^`]+`(, `(lib|test)\/[^`]+`)*$/, row);
+    }
+  }
+});
+
 mapping('what a row says to stand somewhere in the code stands there', () => {
   const places = [...readme.matchAll(/`((?:lib|test)\/[\w/.-]+\.ts)(?:: ([^`]+))?`/g)];
   assert.ok(places.length > 40);

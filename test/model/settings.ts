@@ -49,8 +49,10 @@ const LIAR = ['TRIES=2', 'LIAR'];
 const BARE = ['TRIES=2', 'LIAR', 'BARE'];
 const DELAYED = ['TRIES=2', 'LIAR', 'RDELAY'];
 const DELAYED_3 = ['TRIES=3', 'RDELAY'];
+const AHEAD = ['TRIES=2', 'LIAR', 'RDELAY', 'AHEAD'];
 const LIVE = ['TRIES=2', 'LIAR', 'RDELAY', 'LIVE', 'NONDET'];
 const SPOOL = ['TRIES=2', 'RDELAY', 'CRASHLIVE', 'SPOOL'];
+const AWAY = ['TRIES=2', 'RDELAY', 'SPOOL', 'LIVE', 'ENDLESS'];
 const CHANNELS = ['TRIES=3'];
 
 export const SETTINGS: readonly Setting[] = [
@@ -63,8 +65,10 @@ export const SETTINGS: readonly Setting[] = [
   { model: 'migration', flags: ['TRIES=3', 'LIAR', 'RDELAY'] },
   { model: 'migration', flags: ['TRIES=3', 'LIAR', 'RDELAY', 'LIVE', 'NONDET'] },
   { model: 'migration', flags: ['TRIES=2', 'E=3', 'LIAR', 'RDELAY'] },
+  { model: 'migration', flags: AHEAD },
   { model: 'migration', flags: ['TRIES=2', 'LIAR', 'RDELAY', 'CRASHLIVE'] },
   { model: 'migration', flags: SPOOL },
+  { model: 'migration', flags: AWAY },
   { model: 'migration', flags: ['TRIES=2', 'LIAR', 'RDELAY', 'CRASHLIVE', 'SPOOL'], long: true },
   { model: 'migration', flags: ['TRIES=4', 'LIAR', 'RDELAY'], long: true },
   { model: 'migration', flags: ['TRIES=3', 'E=3', 'LIAR', 'RDELAY'], long: true },
@@ -101,6 +105,7 @@ export const RULES: readonly Rule[] = [
     'BLIND_WITHDRAW',
     'NO_WEPOCH',
   ]),
+  ...rules('migration', AHEAD, 'never_two', ['CLAIM_BLIND', 'OFFER_BLIND']),
   ...rules('migration', DELAYED, 'never_none', [
     'FORGED_CONFIRM',
     'HIGHER_ENDS_SOURCE',
@@ -131,6 +136,7 @@ export const RULES: readonly Rule[] = [
     'RESTART_LIVE',
     'OWNER_ONLY',
   ]),
+  ...rules('migration', AWAY, 'nothing_lost', ['RECOVER_LIVED_ON']),
   ...rules('migration', SPOOL, 'never_none', ['SPOOL_LATE', 'RESTART_FORGETS']),
   ...rules('migration', SPOOL, 'it_ends', ['OWN_FURTHER']),
   ...rules('channels', CHANNELS, 'once_in_order', [
@@ -169,6 +175,8 @@ export const COVERS: readonly Cover[] = [
   { model: 'migration', flags: DELAYED, cover: 4 },
   { model: 'migration', flags: SPOOL, cover: 5 },
   { model: 'migration', flags: SPOOL, cover: 6 },
+  { model: 'migration', flags: SPOOL, cover: 7 },
+  { model: 'migration', flags: AHEAD, cover: 8 },
   { model: 'channels', flags: CHANNELS, cover: 1 },
   { model: 'channels', flags: CHANNELS, cover: 2 },
   { model: 'channels', flags: CHANNELS, cover: 3 },

@@ -19,6 +19,12 @@ async function world(make: () => Recorder = () => new Recorder()) {
     release = resolve;
   });
   const seats = [mesh.join(1n), mesh.join(2n)];
+  const publishedByTarget: bigint[] = [];
+  const publish = seats[1]!.publish.bind(seats[1]);
+  seats[1]!.publish = (channel, epoch, published) => {
+    for (const { link } of published) publishedByTarget.push(link.sequence);
+    return publish(channel, epoch, published);
+  };
   const [a, b] = seats.map((seat) => {
     const runtime = new DaemonRuntime({ mesh: seat, orchestrators: [1n, 2n] });
     runtime.registerFactory('recorder', () => {
@@ -38,11 +44,11 @@ async function world(make: () => Recorder = () => new Recorder()) {
     assert.is(createCodec().verifyChain(genesis, new Uint8Array(0), outputs), count, 'one chain');
   };
   const end = () => Promise.all([a.shutdown(), b.shutdown()]);
-  return { a, b, origin, daemons, outputs, release, oneChain, end };
+  return { a, b, origin, daemons, outputs, publishedByTarget, release, oneChain, end };
 }
 
 live('goes on processing and publishing until it stops; what the replay puts out is not published again', async () => {
-  const { a, b, origin, daemons, outputs, release, oneChain, end } = await world();
+  const { a, b, origin, daemons, outputs, publishedByTarget, release, oneChain, end } = await world();
   await a.deliver(origin, events(PUBLISHER, 1, 50));
   const handle = a.startMigration(origin, 1n, 2n, { mode: 'live' });
   await eventually('the copy is there', () => daemons.length === 2);
@@ -58,6 +64,9 @@ live('goes on processing and publishing until it stops; what the replay puts out
   await eventually('all are out', () => outputs.length === 850);
   assert.equal(daemons[1]!.seen, numbers(1, 850));
   oneChain(850);
+  // The mesh would pass over what comes again.
+  assert.equal(publishedByTarget, numbers(851 - publishedByTarget.length, 850));
+  assert.ok(publishedByTarget.length < 850 - 350, 'none of what its source has published');
   assert.is(handle.status.pauseMs < 5_000, true);
   await end();
 });

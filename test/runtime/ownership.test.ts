@@ -281,6 +281,16 @@ for (const fault of ['answers false', 'rejects'] as const) {
   });
 }
 
+for (const fault of ['answers false', 'rejects'] as const) {
+  ownership(`a recovery from whoever has the daemon that took effect and ${fault} is not made twice`, async () => {
+    const { register, source } = standing(CLAIMED);
+    register.fault = fault;
+    assert.equal(await source.recover(DAEMON, undefined), { epoch: 3n });
+    assert.equal(register.entry, RECOVERED);
+    assert.is(register.writes, 1);
+  });
+}
+
 ownership('a recovery from another than the owner that is known to be gone is refused', async () => {
   const { register, source } = standing(CLAIMED);
   await refusal('ownership-lost', () => source.recover(DAEMON, { ...LOST, epoch: 1n }));

@@ -5,7 +5,7 @@ import { type Ledger, outputsOf, publisherOf, sequenceOf } from './ledger-daemon
 
 /** A promise that was broken, and how. */
 export interface Violation {
-  /** `never-two`, `never-none`, `nothing-lost`, `nothing-twice`, `order`, `chain`, `it-ends`, `custody`, `bounded`, `stranger`, `error` */
+  /** `never-two`, `never-none`, `nothing-lost`, `nothing-twice`, `order`, `chain`, `it-ends`, `custody`, `bounded`, `stranger`, `disposal`, `error` */
   readonly promise: string;
   readonly text: string;
 }
@@ -357,12 +357,25 @@ export class History {
     }
   }
 
-  /** A copy, live or not, has processed one more event. */
-  processed(ledger: Ledger, entry: number): void {
+  /** A copy has processed one more event; what a held one processes is looked at when that goes live. */
+  processed(ledger: Ledger): void {
+    if (ledger.isHeld) return;
+    while (ledger.judged < ledger.entries.length) this.#judge(ledger, ledger.judged++);
+  }
+
+  /** A copy is live, and has processed what was logged for it: all that is owed is in it. */
+  wentLive(ledger: Ledger, owed: ReadonlyMap<number, number>): void {
+    ledger.isHeld = false;
+    this.processed(ledger);
+    for (const [publisher, through] of owed) this.#requireAll(ledger, publisher, through);
+  }
+
+  #judge(ledger: Ledger, at: number): void {
+    const entry = ledger.entries[at]!;
     const publisher = publisherOf(entry);
     const sequence = sequenceOf(entry);
     const { excused, sent } = this.#account(publisher);
-    const last = lastOf(ledger.entries, publisher, ledger.entries.length - 1);
+    const last = lastOf(ledger.entries, publisher, at);
     const where = `daemon ${ledger.daemon} on node ${ledger.node}`;
     if (sequence > sent)
       this.#complain('nothing-twice', `${where} processed event ${sequence} of ${publisher}, which nobody sent`);
@@ -376,11 +389,6 @@ export class History {
   owed(daemon: number, isChannel: (publisher: number) => boolean): ReadonlyMap<number, number> {
     const publishers = this.#publishers[daemon]!.filter((publisher) => !isChannel(publisher));
     return new Map(publishers.map((publisher) => [publisher, this.#account(publisher).accepted]));
-  }
-
-  /** A copy is live, and has processed what was logged for it: all that is owed is in it. */
-  settled(ledger: Ledger, owed: ReadonlyMap<number, number>): void {
-    for (const [publisher, through] of owed) this.#requireAll(ledger, publisher, through);
   }
 
   /** Nothing is under way any more: all that these have sent is in the copy that is left. */

@@ -1,6 +1,6 @@
 import type { DaemonHealth, StreamedState } from '../../lib/daemon/daemon.js';
 import type { CausalEvent, MeshDaemon } from '../../lib/index.js';
-import type { MaybePromise } from '../../lib/maybe-promise.js';
+import { isPromise, type MaybePromise } from '../../lib/maybe-promise.js';
 
 /** What a ledger's daemons differ in. */
 export interface LedgerTraits {
@@ -46,6 +46,8 @@ export function outputsOf(entry: number, throws: boolean): number {
 export interface LedgerWitness {
   readonly publisherNumber: (originHash: bigint) => number;
   processed(ledger: Ledger, entry: number, throws: boolean): void;
+  /** It was called when it should not have been. */
+  readonly wrongly: (text: string) => void;
   /** Resolves after some milliseconds; undefined: at once. */
   readonly wait: (call: 'process' | 'snapshot' | 'restore') => MaybePromise<void>;
   /** Whether that call throws this time. */
@@ -61,6 +63,13 @@ export class Ledger implements MeshDaemon {
   /** Which of all that were made. */
   readonly number: number;
   entries: number[] = [];
+  /** So many of them have been looked at. */
+  judged = 0;
+  /** It took up a state from elsewhere, and nobody has seen it live: what it does a liar may have made up. */
+  isHeld = false;
+  /** It was told that its copy here is over. */
+  isOver = false;
+  #running = 0;
   readonly #traits: LedgerTraits;
   readonly #witness: LedgerWitness;
   #outputs = 0;
@@ -79,7 +88,32 @@ export class Ledger implements MeshDaemon {
     return sequenceOf(this.entries.findLast((entry) => publisherOf(entry) === sender) ?? 0);
   }
 
-  process({ link, payload }: CausalEvent): MaybePromise<Uint8Array[]> {
+  /** Nothing is asked of it behind its end, nor is it ended while something runs. */
+  #watched<T>(call: string, run: () => MaybePromise<T>): MaybePromise<T> {
+    if (this.isOver) this.#witness.wrongly(`${call} behind its end`);
+    this.#running++;
+    let result: MaybePromise<T>;
+    try {
+      result = run();
+    } catch (error) {
+      this.#running--;
+      throw error;
+    }
+    if (!isPromise(result)) this.#running--;
+    return isPromise(result) ? result.finally(() => this.#running--) : result;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.isOver) this.#witness.wrongly('its end, twice');
+    if (this.#running > 0) this.#witness.wrongly('its end, while a call of it runs');
+    this.isOver = true;
+  }
+
+  process(event: CausalEvent): MaybePromise<Uint8Array[]> {
+    return this.#watched('process', () => this.#process(event));
+  }
+
+  #process({ link, payload }: CausalEvent): MaybePromise<Uint8Array[]> {
     const kind = payload[0]!;
     const entry = entryOf(this.#witness.publisherNumber(link.originHash), Number(link.sequence));
     const done = () => {
@@ -102,6 +136,10 @@ export class Ledger implements MeshDaemon {
   }
 
   snapshot(): MaybePromise<Uint8Array | StreamedState> {
+    return this.#watched('snapshot', () => this.#snapshot());
+  }
+
+  #snapshot(): MaybePromise<Uint8Array | StreamedState> {
     const done = () => {
       if (this.#witness.throws('snapshot')) throw new Error('this ledger gives no snapshot now');
       const state = this.#encode();
@@ -142,6 +180,10 @@ export class Ledger implements MeshDaemon {
   }
 
   restore(state: Uint8Array): MaybePromise<void> {
+    return this.#watched('restore', () => this.#restore(state));
+  }
+
+  #restore(state: Uint8Array): MaybePromise<void> {
     const bytes = state.slice();
     const done = () => {
       if (this.#witness.throws('restore')) throw new Error('this ledger takes up no state now');
@@ -156,6 +198,8 @@ export class Ledger implements MeshDaemon {
     this.#outputs = view.getUint32(0, true);
     const count = view.getUint32(4, true);
     this.entries = Array.from({ length: count }, (_, i) => view.getUint32(HEADER_BYTES + 4 * i, true));
+    this.judged = count;
+    this.isHeld = true;
     const from = HEADER_BYTES + 4 * count;
     if (bytes.length - from !== this.#traits.padding) throw new Error('a ledger of another length was restored');
     for (let i = from; i < bytes.length; i++)

@@ -116,6 +116,8 @@ const MOMENTS = [
 
 /** The liar's node, and the first node's, are numbers that never change. */
 export const LIAR = 60;
+/** Whom a trusted liar gives what passes through it: nobody trusts that one. */
+export const STRANGER = 61;
 
 /** When nodes with a spool crash, besides. */
 const SPOOL_MOMENTS = [

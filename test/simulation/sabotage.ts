@@ -3,6 +3,7 @@ import type { Acceptance, CausalEvent, EntityKeypair } from '../../lib/index.js'
 import { createCodec, MigrationSourceHandler, MigrationTargetHandler } from '../../lib/index.js';
 import { type MaybePromise, whenReady } from '../../lib/maybe-promise.js';
 import { DaemonServices } from '../../lib/migration/daemon-services.js';
+import type { Offer } from '../../lib/migration/offer.js';
 import { FencedSpool } from '../../lib/runtime/fenced-spool.js';
 import { Ownership } from '../../lib/runtime/ownership.js';
 import { RuntimeServices } from '../../lib/runtime/services.js';
@@ -59,6 +60,24 @@ const claimAnyhow = () =>
       },
   );
 
+/** A claim of whatever the register says that was offered, as far as these fields go. */
+const claimWith = (fields: ReadonlyArray<keyof Offer>) =>
+  replace(
+    Ownership.prototype,
+    'claim',
+    (original) =>
+      async function (this: Ownership, origin: bigint, offer: Offer) {
+        const offered = (await this.entry(origin))?.offer;
+        const same = offered && Object.fromEntries(fields.map((field) => [field, offered[field]]));
+        return original.call(this, origin, { ...offer, ...same });
+      },
+  );
+
+const both = (undo: () => void, undoToo: () => void) => () => {
+  undo();
+  undoToo();
+};
+
 export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'goes-on-after-cutover',
@@ -71,7 +90,7 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: 'forgets-the-horizon',
     what: 'what a daemon has seen does not travel with it',
     breaks: ['nothing-twice'],
-    near: 19,
+    near: 11,
     commit: () => replace(Horizon, 'decode', () => () => new Horizon()),
   },
   {
@@ -115,7 +134,7 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: 'resumes-without-its-log',
     what: 'the source goes on without the events that it has logged',
     breaks: ['nothing-lost', 'order'],
-    near: 10,
+    near: 8,
     commit: () =>
       replace(
         DaemonHost.prototype,
@@ -138,7 +157,7 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: 'forgets-at-acknowledgement',
     what: 'the source lets an event go when the target has acknowledged it',
     breaks: ['nothing-lost', 'order'],
-    near: 14,
+    near: 3,
     commit: () =>
       replace(
         MigrationSourceHandler.prototype,
@@ -192,7 +211,7 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: 'is-confirmed-by-anybody',
     what: 'the source lets go at a confirmation that is not its target’s',
     breaks: ['custody'],
-    near: 23,
+    near: 11,
     commit: () =>
       replace(
         MigrationSourceHandler.prototype,
@@ -209,7 +228,7 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: 'higher-try-ends-a-source',
     what: 'a second TakeSnapshot makes the source forget the migration that is under way',
     breaks: ['it-ends'],
-    near: 7,
+    near: 1,
     commit: () =>
       replace(
         MigrationSourceHandler.prototype,
@@ -245,7 +264,7 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: 'drops-while-it-claims',
     what: 'a target that is told of a failure while its claim is in the air drops its copy',
     breaks: ['never-none', 'custody'],
-    near: 14,
+    near: 15,
     commit: () =>
       replace(
         MigrationTargetHandler.prototype,
@@ -276,7 +295,7 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: 'trusts-strangers',
     what: 'whoever asks is given a daemon',
     breaks: ['stranger'],
-    near: 14,
+    near: 1,
     commit: () =>
       replace(
         MigrationSourceHandler.prototype,
@@ -290,6 +309,76 @@ export const SABOTAGES: readonly Sabotage[] = [
             const id = record.awaiting;
             this.answer({ kind: 'authorize', id, role: 'source', origin, value: undefined });
           },
+      ),
+  },
+  {
+    name: 'admits-whoever-asks',
+    what: 'a target takes a snapshot from whoever sends one',
+    breaks: ['stranger'],
+    near: 56,
+    commit: () =>
+      replace(
+        MigrationTargetHandler.prototype,
+        'snapshotReady',
+        (original) =>
+          function (this: Any, message: Any, ...rest: Any[]) {
+            const { daemonOrigin: origin } = message;
+            original.call(this, message, ...rest);
+            const record = recordOf(this, origin);
+            if (record?.phase !== 'authorising') return;
+            this.answer({ kind: 'admit', id: record.awaiting, role: 'target', origin, value: undefined });
+          },
+      ),
+  },
+  {
+    name: 'verifies-no-attestation',
+    what: 'a target restores a snapshot whatever its daemon has signed',
+    breaks: ['attested'],
+    near: 23,
+    commit: () =>
+      replace(
+        DaemonServices.prototype,
+        'restore',
+        (original) =>
+          function (this: DaemonServices, ask: Any) {
+            return original.call(this, { ...ask, attestation: undefined });
+          },
+      ),
+  },
+  {
+    name: 'compares-no-snapshot-digest',
+    what: 'neither a target nor the register compares the snapshot with the one that was offered',
+    breaks: ['it-ends', 'order', 'nothing-lost'],
+    near: 23,
+    commit: () =>
+      both(
+        claimWith(['snapshotDigest']),
+        replace(
+          MigrationTargetHandler.prototype,
+          'snapshotReady',
+          (original) =>
+            function (this: Any, message: Any, from: bigint, trailer: Any) {
+              return original.call(this, message, from, trailer && { ...trailer, snapshotDigest: undefined });
+            },
+        ),
+      ),
+  },
+  {
+    name: 'compares-no-log-digest',
+    what: 'neither a target nor the register compares the events with those that were offered, but for their number',
+    breaks: ['order', 'nothing-twice', 'nothing-lost'],
+    near: 56,
+    commit: () =>
+      both(
+        claimWith(['logDigest']),
+        replace(
+          MigrationTargetHandler.prototype,
+          'bufferedEvents',
+          (original) =>
+            function (this: Any, message: Any, from: bigint, trailer: Any) {
+              return original.call(this, message, from, trailer && { ...trailer, logDigest: undefined });
+            },
+        ),
       ),
   },
   {
@@ -341,7 +430,7 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: 'calls-an-older-copy-whole',
     what: 'a copy that was live after its file was written is brought back as if nothing were missing',
     breaks: ['nothing-lost'],
-    near: 9,
+    near: 3,
     commit: () =>
       replace(
         TakeUp.prototype,
@@ -397,7 +486,7 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: 'sends-all-at-once',
     what: 'a stream does not wait for what is on its way',
     breaks: ['bounded'],
-    near: 9,
+    near: 17,
     commit: () =>
       replace(
         SimulatedMesh.prototype,
@@ -432,7 +521,7 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: 'leaves-no-mark',
     what: 'a daemon goes on at its source, and its file does not say so',
     breaks: ['never-two'],
-    near: 104,
+    near: 3,
     commit: () =>
       replace(
         SimulatedDisk.prototype,

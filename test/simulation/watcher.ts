@@ -34,6 +34,8 @@ export const HARD_CASES = {
   'not-ready-target': 'a target refuses because it has not started',
   'live-copies-differ': 'in live mode, the target did not put out what the source did',
   'old-snapshot-under-new-try': 'a liar sends an old snapshot as one of a new try',
+  'stranger-places-snapshot': 'a node that nobody trusts sends a snapshot that passed through a liar',
+  'log-made-up': 'a liar sends events as those of its source’s log: one changed, one more, or one left out',
   'trailers-stripped': 'a liar takes the trailers off a snapshot',
   'log-cut-short': 'a liar sends a log that lacks its last events',
   'fenced-copy-taken-up': 'a node that crashed with a daemon that stood still takes it up from its spool',
@@ -105,6 +107,8 @@ export class Watcher {
   readonly #lastArrived = new Map<string, number>();
   readonly #arrived = new WeakSet<Flight>();
   #sent = 0;
+  /** Daemons of which a liar has sent events: in whose log they came to stand it does not say. */
+  readonly #liedAbout = new Set<bigint>();
 
   constructor(trace: Trace, names: (origin: bigint) => string) {
     this.#trace = trace;
@@ -148,12 +152,15 @@ export class Watcher {
       if (book.chunks.has(message.chunkIndex)) this.visit('chunks-resent');
       book.chunks.add(message.chunkIndex);
     }
-    if (message.kind === 'BufferedEvents' && trailer?.logFrom !== undefined && message.events.length > 0) {
+    const isLogged = message.kind === 'BufferedEvents' && trailer?.logFrom !== undefined && flight.from !== LIAR;
+    if (isLogged && message.events.length > 0) {
       const book = this.#book(origin, trailer.try!, flight.from);
       if (Number(trailer.logFrom) <= book.sentThrough) this.visit('events-resent');
       book.sentThrough = Math.max(book.sentThrough, Number(trailer.logFrom) + message.events.length - 1);
     }
-    if (message.kind === 'EventAck' && flight.from !== LIAR) this.#noteAck(origin, flight.from, trailer);
+    if (flight.from === LIAR && message.kind === 'BufferedEvents') this.#liedAbout.add(origin);
+    if (message.kind === 'EventAck' && flight.from !== LIAR && !this.#liedAbout.has(origin))
+      this.#noteAck(origin, flight.from, trailer);
     if (message.kind === 'ActivationConfirmed') this.#noteConfirmed(origin, flight.from, trailer?.epoch ?? 0n);
     this.onMoment(`sent ${message.kind}`, origin);
   }
@@ -190,7 +197,7 @@ export class Watcher {
         this.#courses.set(origin, { origin, source: to, target: Number(message.targetNode), orchestrator: from });
         break;
       case 'BufferedEvents': {
-        if (trailer?.logFrom === undefined || message.events.length === 0) break;
+        if (trailer?.logFrom === undefined || message.events.length === 0 || from === LIAR) break;
         const book = this.#book(origin, trailer.try!, from);
         for (let n = 0; n < message.events.length; n++) book.arrived.add(Number(trailer.logFrom) + n);
         while (book.arrived.has(book.arrivedThrough + 1)) book.arrivedThrough++;

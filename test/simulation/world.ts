@@ -28,7 +28,7 @@ import { Hindrances, REGISTER } from './hindrances.js';
 import { Ledger, type LedgerWitness } from './ledger-daemon.js';
 import { type Insight, Liar } from './liar.js';
 import { type Flight, Network, NO_NETWORK_FAULTS, READY_BYTES } from './network.js';
-import { type Deed, LIAR, type Part, type Plan, type Planned } from './plan.js';
+import { type Deed, LIAR, type Part, type Plan, type Planned, STRANGER } from './plan.js';
 import { eventOf, isThrowing, Publisher } from './publisher.js';
 import { Scheduler } from './scheduler.js';
 import { SimulatedDisk } from './simulated-disk.js';
@@ -114,6 +114,10 @@ function isSnapshot({ subprotocol, frame }: Flight): boolean {
   return subprotocol === SUBPROTOCOL_MIGRATION && frame[0] === MessageType.SnapshotReady;
 }
 
+function isRestored({ subprotocol, frame }: Flight): boolean {
+  return subprotocol === SUBPROTOCOL_MIGRATION && frame[0] === MessageType.RestoreComplete;
+}
+
 /** One run of a node, from its start to its crash. */
 interface Life extends Observed {
   readonly mesh: SimulatedMesh;
@@ -188,6 +192,8 @@ export class World {
   readonly #lostIfRecovered = new Map<number, { readonly node: number; readonly sent: ReadonlyMap<number, number> }>();
   /** Feeds to which a daemon is known to be subscribed. */
   readonly #subscribed: Array<Set<number>>;
+  /** In which life of a node each was made. */
+  readonly #made: Array<{ readonly ledger: Ledger; readonly environment: SimulatedEnvironment }> = [];
   /** Every ledger that was made, by its number. Which of them a node hosts, the node is asked: some are never let in. */
   readonly #ledgers: Ledger[] = [];
   /** Those of live daemons, by their own word, as `daemon * 64 + node`. */
@@ -360,8 +366,11 @@ export class World {
     network.observer = {
       sent: (flight) => {
         watcher.sent(flight);
-        if (flight.to === LIAR && this.plan.liar === 'stranger' && isSnapshot(flight))
+        const isStranger = flight.to === STRANGER || (flight.to === LIAR && this.plan.liar === 'stranger');
+        if (isStranger && isSnapshot(flight))
           this.complain('stranger', `node ${flight.from} gives a snapshot to a node that nobody trusts`);
+        if (isStranger && isRestored(flight))
+          this.complain('stranger', `node ${flight.from} takes a snapshot from a node that nobody trusts`);
       },
       arrived: (flight) => watcher.arrived(flight),
       lost: (flight, why) => watcher.lost(flight, why),
@@ -413,13 +422,19 @@ export class World {
   }
 
   #startLiar(): void {
-    this.broker.members.add(LIAR);
-    const register = new NodeRegister(LIAR, this.register);
-    const mesh = new SimulatedMesh(LIAR, 1, this.network, register, this.broker);
-    this.network.join(mesh);
     const { seed, nodes } = this.plan;
     const visit = (hardCase: HardCase) => this.watcher.visit(hardCase);
-    this.#liar = new Liar({ mesh, seed, nodes, insight: (daemon) => this.#insight(daemon), visit });
+    const complain: Complain = (promise, text) => this.complain(promise, text);
+    const [mesh, stranger] = [this.#outsider(LIAR), this.#outsider(STRANGER)];
+    this.#liar = new Liar({ mesh, stranger, seed, nodes, insight: (daemon) => this.#insight(daemon), visit, complain });
+  }
+
+  /** A seat in the mesh that no runtime has. */
+  #outsider(number: number): SimulatedMesh {
+    this.broker.members.add(number);
+    const mesh = new SimulatedMesh(number, 1, this.network, new NodeRegister(number, this.register), this.broker);
+    this.network.join(mesh);
+    return mesh;
   }
 
   #insight(daemon: number): Insight | undefined {
@@ -428,7 +443,11 @@ export class World {
     if (!entry) return undefined;
     const owner = Number(entry.owner);
     const { source = owner, target = (owner % this.plan.nodes) + 1 } = this.watcher.course(origin) ?? {};
-    return { origin, owner, epoch: entry.epoch, try: entry.tries, source, target };
+    const publishers = this.#publishers.filter(({ options }) => options.daemonOrigin === origin);
+    const events = publishers.flatMap(({ options, accepted }) =>
+      [1, 2].map((further) => eventOf(options.originHash, accepted + further)),
+    );
+    return { origin, owner, epoch: entry.epoch, try: entry.tries, source, target, events };
   }
 
   #disk(node: number): SimulatedDisk {
@@ -454,7 +473,9 @@ export class World {
       mesh,
       environment,
       engine: plan.engine,
-      orchestrators: [...this.broker.members].filter((n) => n !== LIAR || plan.liar === 'trusted').map(BigInt),
+      orchestrators: [...this.broker.members]
+        .filter((n) => n < LIAR || (n === LIAR && plan.liar === 'trusted'))
+        .map(BigInt),
       nodeKeys: nodeKeysOf(number),
       ...(this.#disks.has(number) && { spool: this.#disks.get(number)!.storage() }),
       policy: POLICY,
@@ -500,12 +521,13 @@ export class World {
     const traits = plan.daemons[daemon]!;
     const witness: LedgerWitness = {
       publisherNumber: senderOf,
-      processed: (ledger, entry, throws) => {
+      processed: (ledger, _, throws) => {
         if (environment.isOver) return;
         if (throws && this.#isMoving(daemon)) this.watcher.visit('daemon-throws');
         this.#lastProcessed = this.scheduler.now;
-        this.#history.processed(ledger, entry);
+        this.#history.processed(ledger);
       },
+      wrongly: (text) => this.complain('disposal', `daemon ${daemon} on node ${node}: ${text}`),
       wait: (call) => {
         if (!traits.isAsync) return undefined;
         if (call === 'process' && this.#isMoving(daemon)) this.watcher.visit('slow-daemon');
@@ -521,6 +543,7 @@ export class World {
     };
     const ledger = new Ledger(daemon, node, this.#ledgers.length, traits, witness);
     this.#ledgers.push(ledger);
+    this.#made.push({ ledger, environment });
     this.trace.note(() => `${node} makes d${daemon}`);
     this.#copies.made(daemon, { number: node, incarnation });
     return ledger;
@@ -610,7 +633,7 @@ export class World {
     void this.#hosted(daemon, node).then((ledger) => {
       if (!ledger) return;
       this.#liveLedgers.set(seat, ledger);
-      this.#history.settled(ledger, owed);
+      this.#history.wentLive(ledger, owed);
     });
   }
 
@@ -1072,7 +1095,7 @@ export class World {
     this.#undisturbedSince = this.scheduler.now;
     // Who sends on takes as much from each source as their ways hold, and sends that on whatever its own way holds; and some comes again.
     if (!this.network.isAnyCut) {
-      this.#mayBeInFlight = (2 + this.plan.daemons.length) * READY_BYTES;
+      this.#mayBeInFlight = (3 + this.plan.daemons.length) * READY_BYTES;
       this.network.mostInFlightBytes = 0;
     }
     const moving = new Set<number>();
@@ -1162,6 +1185,18 @@ export class World {
     }
   }
 
+  /** Each of a daemon's ledgers on a node that runs has been told of its end, but the one that lives. */
+  #checkDisposal(daemon: number, hosted: Ledger | undefined): void {
+    for (const { ledger, environment } of this.#made) {
+      if (ledger.daemon !== daemon || ledger === hosted || ledger.isOver || environment.isOver) continue;
+      this.complain(
+        'disposal',
+        `ledger ${ledger.number} of daemon ${daemon} on node ${ledger.node} was not told of its end`,
+      );
+    }
+    if (hosted?.isOver) this.complain('disposal', `daemon ${daemon} is live, and was told of its end`);
+  }
+
   /** The last account of a daemon. */
   async #close(daemon: number): Promise<void> {
     if (this.#copies.isGone(daemon)) return;
@@ -1170,6 +1205,7 @@ export class World {
     if (this.plan.daemons[daemon]!.transportIdentity && (keys.length !== 1 || keys[0] !== live))
       this.complain('custody', `daemon ${daemon} is live on node ${live}, and its key is on nodes [${keys}]`);
     const ledger = await this.#hosted(daemon, live!);
+    this.#checkDisposal(daemon, ledger);
     if (!ledger) return;
     this.#history.end(ledger, this.#sendersNow(daemon, this.lives.get(live!)!));
     this.#chains[daemon]!.end(ledger, (entry) => this.#history.throwsAt(entry));

@@ -1,6 +1,7 @@
 import * as assert from 'uvu/assert';
 import { DaemonRuntime, EntityKeypair, InProcessMesh, NodeKeys } from '../../lib/index.js';
 import { parseFencedName } from '../../lib/spool/fenced-name.js';
+import { Closing } from '../runtime/closing.js';
 import { events, Recorder, refusal, suite } from '../support.js';
 import { inSpoolWorld, ORCHESTRATOR, SOURCE, type SpoolWorld, TARGET } from './spool-world.js';
 
@@ -88,6 +89,97 @@ restart('brings a daemon that had gone on back only when it is told to, and says
     assert.equal(world.live, [SOURCE]);
     assert.equal(world.seen(SOURCE), world.accepted.slice(0, kept));
     await refusal('daemon-not-found', () => world.runtime(SOURCE).recover(world.origin));
+  }),
+);
+
+restart('tells each daemon that could not be brought back of its end, and the one that could when it has ended', () => {
+  let fails = false;
+  const daemon = () => {
+    const made = new Closing();
+    if (fails) made.restore = () => assert.unreachable('it takes up nothing');
+    return made;
+  };
+  return inSpoolWorld({ daemon }, async (world) => {
+    await failAfterOffer(world);
+    const [stayed] = world.lives.get(SOURCE)!.made as Closing[];
+    assert.is(stayed!.told, 0, 'it went on');
+    world.crash(SOURCE, 'kept');
+    await world.boot(SOURCE);
+    await world.elapse(3_000);
+    fails = true;
+    await refusal('state-failed', () => world.runtime(SOURCE).recover(world.origin));
+    fails = false;
+    await world.runtime(SOURCE).recover(world.origin);
+    const made = world.lives.get(SOURCE)!.made as Closing[];
+    assert.equal(
+      made.map(({ told }) => told),
+      [1, 0],
+    );
+    await world.outcome(world.runtime(SOURCE).stop(world.origin));
+    assert.equal(
+      made.map(({ told, wrong }) => [told, wrong]),
+      [
+        [1, []],
+        [1, []],
+      ],
+    );
+  });
+});
+
+restart('is not live again before the mark is on its disk, so that it does not come back as it stood before', () =>
+  inSpoolWorld({}, async (world) => {
+    let [isMarking, mark] = [false, () => {}];
+    const marked = new Promise<void>((resolve) => {
+      mark = resolve;
+    });
+    world.disk(SOURCE).delay = async ({ kind }) => {
+      if (kind !== 'rename') return;
+      isMarking = true;
+      await marked;
+    };
+    world.point = (node, what) => {
+      if (node === SOURCE && written(what, world)) world.crash(TARGET);
+    };
+    await world.publish(10);
+    world.move();
+    await world.elapse(3_000);
+    world.point = () => {};
+    assert.ok(isMarking);
+    assert.equal(world.live, [], 'before the mark');
+    await world.publish(1);
+    assert.is(world.accepted.length, 10);
+    world.crash(SOURCE, 'kept');
+    mark();
+    world.disk(SOURCE).delay = () => Promise.resolve();
+    await world.boot(SOURCE);
+    await world.elapse(3_000);
+    assert.is(world.whole(), SOURCE);
+  }),
+);
+
+restart('does not take a daemon for its file that may be whole, though it was never offered', () =>
+  inSpoolWorld({}, async (world) => {
+    const { fault } = world.disk(SOURCE);
+    let isSealing = false;
+    // All of it is written when the disk fails to say so, and then it takes no removal.
+    world.disk(SOURCE).fault = (operation) => {
+      const { kind } = operation;
+      isSealing ||= kind === 'sync' && world.live.length === 0;
+      return isSealing && (kind === 'sync' || kind === 'remove') ? 'EIO' : fault(operation, 0);
+    };
+    await world.publish(10);
+    world.move();
+    await world.elapse(3_000);
+    assert.ok(isSealing);
+    assert.is(world.whole(), SOURCE);
+    await world.publish(4);
+    await world.elapse(100);
+    world.crash(SOURCE, 'kept');
+    world.disk(SOURCE).fault = fault;
+    await world.boot(SOURCE);
+    await world.elapse(3_000);
+    assert.equal(world.live, []);
+    assert.is((await world.runtime(SOURCE).recover(world.origin)).isWhole, false);
   }),
 );
 
