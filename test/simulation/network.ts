@@ -2,6 +2,7 @@ import { type MaybePromise, whenReady } from '../../lib/maybe-promise.js';
 import type { FrameProducer } from '../../lib/wire/frame-producer.js';
 import { SUBPROTOCOL_MIGRATION } from '../../lib/wire/message.js';
 import type { Chances } from './chance.js';
+import { LIAR } from './plan.js';
 import type { Scheduler } from './scheduler.js';
 import type { SimulatedMesh } from './simulated-mesh.js';
 
@@ -287,7 +288,8 @@ export class Network {
     const { from, to } = link;
     const bytes = bytesOf(flights);
     link.inFlightBytes += bytes;
-    if (link.inFlightBytes > this.mostInFlightBytes) this.mostInFlightBytes = link.inFlightBytes;
+    // A liar waits for nobody.
+    if (from !== LIAR && link.inFlightBytes > this.mostInFlightBytes) this.mostInFlightBytes = link.inFlightBytes;
     const seat = this.#seats.get(to);
     const travelMs = from === to ? 0.01 : 0.3 + 2 * this.#chances.measure(from, to + 7, link.count);
     let at = this.#scheduler.now + travelMs + extraMs;
