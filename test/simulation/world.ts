@@ -641,6 +641,8 @@ export class World {
     const stoppedAt = this.#stoppedAt.get(daemon);
     this.#stoppedAt.delete(daemon);
     if (stoppedAt === undefined || this.#undisturbedSince === undefined || stoppedAt < this.#undisturbedSince) return;
+    // A liar that is trusted can delay a daemon.
+    if (this.plan.liar === 'trusted') return;
     // An earlier try may have stopped it only now, whose leader is gone.
     if ((this.watcher.tries(this.origins[daemon]!).at(-1)?.at ?? 0) < this.#undisturbedSince) return;
     const pause = this.scheduler.now - stoppedAt;
