@@ -5,6 +5,11 @@ import type { FrameProducer } from '../wire/frame-producer.js';
 export const BATCH_BYTES = 128 * 1024;
 /** Bytes on their way to a peer that it has not taken yet, at the most. */
 const WINDOW_BYTES = 2 * 1024 * 1024;
+/**
+ * Streams take no more of that than this. What comes of a stream may be taken only when it has been sent on; the rest is for what
+ * is sent on, which is taken at once: else nodes that relay in a circle could wait for each other for ever.
+ */
+const STREAM_WINDOW_BYTES = WINDOW_BYTES / 2;
 /** `ready` waits while more than this is queued. */
 const QUEUE_BYTES = 1024 * 1024;
 /** Batches whose memory is kept for the next ones, at the most: as many as are queued and on their way in a large transfer. */
@@ -148,7 +153,7 @@ export class OutgoingLink {
     if (this.#closed) return;
     this.#seal();
     for (let n = 0; this.#inFlight < WINDOW_BYTES; n++) {
-      if (this.#queue.length === 0) this.#pull();
+      if (this.#queue.length === 0 && this.#inFlight < STREAM_WINDOW_BYTES) this.#pull();
       const batch = this.#queue.shift();
       if (!batch) break;
       this.#queuedBytes -= batch.bytes.length;

@@ -30,7 +30,7 @@ import { createCodec } from '../wire/engine.js';
 import type { EventLogOptions } from '../wire/event-log.js';
 import type { SubscriptionBinding } from '../wire/ledger.js';
 import type { CausalEvent } from '../wire/link.js';
-import { SUBPROTOCOL_MIGRATION } from '../wire/message.js';
+import { MessageType, SUBPROTOCOL_MIGRATION } from '../wire/message.js';
 import { checkEvents } from '../wire/typescript/frame.js';
 import { type CanMigrateOptions, livesNowhere, notRunning } from './can-migrate.js';
 import {
@@ -98,7 +98,7 @@ export class DaemonRuntime {
   readonly #endings = new Endings();
   readonly #spool: RuntimeSpool | undefined;
   readonly #onError: (error: MigrationError) => void;
-  /** Nodes to which frames have been sent while the current batch was handled. */
+  /** Nodes to which chunks have been sent on while the current batch was handled. */
   readonly #sentTo = new Set<bigint>();
   /** Recoveries that somebody has asked for, until they end. */
   readonly #recoveries = new Map<bigint, Promise<Recovery>>();
@@ -181,7 +181,8 @@ export class DaemonRuntime {
         isPeer: (node) => mesh.peer(node) !== undefined,
         transport: {
           send: (destNode, frame) => {
-            this.#sentTo.add(destNode);
+            // Chunks of this node's own go by streams. What is no chunk is not waited for: its sender may be whom it would wait for.
+            if (frame[0] === MessageType.SnapshotReady) this.#sentTo.add(destNode);
             this.#send(destNode, frame);
           },
           stream: (destNode, snapshot) => this.#pacer.stream(destNode, snapshot),
