@@ -28,8 +28,9 @@ export type DeliverFn = (node: bigint, round: number, events: readonly CausalEve
 /**
  * Sends a stream of events to one daemon, wherever it lives: in order, some batches ahead, and again where they were
  * refused for now. One that was refused because the daemon moves goes to the node that was named, after every answer
- * that is outstanding, so that the order holds. Where its node is gone it asks the register where the daemon is now, and gives up
- * when that has named the node that is gone for 10 s.
+ * that is outstanding, so that the order holds. A target that ends before it has taken anything sends it back to the source, once the
+ * register has the daemon there again; any other node that ends is its own end (`target-unavailable`), because accepted events may
+ * have gone with it.
  */
 export class EventPublisher {
   readonly #deliver: DeliverFn;
@@ -43,6 +44,8 @@ export class EventPublisher {
   #moved: bigint | undefined;
   /** Sent on to another node, and nothing accepted since. */
   #isSentOn = false;
+  /** Who sent on last. */
+  #sentOnBy: bigint | undefined;
   /** The node is gone; and when that was first heard, with nothing accepted since. */
   #gone: MigrationError | undefined;
   #goneAt: number | undefined;
@@ -131,14 +134,17 @@ export class EventPublisher {
     if (refusal.kind === 'moving' && typeof target === 'bigint') this.#moved = target;
   }
 
-  /** The daemon may have gone on elsewhere: a target that ends before its claim leaves it to its source, and a source may take it back. */
+  /**
+   * A target that ends before it has taken anything leaves the daemon to the source that sent on, which may have to take it back
+   * first. What any other node has accepted may be gone with it: whoever publishes must hear of that.
+   */
   async #lookFor(gone: MigrationError): Promise<void> {
     this.#gone = undefined;
     this.#goneAt ??= this.#environment.nowMs();
     const isLate = this.#environment.nowMs() - this.#goneAt >= GONE_MS;
-    const owner = await this.#where().catch(() => this.#node);
-    if (owner === undefined || (owner === this.#node && isLate)) this.#failure ??= gone;
-    else if (owner !== this.#node) this.#moved = owner;
+    const owner = this.#isSentOn ? await this.#where().catch(() => this.#node) : undefined;
+    if (owner !== undefined && owner === this.#sentOnBy) this.#moved = owner;
+    else if (owner !== this.#node || isLate) this.#failure ??= gone;
     else await new Promise<void>((resolve) => this.#environment.after(ASK_WHERE_MS, resolve));
   }
 
@@ -152,6 +158,7 @@ export class EventPublisher {
       const isSentOn = this.#moved !== undefined && this.#moved !== this.#node && !this.#isSentOn;
       if (isSentOn) this.#isSentOn = true;
       else await new Promise<void>((resolve) => this.#environment.after(RETRY_MS, resolve));
+      if (this.#moved !== undefined && this.#moved !== this.#node) this.#sentOnBy = this.#node;
       this.#node = this.#moved ?? this.#node;
       this.#moved = undefined;
       const again = this.#refused.sort((a, b) => a.number - b.number);

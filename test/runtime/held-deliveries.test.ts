@@ -109,29 +109,49 @@ const goneFrom = (node: bigint): Acceptance => ({
   refusal: new MigrationError('target-unavailable', `node ${node} is gone`, { details: { node } }),
 });
 
-held('a publisher whose node is gone asks the register where the daemon is', async () => {
-  let asks = 0;
-  // First out of reach, then not recovered yet.
-  const owners = [() => Promise.reject(new Error('no answer')), async () => 2n, async () => 1n];
-  const { publisher, asked } = following(
-    (node, count) => (count === 1 ? sentTo(2n) : node === 2n ? goneFrom(2n) : accepted),
-    () => owners[Math.min(asks++, 2)]!(),
-  );
-  await publisher.send(events(PUBLISHER, 1, 2));
-  await publisher.flush();
-  assert.equal([publisher.node, publisher.accepted, asks], [1n, 2, 3]);
-  assert.equal(asked.at(-1), 1n);
-});
+held(
+  'a publisher whose target is gone before it took anything goes back to the source, once the register has the daemon there',
+  async () => {
+    let asks = 0;
+    // First out of reach, then not recovered yet.
+    const owners = [() => Promise.reject(new Error('no answer')), async () => 2n, async () => 1n];
+    const { publisher, asked } = following(
+      (node, count) => (count === 1 ? sentTo(2n) : node === 2n ? goneFrom(2n) : accepted),
+      () => owners[Math.min(asks++, 2)]!(),
+    );
+    await publisher.send(events(PUBLISHER, 1, 2));
+    await publisher.flush();
+    assert.equal([publisher.node, publisher.accepted, asks], [1n, 2, 3]);
+    assert.equal(asked.at(-1), 1n);
+  },
+);
 
 held('a publisher gives up where nobody has the daemon, and after a while where its owner stays away', async () => {
   const ended = following(goneFrom, async () => undefined);
   await ended.publisher.send(events(PUBLISHER, 1, 2));
   await refusal('target-unavailable', () => ended.publisher.flush());
   assert.is(ended.asked.length, 1);
-  const away = following(goneFrom, async () => 1n);
+  const away = following(
+    (node) => (node === 1n ? sentTo(2n) : goneFrom(2n)),
+    async () => 2n,
+  );
   await away.publisher.send(events(PUBLISHER, 1, 2));
   await refusal('target-unavailable', () => away.publisher.flush());
   assert.ok(away.asked.length > 100 && away.asked.length < 300, `asked ${away.asked.length} times in 10 s`);
+});
+
+held('a publisher says so when a node is gone that had accepted something, whoever has the daemon now', async () => {
+  let isGone = false;
+  const { publisher, asked } = following(
+    (node) => (node === 1n ? sentTo(2n) : isGone ? goneFrom(2n) : accepted),
+    async () => 1n,
+  );
+  await publisher.send(events(PUBLISHER, 1, 2));
+  await publisher.flush();
+  isGone = true;
+  await publisher.send(events(PUBLISHER, 3, 2));
+  await refusal('target-unavailable', () => publisher.flush());
+  assert.equal(asked, [1n, 2n, 2n]);
 });
 
 held('a publisher that is sent to and fro, or nowhere, waits in between', async () => {
